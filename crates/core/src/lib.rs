@@ -1,1 +1,6 @@
 //! See ARCHITECTURE.md.
+
+pub mod catalog;
+pub mod schema;
+pub mod validate;
+pub mod value;

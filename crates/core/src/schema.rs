@@ -1,0 +1,45 @@
+//! The application's tables, read from `schema.graphql` and checked.
+//!
+//! A [`Schema`] is what its author wrote, with every name resolved and nothing left to check. Which topic belongs
+//! to which table is the [`catalog`](crate::catalog)'s answer; whether a payload fits its table is
+//! [`validate`](crate::validate)'s.
+
+mod diagnostic;
+mod table;
+
+pub use diagnostic::{Color, Diagnostic, Source, render};
+pub use table::{
+    Attribute, Attributes, Doors, Durability, Export, KeyAttribute, ObjectType, Role, Scalar, Shape, Table, TableIndex,
+    Type,
+};
+
+use std::sync::Arc;
+
+/// Every table of an application.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    /// The types with `@table`, in the order they were written, file by file.
+    pub tables: Vec<Table>,
+    /// All types, tables included: what [`Shape::Object`] counts in.
+    pub types: Arc<[ObjectType]>,
+}
+
+impl Schema {
+    /// Reads and checks schema files together; on failure every mistake found, in the order of the text.
+    pub fn parse(_sources: &[Source]) -> Result<Self, Vec<Diagnostic>> {
+        todo!()
+    }
+}
+
+/// The bytes a schema may have, all files together.
+pub const SCHEMA_BYTES_MAX: usize = 1 << 20;
+/// The types a schema may declare, all files together.
+pub const TYPES_MAX: usize = 4096;
+/// The fields one type may declare.
+pub const FIELDS_MAX: usize = 1024;
+/// How deep `[[T]]` may nest.
+pub const LIST_DEPTH_MAX: usize = 8;
+/// The levels an exported name may have (`name: "farm/animals/dogs"` has three).
+pub const EXPORT_LEVELS_MAX: usize = 8;
+/// The bytes an exported name may have.
+pub const EXPORT_BYTES_MAX: usize = 256;

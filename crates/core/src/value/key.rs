@@ -1,0 +1,242 @@
+//! The key of a record: its text in topics, its bytes in the store, its value in documents.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
+
+/// A primary key. Numbers sort before text, text level by level: all of `a/..` lies between `a` and `a!`.
+///
+/// Invariant: a number is within ±[`LONG_MAX`]; text is not empty, holds no NUL and at most [`KEY_BYTES_MAX`] bytes.
+#[derive(Debug, Clone)]
+pub enum Key<'a> {
+    /// Of an `Int`, `Long` or `Any` key.
+    Number(i64),
+    /// Of an `ID`, `String` or `Any` key.
+    Text(Cow<'a, str>),
+}
+
+/// What a table's keys may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// `ID` and `String`: the text as it is.
+    Text,
+    /// Whole numbers of 32 bits.
+    Int,
+    /// Whole numbers within ±2^53.
+    Long,
+    /// Numbers where the text is the canonical one of a whole number within ±2^53 (`7`, not `07`), else text.
+    Any,
+}
+
+/// Where the key of a record inserted without one comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generated {
+    /// A UUIDv7 as text.
+    Uuid,
+    /// One more than the highest number among the table's keys, from 1.
+    NextNumber,
+}
+
+/// Why a text is not a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// No text at all.
+    #[error("the key is empty")]
+    Empty,
+    /// More bytes than a key may have.
+    #[error("the key has {bytes} bytes, more than {KEY_BYTES_MAX}")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// U+0000, which no topic can hold.
+    #[error("the key holds a NUL character")]
+    Nul,
+    /// Not a number, or too large a one, where the key is an `Int` or `Long`.
+    #[error("the key is not {expected}")]
+    NotOfType {
+        /// What it should be.
+        expected: KeyType,
+    },
+}
+
+/// The bytes the text of a key may have.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// The largest `Long`, 2^53: up to it a double holds every whole number.
+pub const LONG_MAX: i64 = 1 << 53;
+
+const NUMBER_TAG: u8 = 1;
+const TEXT_TAG: u8 = 2;
+const SIGN: u64 = 1 << 63;
+
+impl<'a> Key<'a> {
+    /// The key written as `text` in a topic or path: `01` is record 1 where keys are numbers.
+    pub fn parse(text: &'a str, key_type: KeyType) -> Result<Self, KeyError> {
+        match key_type {
+            KeyType::Text => Self::text(text),
+            KeyType::Int | KeyType::Long => {
+                let expected = KeyError::NotOfType { expected: key_type };
+                let number = parse_number(text).ok_or(expected)?;
+                if key_type.holds(number) { Ok(Self::Number(number)) } else { Err(expected) }
+            }
+            KeyType::Any => match parse_number(text) {
+                Some(number) if key_type.holds(number) && is_canonical(text) => Ok(Self::Number(number)),
+                _ => Self::text(text),
+            },
+        }
+    }
+
+    fn text(text: &'a str) -> Result<Self, KeyError> {
+        match text.len() {
+            0 => Err(KeyError::Empty),
+            bytes if bytes > KEY_BYTES_MAX => Err(KeyError::TooLong { bytes }),
+            _ if text.as_bytes().contains(&0) => Err(KeyError::Nul),
+            _ => Ok(Self::Text(Cow::Borrowed(text))),
+        }
+    }
+
+    /// The same key, owning its text.
+    pub fn into_owned(self) -> Key<'static> {
+        match self {
+            Self::Number(number) => Key::Number(number),
+            Self::Text(text) => Key::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+
+    /// Appends the bytes it is stored under. They sort as keys do, and tell where they end only by their length.
+    ///
+    /// | key    | bytes                                                                   |
+    /// |--------|-------------------------------------------------------------------------|
+    /// | number | 1, then eight bytes big endian with the sign bit flipped                |
+    /// | text   | 2, then UTF-8 with each `/` as 0: a subtree is one range of bytes       |
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Number(number) => {
+                out.push(NUMBER_TAG);
+                out.extend_from_slice(&(number.cast_unsigned() ^ SIGN).to_be_bytes());
+            }
+            Self::Text(text) => encode_text(text, out),
+        }
+    }
+
+    /// The key stored under `bytes`, or `None` if [`encode`](Self::encode) never wrote them.
+    pub fn decode(bytes: &[u8]) -> Option<Key<'static>> {
+        let (tag, body) = bytes.split_first()?;
+        match *tag {
+            NUMBER_TAG => Some(Key::Number((u64::from_be_bytes(body.try_into().ok()?) ^ SIGN).cast_signed())),
+            TEXT_TAG if !body.is_empty() => {
+                let text = body.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
+                Some(Key::Text(Cow::Owned(String::from_utf8(text).ok()?)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The stored bytes of all text keys below `prefix`: for `a`, those beginning `a/`, without `a` itself.
+    pub fn range_below(prefix: &str) -> Range<Vec<u8>> {
+        let mut start = Vec::with_capacity(prefix.len() + 2);
+        encode_text(prefix, &mut start);
+        let mut end = start.clone();
+        start.push(0);
+        end.push(1);
+        start..end
+    }
+}
+
+fn encode_text(text: &str, out: &mut Vec<u8>) {
+    out.push(TEXT_TAG);
+    out.extend(text.bytes().map(|byte| if byte == b'/' { 0 } else { byte }));
+}
+
+/// Digits, with or without a minus, leading zeros allowed.
+fn parse_number(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
+fn is_canonical(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    number == "0" || !digits.starts_with('0')
+}
+
+impl KeyType {
+    /// Where the key of a record inserted without one comes from.
+    pub fn generated(self) -> Generated {
+        match self {
+            Self::Text => Generated::Uuid,
+            Self::Int | Self::Long | Self::Any => Generated::NextNumber,
+        }
+    }
+
+    /// Whether such keys can be that number.
+    pub fn holds(self, number: i64) -> bool {
+        match self {
+            Self::Text => false,
+            Self::Int => i32::try_from(number).is_ok(),
+            Self::Long | Self::Any => (-LONG_MAX..=LONG_MAX).contains(&number),
+        }
+    }
+}
+
+/// What was expected, for people.
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Int => "a whole number of 32 bits (Int)",
+            Self::Long => "a whole number within ±2^53 (Long)",
+            Self::Any => "a whole number within ±2^53 or text (Any)",
+        })
+    }
+}
+
+/// The canonical text, as in topics.
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a == b,
+            (Self::Text(a), Self::Text(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Key<'_> {}
+
+impl std::hash::Hash for Key<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Number(number) => number.hash(state),
+            Self::Text(text) => text.hash(state),
+        }
+    }
+}
+
+impl Ord for Key<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.cmp(b),
+            (Self::Number(_), Self::Text(_)) => Ordering::Less,
+            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
+            (Self::Text(a), Self::Text(b)) => a.split('/').cmp(b.split('/')),
+        }
+    }
+}
+
+impl PartialOrd for Key<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
