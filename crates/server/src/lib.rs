@@ -1,1 +1,4 @@
-//! See ARCHITECTURE.md.
+//! rowcast: a database whose records are MQTT topics. Everything with a socket, and the program.
+
+pub mod app;
+pub mod config;

@@ -1,0 +1,82 @@
+//! Every bound in one place. What can be configured is a field of [`Limits`]; what cannot is a constant.
+
+/// Bytes of one log entry, the largest change there can be: the largest packet and its bookkeeping.
+pub const ENTRY_BYTES_MAX: usize = 272 * 1024 * 1024;
+
+/// Bytes a packet may be configured to have: the largest the wire can say (MQTT 5 §1.5.5), which [`ENTRY_BYTES_MAX`]
+/// leaves room for.
+pub const PACKET_BYTES_MAX: u32 = 268_435_455;
+
+/// What one MQTT client may ask of this node, and all clients together. Exceeding a bound earns the reason code beside
+/// it and touches nobody else. `mqtt.limits` in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of a packet once CONNECT is accepted, fixed header included (0x95). Told as Maximum Packet Size.
+    pub packet_bytes: u32,
+    /// Bytes of a CONNECT, and of an AUTH before CONNACK: nobody is trusted with more before we know them (0x95).
+    pub connect_packet_bytes: u32,
+    /// Bytes of a topic or filter (0x90, 0x8F).
+    pub topic_bytes: u16,
+    /// Levels of a topic or filter (0x90, 0x8F).
+    pub topic_levels: u16,
+    /// Bytes of a client identifier (0x85).
+    pub client_id_bytes: u16,
+    /// Filters in one SUBSCRIBE or UNSUBSCRIBE; those beyond are refused one by one (0x97).
+    pub filters_per_subscribe: u32,
+    /// Subscriptions of one session (0x97).
+    pub subscriptions_per_client: u32,
+    /// User properties of one packet (0x95).
+    pub user_properties: u32,
+    /// QoS 1 and 2 deliveries to one client that wait for acknowledgement, however large a Receive Maximum it offers.
+    pub inflight: u16,
+    /// QoS 1 and 2 publishes of one client that wait for ours (0x93). Told as Receive Maximum.
+    pub receive_maximum: u16,
+    /// Topic aliases in each direction (0x94). Told as Topic Alias Maximum; 0: none.
+    pub topic_alias_maximum: u16,
+    /// Seconds of keep-alive we agree to; who asks for more, or for none, is told this one as Server Keep Alive.
+    /// 0: whatever the client wants.
+    pub keep_alive_max_secs: u16,
+    /// Seconds a session may outlive its connection; who asks for more is told this. `u32::MAX`: for ever.
+    pub session_expiry_max_secs: u32,
+    /// Bytes encoded for one client and not taken by its socket. A client beyond it reads from the log.
+    pub outbound_bytes: u32,
+    /// Milliseconds from accepting a connection to its complete CONNECT; then it is closed.
+    pub connect_timeout_ms: u32,
+    /// Connections in all; those beyond are refused (0x97) or closed before CONNECT. 0: no bound.
+    pub connections: u32,
+    /// Connections from one address (0x97). 0: no bound.
+    pub connections_per_address: u32,
+    /// Sessions in all, connected or not (0x97). 0: no bound.
+    pub sessions: u32,
+    /// Publishes a second of one client; beyond it, its socket is read more slowly. 0: no bound.
+    pub publishes_per_sec: u32,
+    /// Bytes a second of one client; beyond it, its socket is read more slowly. 0: no bound.
+    pub publish_bytes_per_sec: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            packet_bytes: 16 * 1024 * 1024,
+            connect_packet_bytes: 64 * 1024,
+            topic_bytes: u16::MAX,
+            topic_levels: 128,
+            client_id_bytes: 1024,
+            filters_per_subscribe: 10_000,
+            subscriptions_per_client: 100_000,
+            user_properties: 1000,
+            inflight: 64,
+            receive_maximum: 1024,
+            topic_alias_maximum: 64,
+            keep_alive_max_secs: 0,
+            session_expiry_max_secs: 7 * 24 * 60 * 60,
+            outbound_bytes: 1024 * 1024,
+            connect_timeout_ms: 10_000,
+            connections: 0,
+            connections_per_address: 0,
+            sessions: 1_000_000,
+            publishes_per_sec: 0,
+            publish_bytes_per_sec: 0,
+        }
+    }
+}

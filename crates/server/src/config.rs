@@ -1,0 +1,235 @@
+//! What the program runs with: every value present, checked, and in the unit its name or type says.
+//!
+//! A [`Config`] is made once, at start, from flags, environment, file and defaults, in that order of
+//! precedence. Whoever holds one never asks whether something was configured.
+
+use rowcast_core::limits::Limits;
+use rowcast_core::schema::Durability;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be configured.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The application folder.
+    pub folder: PathBuf,
+    /// `mqtt:`
+    pub mqtt: Mqtt,
+    /// `http:`
+    pub http: Http,
+    /// `authentication:`
+    pub authentication: Authentication,
+    /// `storage:`
+    pub storage: Storage,
+    /// `log.retention:` how much of the log is kept.
+    pub retention: Retention,
+    /// `logging:`
+    pub logging: Logging,
+    /// `threads.count`: threads that own connections; one per core unless configured.
+    pub threads: NonZeroUsize,
+    /// `shutdownTimeout`: how long a clean stop may take.
+    pub shutdown_timeout: Duration,
+}
+
+/// Which command started the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// `rowcast dev`: loopback only, and clients from there need no password.
+    Dev,
+    /// `rowcast run`: nothing loosened.
+    Run,
+}
+
+/// `mqtt:`
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mqtt {
+    /// `network.port`: MQTT over TCP.
+    pub listen: Listen,
+    /// `network.proxyProtocol`: connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// `webSocket`: MQTT over WebSocket on the HTTP port.
+    pub web_socket: bool,
+    /// `requireAuthentication`: clients without credentials are refused; otherwise they are the user `anonymous`.
+    pub require_authentication: bool,
+    /// `openTopics`: topics that name no table are plain MQTT; otherwise they are refused.
+    pub open_topics: bool,
+    /// `rejectedPublish`: what a client below MQTT 5 sees of a publish that was refused.
+    pub rejected_publish: RejectedPublish,
+    /// `limits`, and `sessionExpiryMax`.
+    pub limits: Limits,
+}
+
+/// `mqtt.rejectedPublish`: MQTT 3.1.1 has no way to say no to a publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RejectedPublish {
+    /// It is acknowledged and not stored.
+    Acknowledge,
+    /// The connection is closed.
+    Disconnect,
+}
+
+/// `http:`
+#[derive(Clone, PartialEq, Debug)]
+pub struct Http {
+    /// `port`: HTTP, server-sent events and WebSocket.
+    pub listen: Listen,
+    /// `cors` and `corsAccessList`: which pages of other origins may read answers.
+    pub cors: Cors,
+    /// `limits.bodyBytes`: the largest body of a request.
+    pub body_bytes_max: usize,
+    /// `limits.scanRecords`: how many records a query without an index may look at.
+    pub scan_records_max: u64,
+}
+
+/// `http.cors` and `http.corsAccessList`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cors {
+    /// None.
+    Off,
+    /// Any.
+    Any,
+    /// These, spelled as browsers send them: `https://example.org`.
+    Origins(Vec<String>),
+}
+
+/// A door to listen at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// `null`: the door is shut.
+    Shut,
+    /// A number, or `host:port`.
+    Tcp {
+        /// Where to.
+        host: Host,
+        /// 0: the system picks a free one.
+        port: u16,
+    },
+    /// A path: a Unix socket, made at start and removed at the end.
+    Unix(PathBuf),
+}
+
+/// The addresses a door listens on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// Every address of the machine, IPv4 and IPv6.
+    Any,
+    /// 127.0.0.1 and ::1.
+    Loopback,
+    /// An address, or a name to be looked up.
+    Named(String),
+}
+
+/// `authentication:`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Authentication {
+    /// `authorizeLocal`: clients from loopback without credentials are super users.
+    pub authorize_local: bool,
+    /// `cacheTTL`: how long a password that was right is not hashed again.
+    pub cache_ttl: Duration,
+    /// `tokenTimeout`: how long a token is good for.
+    pub token_timeout: Duration,
+    /// `refreshTokenTimeout`: how long it can be exchanged for a new one.
+    pub refresh_token_timeout: Duration,
+}
+
+/// `storage:`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Storage {
+    /// `path`: the data folder, made at first start.
+    pub path: PathBuf,
+    /// `durability`: what an acknowledgement waits for, unless a table says otherwise.
+    pub durability: Durability,
+    /// `cacheBytes`: memory for recently used records, tables in memory and the end of the log.
+    pub cache_bytes: u64,
+}
+
+/// `log.retention:` the log drops its oldest segments beyond either bound.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// `age`
+    pub age: Duration,
+    /// `bytes`
+    pub bytes: u64,
+}
+
+/// `logging:`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Logging {
+    /// `level`
+    pub level: Level,
+    /// `format`
+    pub format: LogFormat,
+    /// `path`: a file appended to; otherwise standard error.
+    pub path: Option<PathBuf>,
+}
+
+/// `logging.level`, from few words to many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// What stops the program or loses something.
+    Error,
+    /// What someone should look at.
+    Warn,
+    /// What happens once: starts, stops, reloads.
+    Info,
+    /// What happens per connection.
+    Debug,
+    /// What happens per packet.
+    Trace,
+}
+
+/// `logging.format`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The defaults of `mode` for the application in `folder`.
+    #[must_use]
+    pub fn new(mode: Mode, folder: PathBuf) -> Config {
+        let host = match mode {
+            Mode::Dev => Host::Loopback,
+            Mode::Run => Host::Any,
+        };
+        Config {
+            mqtt: Mqtt {
+                listen: Listen::Tcp { host: host.clone(), port: 1883 },
+                proxy_protocol: false,
+                web_socket: true,
+                require_authentication: true,
+                open_topics: true,
+                rejected_publish: RejectedPublish::Acknowledge,
+                limits: Limits::default(),
+            },
+            http: Http {
+                listen: Listen::Tcp { host, port: 9926 },
+                cors: Cors::Off,
+                body_bytes_max: 16 * 1024 * 1024,
+                scan_records_max: 1_000_000,
+            },
+            authentication: Authentication {
+                authorize_local: mode == Mode::Dev,
+                cache_ttl: Duration::from_secs(30),
+                token_timeout: Duration::from_hours(24),
+                refresh_token_timeout: Duration::from_hours(24 * 30),
+            },
+            storage: Storage {
+                path: folder.join("data"),
+                durability: Durability::Sync,
+                cache_bytes: 256 * 1024 * 1024,
+            },
+            retention: Retention { age: Duration::from_hours(24 * 7), bytes: 10 * 1024 * 1024 * 1024 },
+            logging: Logging { level: Level::Info, format: LogFormat::Auto, path: None },
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            shutdown_timeout: Duration::from_secs(10),
+            folder,
+        }
+    }
+}
