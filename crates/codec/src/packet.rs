@@ -1,0 +1,203 @@
+//! MQTT control packets: which there are, and the way to and from bytes. What a packet consists of is in its own file.
+
+use std::num::NonZeroU16;
+
+use crate::header::{Header, Kind};
+use crate::reader::Reader;
+use crate::writer::Writer;
+use crate::{DecodeError, EncodeError, ReasonCode, Version};
+
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod publish;
+mod suback;
+mod subscribe;
+mod unsubscribe;
+mod will;
+
+pub use ack::{Ack, AckProperties};
+pub use auth::{Auth, AuthProperties};
+pub use connack::{Connack, ConnackProperties};
+pub use connect::{Connect, ConnectProperties};
+pub use disconnect::{Disconnect, DisconnectProperties};
+pub use publish::{Publish, PublishProperties};
+pub use suback::{ReasonCodes, Suback, Unsuback};
+pub use subscribe::{RetainHandling, Subscribe, SubscribeFilter, SubscribeProperties, Subscribes, SubscriptionOptions};
+pub use unsubscribe::{Filters, Unsubscribe};
+pub use will::{Will, WillProperties};
+
+/// One MQTT control packet of any version (MQTT 5 §3). It borrows the bytes it was decoded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// A client asks for a connection.
+    Connect(Box<Connect<'a>>),
+    /// The answer to CONNECT.
+    Connack(Connack<'a>),
+    /// A message.
+    Publish(Publish<'a>),
+    /// A message of QoS 1 has arrived.
+    Puback(Ack<'a>),
+    /// A message of QoS 2 has arrived, step 1.
+    Pubrec(Ack<'a>),
+    /// Step 2: the sender has let go of the message.
+    Pubrel(Ack<'a>),
+    /// Step 3: the packet identifier is free.
+    Pubcomp(Ack<'a>),
+    /// A client asks for messages.
+    Subscribe(Subscribe<'a>),
+    /// The answer to SUBSCRIBE.
+    Suback(Suback<'a>),
+    /// A client asks for messages no more.
+    Unsubscribe(Unsubscribe<'a>),
+    /// The answer to UNSUBSCRIBE.
+    Unsuback(Unsuback<'a>),
+    /// A client asks whether the server is there.
+    Pingreq,
+    /// It is.
+    Pingresp,
+    /// The last packet of a connection; before MQTT 5 only a client sends it.
+    Disconnect(Disconnect<'a>),
+    /// A step of enhanced authentication; MQTT 5 only.
+    Auth(Auth<'a>),
+}
+
+impl<'a> Packet<'a> {
+    /// Decodes exactly one packet, of the length [`frame_length`](crate::frame_length) said.
+    ///
+    /// A CONNECT says itself which version it is of; `version` is for all others.
+    #[inline]
+    pub fn decode(version: Version, frame: &'a [u8]) -> Result<Self, DecodeError> {
+        let header = Header::load(frame)?.ok_or(DecodeError::Truncated { field: "fixed header" })?;
+        header.check_version(version)?;
+        let mut whole = Reader::new(&frame[header.bytes..]);
+        let mut reader = Reader::new(whole.bytes(header.remaining as usize, "packet")?);
+        let kind = header.kind;
+        whole.finish(kind.name())?;
+        let packet = match kind {
+            Kind::Publish => return Publish::load(&mut reader, version, header.flags).map(Self::Publish),
+            Kind::Connect => Self::Connect(Box::new(Connect::load(&mut reader)?)),
+            Kind::Connack => Self::Connack(Connack::load(&mut reader, version)?),
+            Kind::Puback => Self::Puback(Ack::load(&mut reader, version, kind)?),
+            Kind::Pubrec => Self::Pubrec(Ack::load(&mut reader, version, kind)?),
+            Kind::Pubrel => Self::Pubrel(Ack::load(&mut reader, version, kind)?),
+            Kind::Pubcomp => Self::Pubcomp(Ack::load(&mut reader, version, kind)?),
+            Kind::Subscribe => Self::Subscribe(Subscribe::load(&mut reader, version)?),
+            Kind::Suback => Self::Suback(Suback::load(&mut reader, version)?),
+            Kind::Unsubscribe => Self::Unsubscribe(Unsubscribe::load(&mut reader, version)?),
+            Kind::Unsuback => Self::Unsuback(Unsuback::load(&mut reader, version)?),
+            Kind::Pingreq => Self::Pingreq,
+            Kind::Pingresp => Self::Pingresp,
+            Kind::Disconnect => Self::Disconnect(Disconnect::load(&mut reader, version)?),
+            Kind::Auth => Self::Auth(Auth::load(&mut reader)?),
+        };
+        reader.finish(kind.name())?;
+        Ok(packet)
+    }
+
+    /// Appends the packet to `out`, or nothing where it fails: only what has no form on the wire does, not what a
+    /// receiver would refuse.
+    ///
+    /// Before MQTT 5, properties and all reason codes but those of CONNACK and SUBACK are left out. A CONNECT is
+    /// encoded in its own version.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let before = out.len();
+        let encoded = self.append(version, &mut Writer::new(out));
+        if encoded.is_err() {
+            out.truncate(before);
+        }
+        encoded
+    }
+
+    /// The specification's name of the packet, such as `PUBLISH`.
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    fn append(&self, version: Version, out: &mut Writer<'_>) -> Result<(), EncodeError> {
+        if version < Version::V5 && matches!(self, Self::Auth(_)) {
+            return Err(EncodeError::NoAuth);
+        }
+        let flags = match self {
+            Self::Publish(publish) => publish.flags(),
+            _ => self.kind().flags(),
+        };
+        out.u8((self.kind() as u8) << 4 | flags);
+        out.sized("remaining length", |out| match self {
+            Self::Connect(connect) => connect.encode(out),
+            Self::Connack(connack) => connack.encode(version, out),
+            Self::Publish(publish) => publish.encode(version, out),
+            Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack) => ack.encode(version, out),
+            Self::Subscribe(subscribe) => subscribe.encode(version, out),
+            Self::Suback(suback) => suback.encode(version, out),
+            Self::Unsubscribe(unsubscribe) => unsubscribe.encode(version, out),
+            Self::Unsuback(unsuback) => unsuback.encode(version, out),
+            Self::Pingreq | Self::Pingresp => Ok(()),
+            Self::Disconnect(disconnect) => disconnect.encode(version, out),
+            Self::Auth(auth) => auth.encode(out),
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Connect(_) => Kind::Connect,
+            Self::Connack(_) => Kind::Connack,
+            Self::Publish(_) => Kind::Publish,
+            Self::Puback(_) => Kind::Puback,
+            Self::Pubrec(_) => Kind::Pubrec,
+            Self::Pubrel(_) => Kind::Pubrel,
+            Self::Pubcomp(_) => Kind::Pubcomp,
+            Self::Subscribe(_) => Kind::Subscribe,
+            Self::Suback(_) => Kind::Suback,
+            Self::Unsubscribe(_) => Kind::Unsubscribe,
+            Self::Unsuback(_) => Kind::Unsuback,
+            Self::Pingreq => Kind::Pingreq,
+            Self::Pingresp => Kind::Pingresp,
+            Self::Disconnect(_) => Kind::Disconnect,
+            Self::Auth(_) => Kind::Auth,
+        }
+    }
+}
+
+/// A reason code that packets of this kind may carry.
+fn load_reason(reader: &mut Reader<'_>, kind: Kind) -> Result<ReasonCode, DecodeError> {
+    let code = reader.u8("reason code")?;
+    match ReasonCode::try_from(code) {
+        Ok(reason) if reason.belongs_in(kind) => Ok(reason),
+        _ => Err(DecodeError::ReasonCode { packet: kind.name(), code }),
+    }
+}
+
+/// A packet identifier: 1 to 65,535 (MQTT 5 §2.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// How many there are.
+    pub const COUNT: usize = 65_535;
+
+    /// `None` for 0, which is no identifier [MQTT-2.2.1-3].
+    #[inline]
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The `n`th of the identifiers counted round and round: 1 for 0, 65,535 for 65,534, and 1 again for 65,535.
+    pub const fn nth(n: u64) -> Self {
+        match Self::new(1 + (n % Self::COUNT as u64) as u16) {
+            Some(id) => id,
+            None => panic!("1 to 65,535 is not 0"),
+        }
+    }
+
+    /// The number.
+    #[inline]
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
