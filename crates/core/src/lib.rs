@@ -1,7 +1,19 @@
-//! See ARCHITECTURE.md.
+//! The meaning of rowcast, without sockets, files, threads or clocks: what a change is, who wants it, and what an
+//! MQTT connection says next. Everything that happens is an argument; everything to be done is returned.
 
 pub mod catalog;
+mod change;
+mod hlc;
 pub mod limits;
+mod position;
+mod proposal;
+mod record;
 pub mod schema;
 pub mod validate;
 pub mod value;
+
+pub use change::{Change, ChangeKind, Entries, Entry, EntryError, set_hlc};
+pub use hlc::{Clock, Hlc, Stamp};
+pub use position::{NodeId, Sequence, SessionId, TableId};
+pub use proposal::{Batch, Completion, Decide, Durability, Outcome, Proposal, Proposals, Rejection, Token};
+pub use record::{Record, RecordError};
