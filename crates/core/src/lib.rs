@@ -4,11 +4,15 @@
 pub mod catalog;
 mod change;
 mod hlc;
+pub mod interest;
 pub mod limits;
+pub mod mqtt;
+pub mod outbox;
 mod position;
 mod proposal;
 mod record;
 pub mod schema;
+pub mod tables;
 pub mod validate;
 pub mod value;
 

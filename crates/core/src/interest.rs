@@ -1,0 +1,334 @@
+//! Who wants a topic: the subscriptions of one shard in a trie of filter levels, with a cache of exact topics.
+//!
+//! Matching walks the trie once per new topic and remembers the answer; subscribing and unsubscribing take just the
+//! answers that change out of the cache. Topics here are canonical (`Catalog::canonical_topic`).
+
+use crate::position::Sequence;
+use rowcast_codec::{QoS, Topic, TopicFilter};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+
+/// Who subscribed: the place of its connection in the shard.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Subscriber(pub u32);
+
+/// What a subscription asks for; one per subscriber and filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subscription {
+    /// Whose it is.
+    pub subscriber: Subscriber,
+    /// The highest quality of service to deliver with.
+    pub qos: QoS,
+    /// Not what the subscriber itself published (MQTT 5 §3.8.3.1).
+    pub no_local: bool,
+    /// RETAIN as it was published (MQTT 5 §3.8.3.1).
+    pub retain_as_published: bool,
+    /// Deliver with the topic spelled by the table's alias, as the filter was.
+    pub alias: bool,
+    /// Sent along with each delivery (MQTT 5 §3.8.2.1.2).
+    pub identifier: Option<NonZeroU32>,
+    /// Only what came after this; what was before is in the retained state it was sent.
+    pub since: Sequence,
+}
+
+/// The subscriptions a topic goes to, those of one subscriber next to each other.
+pub type Matches = Rc<[Subscription]>;
+
+/// Filters and who holds them.
+///
+/// Invariant: a node without subscriptions and children is not kept, so memory follows the filters there are.
+#[derive(Debug)]
+pub struct Interest {
+    nodes: Slab<Node>,
+    root: usize,
+    filters: usize,
+    cache: FxHashMap<Box<str>, Matches>,
+    cached: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    children: FxHashMap<Box<str>, usize>,
+    /// Filters that end here.
+    exact: Holders,
+    /// Filters that go on with `#` here.
+    below: Holders,
+    plus: Option<usize>,
+}
+
+type Holders = FxHashMap<Subscriber, Subscription>;
+
+/// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
+const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
+/// What a cached topic counts for beside its subscriptions.
+const CACHED_TOPIC_COST: usize = 4;
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.plus.is_none() && self.exact.is_empty() && self.below.is_empty()
+    }
+}
+
+impl Default for Interest {
+    fn default() -> Self {
+        let mut nodes = Slab::new();
+        let root = nodes.insert(Node::default());
+        Interest { nodes, root, filters: 0, cache: FxHashMap::default(), cached: 0 }
+    }
+}
+
+impl Interest {
+    /// Adds a subscription; one of the same subscriber on the same filter is replaced and returned.
+    pub fn subscribe(&mut self, filter: &TopicFilter<'_>, subscription: Subscription) -> Option<Subscription> {
+        let mut at = self.root;
+        let mut below = false;
+        for level in filter.levels() {
+            match level {
+                "#" => below = true,
+                "+" => at = self.plus_child(at),
+                name => at = self.named_child(at, name),
+            }
+        }
+        let node = &mut self.nodes[at];
+        let holders = if below { &mut node.below } else { &mut node.exact };
+        let replaced = holders.insert(subscription.subscriber, subscription);
+        self.filters += usize::from(replaced.is_none());
+        self.forget(filter);
+        replaced
+    }
+
+    /// Takes a subscription away; returns it if there was one.
+    pub fn unsubscribe(&mut self, filter: &TopicFilter<'_>, subscriber: Subscriber) -> Option<Subscription> {
+        let mut path = Vec::with_capacity(8);
+        let mut at = self.root;
+        let mut below = false;
+        for level in filter.levels() {
+            let next = match level {
+                "#" => {
+                    below = true;
+                    continue;
+                }
+                "+" => self.nodes[at].plus?,
+                name => *self.nodes[at].children.get(name)?,
+            };
+            path.push((at, level));
+            at = next;
+        }
+        let node = &mut self.nodes[at];
+        let holders = if below { &mut node.below } else { &mut node.exact };
+        let removed = holders.remove(&subscriber)?;
+        if holders.is_empty() {
+            *holders = Holders::default(); // Gives the memory back.
+        }
+        self.filters -= 1;
+        while let Some((parent, level)) = path.pop() {
+            if !self.nodes[at].is_empty() {
+                break;
+            }
+            self.nodes.remove(at);
+            let parent_node = &mut self.nodes[parent];
+            if level == "+" {
+                parent_node.plus = None;
+            } else {
+                parent_node.children.remove(level);
+            }
+            at = parent;
+        }
+        self.forget(filter);
+        Some(removed)
+    }
+
+    /// The subscriptions that select `topic`.
+    pub fn matches(&mut self, topic: &str) -> Matches {
+        if let Some(matches) = self.cache.get(topic) {
+            return Rc::clone(matches);
+        }
+        let mut found = Vec::new();
+        let hidden = topic.starts_with('$');
+        self.collect(self.root, topic, Depth::First { hidden }, &mut found);
+        found.sort_by_key(|subscription| subscription.subscriber);
+        let matches: Matches = found.into();
+        let cost = matches.len() + CACHED_TOPIC_COST;
+        if self.cached + cost > CACHED_SUBSCRIPTIONS_MAX {
+            self.cache.clear();
+            self.cached = 0;
+        }
+        if cost <= CACHED_SUBSCRIPTIONS_MAX {
+            self.cached += cost;
+            self.cache.insert(topic.into(), Rc::clone(&matches));
+        }
+        matches
+    }
+
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filters
+    }
+
+    /// Whether nobody wants anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filters == 0
+    }
+
+    fn plus_child(&mut self, at: usize) -> usize {
+        if let Some(child) = self.nodes[at].plus {
+            return child;
+        }
+        let child = self.nodes.insert(Node::default());
+        self.nodes[at].plus = Some(child);
+        child
+    }
+
+    fn named_child(&mut self, at: usize, name: &str) -> usize {
+        if let Some(&child) = self.nodes[at].children.get(name) {
+            return child;
+        }
+        let child = self.nodes.insert(Node::default());
+        self.nodes[at].children.insert(name.into(), child);
+        child
+    }
+
+    /// Depth is bounded by the levels of a topic (`Limits::topic_levels`), checked where it came in.
+    fn collect(&self, at: usize, rest: &str, depth: Depth, found: &mut Vec<Subscription>) {
+        let node = &self.nodes[at];
+        let wildcards = !matches!(depth, Depth::First { hidden: true }); // [MQTT-4.7.2-1]
+        if wildcards {
+            found.extend(node.below.values());
+        }
+        let (level, rest) = match rest.split_once('/') {
+            Some((level, rest)) => (level, Some(rest)),
+            None => (rest, None),
+        };
+        let plus = node.plus.filter(|_| wildcards);
+        for child in [node.children.get(level).copied(), plus].into_iter().flatten() {
+            match rest {
+                Some(rest) => self.collect(child, rest, Depth::Below, found),
+                None => {
+                    let last = &self.nodes[child];
+                    found.extend(last.exact.values());
+                    found.extend(last.below.values()); // `dog/#` selects `dog` (MQTT 5 §4.7.1.2).
+                }
+            }
+        }
+    }
+
+    /// Takes the answers that a change of `filter` makes wrong out of the cache.
+    fn forget(&mut self, filter: &TopicFilter<'_>) {
+        let cached = &mut self.cached;
+        if !filter.has_wildcards() {
+            if let Some(matches) = self.cache.remove(filter.as_str()) {
+                *cached -= matches.len() + CACHED_TOPIC_COST;
+            }
+            return;
+        }
+        self.cache.retain(|topic, matches| {
+            let stays = !Topic::new(topic).is_ok_and(|topic| filter.matches(&topic));
+            if !stays {
+                *cached -= matches.len() + CACHED_TOPIC_COST;
+            }
+            stays
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Depth {
+    /// At the root; `hidden`: the topic begins with `$`, which wildcards do not select there.
+    First {
+        hidden: bool,
+    },
+    Below,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription(subscriber: u32) -> Subscription {
+        Subscription {
+            subscriber: Subscriber(subscriber),
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            alias: false,
+            identifier: None,
+            since: Sequence::ZERO,
+        }
+    }
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).expect("a valid filter")
+    }
+
+    #[track_caller]
+    fn check(filters: &[&str], topic: &str, selected: &[u32]) {
+        let mut interest = Interest::default();
+        for (index, text) in filters.iter().enumerate() {
+            interest.subscribe(&filter(text), subscription(index as u32));
+        }
+        for _ in 0..2 {
+            // The second answer comes from the cache.
+            let found: Vec<u32> = interest.matches(topic).iter().map(|found| found.subscriber.0).collect();
+            assert_eq!(found, selected, "{topic}");
+        }
+        for (index, text) in filters.iter().enumerate() {
+            assert!(interest.unsubscribe(&filter(text), Subscriber(index as u32)).is_some(), "{text}");
+        }
+        assert!(interest.is_empty() && interest.nodes.len() == 1 && interest.matches(topic).is_empty());
+    }
+
+    #[test]
+    fn wildcards_select_what_the_standard_says() {
+        let filters = ["dog/#", "dog/+", "dog/123", "#", "+/123", "+", "dog/+/x", "dog/123/#", "/+", "+/+"];
+        check(&filters, "dog/123", &[0, 1, 2, 3, 4, 7, 9]);
+        check(&filters, "dog", &[0, 3, 5]);
+        check(&filters, "dog/", &[0, 1, 3, 9]);
+        check(&filters, "dog/1/x", &[0, 3, 6]);
+        check(&filters, "/x", &[3, 8, 9]);
+        check(&filters, "cat/1", &[3, 9]);
+        check(&filters, "$SYS/x", &[]);
+        check(&["$SYS/#", "$SYS/+", "#", "+/x"], "$SYS/x", &[0, 1]);
+    }
+
+    #[test]
+    fn the_cache_follows_every_change() {
+        let mut interest = Interest::default();
+        let count = |interest: &mut Interest| interest.matches("dog/1").len();
+        assert_eq!(count(&mut interest), 0);
+        for (index, text) in ["dog/1", "dog/+", "#", "cat/#"].iter().enumerate() {
+            interest.subscribe(&filter(text), subscription(index as u32));
+        }
+        assert_eq!(count(&mut interest), 3);
+        interest.unsubscribe(&filter("dog/+"), Subscriber(1));
+        assert_eq!(count(&mut interest), 2);
+        interest.unsubscribe(&filter("dog/1"), Subscriber(0));
+        assert_eq!(count(&mut interest), 1);
+        assert_eq!(interest.unsubscribe(&filter("dog/1"), Subscriber(0)), None);
+    }
+
+    #[test]
+    fn a_second_subscription_to_a_filter_replaces_the_first() {
+        let mut interest = Interest::default();
+        interest.subscribe(&filter("dog/#"), subscription(1));
+        let better = Subscription { qos: QoS::ExactlyOnce, ..subscription(1) };
+        assert_eq!(interest.subscribe(&filter("dog/#"), better), Some(subscription(1)));
+        assert_eq!(&*interest.matches("dog/1"), &[better]);
+        assert_eq!(interest.len(), 1);
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_bound() {
+        let mut interest = Interest::default();
+        for subscriber in 0..1_000 {
+            interest.subscribe(&filter("#"), subscription(subscriber));
+        }
+        for topic in 0..2_000 {
+            interest.matches(&format!("t/{topic}"));
+            assert!(interest.cached <= CACHED_SUBSCRIPTIONS_MAX);
+        }
+    }
+}

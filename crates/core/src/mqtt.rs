@@ -1,0 +1,4 @@
+//! What one MQTT client is owed and owes, kept small enough to be tested on its own; `shard` decides what happens.
+
+pub mod session;
+pub mod window;

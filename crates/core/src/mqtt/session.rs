@@ -1,0 +1,310 @@
+//! The half of a client's state that can outlive its connection (MQTT 5 §4.1).
+
+use super::window::{Delivery, Window};
+use crate::interest::Subscription;
+use crate::position::{Sequence, SessionId};
+use rowcast_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions};
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+
+/// A session, held by the shard of its connection.
+#[derive(Debug)]
+pub struct Session {
+    /// Drawn when it began; says which changes are its own.
+    pub id: SessionId,
+    /// The client's name for it.
+    pub client_id: Box<str>,
+    /// Who made it; nobody else may resume it.
+    pub user: Option<Box<str>>,
+    /// Seconds it outlives its connection; 0: not at all, `u32::MAX`: for ever.
+    pub expiry_secs: u32,
+    /// By filter, as the client spelled it.
+    pub subscriptions: FxHashMap<Box<str>, Held>,
+    /// QoS 1 and 2 deliveries to the client.
+    pub window: Window,
+    /// QoS 2 publishes of the client between PUBREC and PUBREL.
+    pub received: FxHashSet<PacketId>,
+    /// How what is committed reaches the client.
+    pub flow: Flow,
+    /// Committed entries up to here are not for live delivery: they were read from the log, or came before.
+    pub live_after: Sequence,
+    /// QoS 0 messages up to here are not delivered: the client was away.
+    pub away_until: Sequence,
+    /// Retained state that is still to be sent, one subscription after the other.
+    pub snapshots: VecDeque<Snapshot>,
+    /// Deliveries of an earlier connection, by number, still to be sent again.
+    pub redeliver: VecDeque<u64>,
+    /// Whether the stored form differs from this in ways that only cost repetition (acknowledgements).
+    pub dirty: bool,
+}
+
+/// A subscription as the session holds it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The filter that canonical topics are matched with.
+    pub filter: Box<str>,
+    /// What it asks for.
+    pub subscription: Subscription,
+    /// What was asked for, as it is stored.
+    pub options: StoredSubscription,
+}
+
+/// How committed changes reach a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// As they are committed.
+    Live,
+    /// By reading the log behind `after`, at the client's pace.
+    Behind {
+        /// Everything up to here was delivered or is in flight.
+        after: Sequence,
+    },
+}
+
+/// The current records that a new subscription is still to be sent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The subscription's filter, as the client spelled it.
+    pub filter: Box<str>,
+    /// Records changed after this are left out: the log brings them.
+    pub until: u64,
+    /// Where to go on: a place in the filter's list of ranges, and the key behind which to read.
+    pub range: usize,
+    /// The last key that was looked at in that range, encoded.
+    pub after: Option<Vec<u8>>,
+}
+
+/// A session as it is stored in [`TableId::SESSIONS`](crate::TableId::SESSIONS), in JSON. Enough to continue with the same packet identifiers:
+/// what is in flight stands here, and what follows is counted from `count` along the log behind `position`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredSession {
+    /// [`Session::id`].
+    pub id: u64,
+    /// [`Session::user`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Box<str>>,
+    /// [`Session::expiry_secs`].
+    pub expiry_secs: u32,
+    /// Everything up to here was delivered or is in flight.
+    pub position: u64,
+    /// Deliveries made or skipped in all.
+    pub count: u64,
+    /// Deliveries under way, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_flight: Vec<(u64, Delivery)>,
+    /// Retained state still to be sent.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub snapshots: VecDeque<Snapshot>,
+}
+
+/// A subscription as it is stored in [`TableId::SUBSCRIPTIONS`](crate::TableId::SUBSCRIPTIONS), in JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoredSubscription {
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// No Local.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_local: bool,
+    /// Retain As Published.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retain_as_published: bool,
+    /// Subscription Identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<NonZeroU32>,
+}
+
+impl StoredSubscription {
+    /// What a SUBSCRIBE asks for.
+    #[must_use]
+    pub fn new(options: SubscriptionOptions, identifier: Option<NonZeroU32>) -> StoredSubscription {
+        StoredSubscription {
+            qos: options.qos as u8,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            identifier,
+        }
+    }
+
+    /// As the options of a SUBSCRIBE.
+    #[must_use]
+    pub fn options(self) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos: QoS::try_from(self.qos).unwrap_or(QoS::ExactlyOnce),
+            no_local: self.no_local,
+            retain_as_published: self.retain_as_published,
+            retain_handling: RetainHandling::DoNotSend,
+        }
+    }
+}
+
+/// Keys of the rows a session has in the server's own tables.
+pub mod rows {
+    use super::{PacketId, StoredSubscription};
+
+    /// The key of a subscription. Those with QoS 1 or 2 are marked `k` for kept: only for them messages must be in
+    /// the log.
+    #[must_use]
+    pub fn subscription(client_id: &str, filter: &str, options: &StoredSubscription) -> Vec<u8> {
+        let mark = if options.qos > 0 { b'k' } else { b'n' };
+        [client_id.as_bytes(), &[0, mark], filter.as_bytes()].concat()
+    }
+
+    /// Client identifier, whether it is kept, and filter.
+    #[must_use]
+    pub fn parse_subscription(key: &[u8]) -> Option<(&str, bool, &str)> {
+        let key = std::str::from_utf8(key).ok()?;
+        let (client_id, rest) = key.split_once('\0')?;
+        let filter = rest.get(1..)?;
+        Some((client_id, rest.starts_with('k'), filter))
+    }
+
+    /// The key of an inbound QoS 2 publish between PUBREC and PUBREL.
+    #[must_use]
+    pub fn received(client_id: &str, id: PacketId) -> Vec<u8> {
+        [client_id.as_bytes(), &[0, b'i'], &id.get().to_be_bytes()].concat()
+    }
+
+    /// The key of an outbound QoS 2 delivery that PUBREC came for.
+    #[must_use]
+    pub fn released(client_id: &str, id: PacketId) -> Vec<u8> {
+        [client_id.as_bytes(), &[0, b'o'], &id.get().to_be_bytes()].concat()
+    }
+
+    /// `Ok`: an inbound identifier, `Err`: an outbound one.
+    #[must_use]
+    pub fn parse_handshake(key: &[u8]) -> Option<Result<PacketId, PacketId>> {
+        let at = key.iter().position(|&byte| byte == 0)?;
+        match key[at + 1..] {
+            [b'i', high, low] => PacketId::new(u16::from_be_bytes([high, low])).map(Ok),
+            [b'o', high, low] => PacketId::new(u16::from_be_bytes([high, low])).map(Err),
+            _ => None,
+        }
+    }
+
+    /// What all rows of a client begin with, in the tables that have several for one.
+    #[must_use]
+    pub fn prefix(client_id: &str) -> Vec<u8> {
+        [client_id.as_bytes(), &[0]].concat()
+    }
+}
+
+impl Session {
+    /// A session that begins now: `after` is the last committed sequence.
+    #[must_use]
+    pub fn new(id: SessionId, client_id: &str, user: Option<&str>, receive_maximum: u16, after: Sequence) -> Session {
+        Session {
+            id,
+            client_id: client_id.into(),
+            user: user.map(Into::into),
+            expiry_secs: 0,
+            subscriptions: FxHashMap::default(),
+            window: Window::new(receive_maximum, 0),
+            received: FxHashSet::default(),
+            flow: Flow::Live,
+            live_after: after,
+            away_until: Sequence::ZERO,
+            snapshots: VecDeque::new(),
+            redeliver: VecDeque::new(),
+            dirty: false,
+        }
+    }
+
+    /// Whether it outlives its connection, so that its steps are stored.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.expiry_secs > 0
+    }
+
+    /// Where it stands in the log, when its shard has shown everything up to `seen`.
+    #[must_use]
+    pub fn position(&self, seen: Sequence) -> Sequence {
+        match self.flow {
+            Flow::Live => seen.max(self.live_after),
+            Flow::Behind { after } => after,
+        }
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn store(&self, seen: Sequence) -> Vec<u8> {
+        let stored = StoredSession {
+            id: self.id.0,
+            user: self.user.clone(),
+            expiry_secs: self.expiry_secs,
+            position: self.position(seen).0,
+            count: self.window.count(),
+            in_flight: self.window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect(),
+            snapshots: self.snapshots.clone(),
+        };
+        serde_json::to_vec(&stored).expect("a session is plain data")
+    }
+
+    /// A session from its stored form and the identifiers of its handshakes; subscriptions are added by the caller.
+    /// `None` if the bytes are not a session.
+    #[must_use]
+    pub fn load(
+        client_id: &str,
+        stored: &[u8],
+        handshakes: impl Iterator<Item = Result<PacketId, PacketId>>,
+        committed: Sequence,
+    ) -> Option<Session> {
+        let stored: StoredSession = serde_json::from_slice(stored).ok()?;
+        let mut session = Session::new(SessionId(stored.id), client_id, stored.user.as_deref(), u16::MAX, committed);
+        session.expiry_secs = stored.expiry_secs;
+        session.window = Window::restore(stored.count, stored.in_flight);
+        session.flow = Flow::Behind { after: Sequence(stored.position) };
+        session.away_until = committed;
+        session.snapshots = stored.snapshots;
+        for id in handshakes {
+            match id {
+                Ok(received) => drop(session.received.insert(received)),
+                Err(released) => session.window.restore_released(released),
+            }
+        }
+        Some(session)
+    }
+
+    /// A new connection begins: everything under way goes out again, in order (MQTT 5 §4.4).
+    pub fn resume(&mut self, receive_maximum: u16) {
+        self.window.set_receive_maximum(receive_maximum);
+        self.redeliver = self.window.in_flight().map(|(number, _, _)| number).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_session_continues_where_it_was() {
+        let mut session = Session::new(SessionId(7), "c1", Some("rex"), 10, Sequence(4));
+        session.expiry_secs = 60;
+        for sequence in [5, 6] {
+            session.window.take(Delivery::of_entry(Sequence(sequence), QoS::ExactlyOnce));
+        }
+        let bytes = session.store(Sequence(6));
+        let id = |number| PacketId::new(number).expect("not zero");
+        let handshakes = [Ok(id(9)), Err(id(2))];
+        let mut again = Session::load("c1", &bytes, handshakes.into_iter(), Sequence(8)).expect("a session");
+        assert_eq!((again.id, again.user.as_deref(), again.expiry_secs), (SessionId(7), Some("rex"), 60));
+        assert_eq!(again.flow, Flow::Behind { after: Sequence(6) });
+        assert!(again.received.contains(&id(9)));
+        again.resume(10);
+        assert_eq!(again.redeliver, [0, 1]);
+        let released: Vec<bool> = again.window.in_flight().map(|(_, _, delivery)| delivery.released).collect();
+        assert_eq!(released, [false, true]);
+        assert!(Session::load("c1", b"{", std::iter::empty(), Sequence(8)).is_none());
+    }
+
+    #[test]
+    fn keys_of_rows_say_what_they_are() {
+        let options = StoredSubscription { qos: 1, no_local: false, retain_as_published: false, identifier: None };
+        let key = rows::subscription("c1", "dog/#", &options);
+        assert!(key.starts_with(&rows::prefix("c1")));
+        assert_eq!(rows::parse_subscription(&key), Some(("c1", true, "dog/#")));
+        assert_eq!(rows::parse_subscription(b"c1"), None);
+        assert_eq!(rows::parse_handshake(b"c1\0i"), None);
+    }
+}

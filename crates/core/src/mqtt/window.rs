@@ -1,0 +1,316 @@
+//! Packet identifiers in flight to one client.
+//!
+//! Bookkeeping only: no socket, no clock, no bytes. The shard decides what to send; the window says whether there is
+//! room, and under which identifier.
+
+use crate::position::{Sequence, TableId};
+use rowcast_codec::{PacketId, QoS};
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Deliveries sent and not yet acknowledged. Identifiers follow the count of deliveries, so the same log read again
+/// after a restart gives the same ones.
+///
+/// Invariant: the front slot is full; at most `receive_maximum` slots are (MQTT 5 §4.9); no two share an identifier.
+#[derive(Debug)]
+pub struct Window {
+    slots: VecDeque<Option<Delivery>>, // Emptied by an acknowledgement.
+    before: u64,                       // Deliveries before the front slot.
+    full: usize,
+    receive_maximum: usize,
+    /// Identifiers, beyond `count`, whose PUBREC came before a crash that the stored form is older than.
+    released_ahead: FxHashSet<PacketId>,
+}
+
+/// One QoS 1 or 2 delivery under way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Where in the log its message stands: the entry's place, or the version of the record that was sent as state.
+    pub sequence: u64,
+    /// 1 or 2.
+    pub qos: u8,
+    /// PUBREC came: from here on only PUBREL is sent (MQTT 5 §4.3.3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
+    /// It is a record's state, sent on subscribing; the record it was, should the log no longer reach back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Box<(u32, Vec<u8>)>>,
+}
+
+impl Delivery {
+    /// A message of the log.
+    #[must_use]
+    pub fn of_entry(sequence: Sequence, qos: QoS) -> Delivery {
+        Delivery { sequence: sequence.0, qos: qos as u8, released: false, state: None }
+    }
+
+    /// A record's state.
+    #[must_use]
+    pub fn of_record(version: Sequence, qos: QoS, table: TableId, key: &[u8]) -> Delivery {
+        let state = Some(Box::new((table.0, key.to_vec())));
+        Delivery { sequence: version.0, qos: qos as u8, released: false, state }
+    }
+}
+
+/// What an acknowledgement was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acknowledged {
+    /// The delivery is over.
+    Done,
+    /// PUBREC: the delivery goes on with PUBREL.
+    Released,
+    /// PUBREC for a delivery that is released already: PUBREL once more.
+    Again,
+    /// No delivery has this identifier, or it is not at this step.
+    Unknown,
+}
+
+impl Window {
+    /// A window that at most `receive_maximum` deliveries fit in, after `before` earlier ones.
+    #[must_use]
+    pub fn new(receive_maximum: u16, before: u64) -> Window {
+        Window {
+            slots: VecDeque::new(),
+            before,
+            full: 0,
+            receive_maximum: usize::from(receive_maximum.max(1)),
+            released_ahead: FxHashSet::default(),
+        }
+    }
+
+    /// A window with deliveries from an earlier connection: `in_flight` with their identifiers, in their order, out of
+    /// `count` made in all.
+    #[must_use]
+    pub fn restore(count: u64, in_flight: Vec<(u64, Delivery)>) -> Window {
+        let before = in_flight.first().map_or(count, |&(number, _)| number);
+        let mut window = Window::new(u16::MAX, before);
+        for (number, delivery) in in_flight {
+            while window.count() < number {
+                window.slots.push_back(None);
+            }
+            window.slots.push_back(Some(delivery));
+            window.full += 1;
+        }
+        while window.count() < count {
+            window.slots.push_back(None);
+        }
+        window.drop_done();
+        window
+    }
+
+    /// PUBREC came for `id` before the last stored form: the delivery goes on with PUBREL.
+    pub fn restore_released(&mut self, id: PacketId) {
+        match self.slot(id) {
+            Some(Some(delivery)) => delivery.released = true,
+            Some(None) => {}
+            None => {
+                // Made after the stored form: it follows in the log, and the walk there must find it released.
+                self.released_ahead.insert(id);
+            }
+        }
+    }
+
+    /// A new connection may allow more or less than the last; what is under way stays.
+    pub fn set_receive_maximum(&mut self, receive_maximum: u16) {
+        self.receive_maximum = usize::from(receive_maximum.max(1));
+    }
+
+    /// Whether another delivery may begin.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.full < self.receive_maximum && self.slots.len() < PacketId::COUNT
+    }
+
+    /// Takes the identifier for a delivery; `None` while the client still owes us acknowledgements.
+    pub fn take(&mut self, mut delivery: Delivery) -> Option<PacketId> {
+        if !self.has_room() {
+            return None;
+        }
+        let id = PacketId::nth(self.count());
+        if !self.released_ahead.is_empty() && self.released_ahead.remove(&id) {
+            delivery.released = true;
+        }
+        self.slots.push_back(Some(delivery));
+        self.full += 1;
+        Some(id)
+    }
+
+    /// Counts a delivery that is not made after all (it expired, or is too large for the client), so that those
+    /// behind it keep their identifiers.
+    pub fn skip(&mut self) {
+        if self.slots.is_empty() {
+            self.before += 1;
+        } else if self.slots.len() < PacketId::COUNT {
+            self.slots.push_back(None);
+        }
+    }
+
+    /// PUBACK.
+    pub fn puback(&mut self, id: PacketId) -> Acknowledged {
+        match self.slot(id) {
+            Some(slot) if slot.as_ref().is_some_and(|delivery| delivery.qos == 1) => self.finish(id),
+            _ => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBREC; `refused`: with a reason of 0x80 or above, which ends the delivery (MQTT 5 §4.3.3).
+    pub fn pubrec(&mut self, id: PacketId, refused: bool) -> Acknowledged {
+        match self.slot(id) {
+            Some(Some(delivery)) if delivery.qos == 2 && refused && !delivery.released => self.finish(id),
+            Some(Some(delivery)) if delivery.qos == 2 && delivery.released => Acknowledged::Again,
+            Some(Some(delivery)) if delivery.qos == 2 => {
+                delivery.released = true;
+                Acknowledged::Released
+            }
+            _ => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBCOMP.
+    pub fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
+        match self.slot(id) {
+            Some(slot) if slot.as_ref().is_some_and(|delivery| delivery.released) => self.finish(id),
+            _ => Acknowledged::Unknown,
+        }
+    }
+
+    /// Whether PUBREL, not PUBLISH, is what goes out for the delivery with this identifier.
+    #[must_use]
+    pub fn is_released(&self, id: PacketId) -> bool {
+        self.place(id).and_then(|place| self.slots[place].as_ref()).is_some_and(|delivery| delivery.released)
+    }
+
+    /// The delivery with this number, if it is under way.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&Delivery> {
+        let place = usize::try_from(number.checked_sub(self.before)?).ok()?;
+        self.slots.get(place)?.as_ref()
+    }
+
+    /// What is under way, oldest first, each with its number and identifier.
+    pub fn in_flight(&self) -> impl Iterator<Item = (u64, PacketId, &Delivery)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let number = self.before + index as u64;
+            slot.as_ref().map(|delivery| (number, PacketId::nth(number), delivery))
+        })
+    }
+
+    /// How many deliveries were made or skipped in all.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.before + self.slots.len() as u64
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.full
+    }
+
+    /// Whether none is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.full == 0
+    }
+
+    fn place(&self, id: PacketId) -> Option<usize> {
+        let front = PacketId::nth(self.before).get();
+        let place = (usize::from(id.get()) + PacketId::COUNT - usize::from(front)) % PacketId::COUNT;
+        (place < self.slots.len()).then_some(place)
+    }
+
+    fn slot(&mut self, id: PacketId) -> Option<&mut Option<Delivery>> {
+        self.place(id).map(|place| &mut self.slots[place])
+    }
+
+    fn finish(&mut self, id: PacketId) -> Acknowledged {
+        if let Some(slot) = self.slot(id) {
+            *slot = None;
+            self.full -= 1;
+        }
+        self.drop_done();
+        Acknowledged::Done
+    }
+
+    fn drop_done(&mut self) {
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.before += 1;
+        }
+        if self.slots.is_empty() {
+            self.slots = VecDeque::new(); // An idle client holds no memory here.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(sequence: u64) -> Delivery {
+        Delivery::of_entry(Sequence(sequence), QoS::AtLeastOnce)
+    }
+
+    fn id(number: u16) -> PacketId {
+        PacketId::new(number).expect("not zero")
+    }
+
+    #[test]
+    fn identifiers_follow_the_count_and_come_back_after_acknowledgements() {
+        let mut window = Window::new(2, 0);
+        assert_eq!(window.take(one(10)), Some(id(1)));
+        assert_eq!(window.take(one(11)), Some(id(2)));
+        assert_eq!(window.take(one(12)), None);
+        assert_eq!(window.puback(id(2)), Acknowledged::Done);
+        assert_eq!(window.puback(id(2)), Acknowledged::Unknown);
+        assert_eq!(window.take(one(12)), Some(id(3)));
+        assert_eq!(window.puback(id(1)), Acknowledged::Done);
+        assert_eq!(window.in_flight().map(|(_, id, _)| id.get()).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_stuck_delivery_never_lends_its_identifier() {
+        let mut window = Window::new(10, 0);
+        window.take(one(1));
+        for round in 0..PacketId::COUNT as u64 - 1 {
+            let id = window.take(one(round)).expect("room");
+            assert_ne!(id.get(), 1);
+            window.puback(id);
+        }
+        assert!(!window.has_room(), "the next identifier would be the stuck one's");
+        window.puback(id(1));
+        assert!(window.has_room());
+    }
+
+    #[test]
+    fn exactly_once_goes_through_both_steps_and_no_other_way() {
+        let mut window = Window::new(10, 0);
+        let two = window.take(Delivery::of_entry(Sequence(5), QoS::ExactlyOnce)).expect("room");
+        assert_eq!(window.puback(two), Acknowledged::Unknown);
+        assert_eq!(window.pubcomp(two), Acknowledged::Unknown);
+        assert_eq!(window.pubrec(two, false), Acknowledged::Released);
+        assert_eq!(window.pubrec(two, false), Acknowledged::Again);
+        assert_eq!(window.pubcomp(two), Acknowledged::Done);
+        assert_eq!(window.pubcomp(two), Acknowledged::Unknown);
+        let refused = window.take(Delivery::of_entry(Sequence(6), QoS::ExactlyOnce)).expect("room");
+        assert_eq!(window.pubrec(refused, true), Acknowledged::Done);
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn a_restored_window_has_the_same_identifiers() {
+        let mut window = Window::new(10, 70_000);
+        for sequence in 0..5 {
+            window.take(one(sequence));
+        }
+        window.puback(PacketId::nth(70_000));
+        window.puback(PacketId::nth(70_002));
+        let saved = window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect();
+        let mut restored = Window::restore(window.count(), saved);
+        let ids = |window: &Window| window.in_flight().map(|(_, id, _)| id).collect::<Vec<_>>();
+        assert_eq!(ids(&restored), ids(&window));
+        assert_eq!(restored.take(one(9)), window.take(one(9)));
+        assert_eq!(Window::restore(7, Vec::new()).count(), 7);
+    }
+}
