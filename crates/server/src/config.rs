@@ -1,7 +1,17 @@
 //! What the program runs with: every value present, checked, and in the unit its name or type says.
 //!
-//! A [`Config`] is made once, at start, from flags, environment, file and defaults, in that order of
+//! A [`Config`] is made once, at start, by [`load`], from flags, environment, file and defaults, in that order of
 //! precedence. Whoever holds one never asks whether something was configured.
+
+mod keys;
+mod listen;
+mod load;
+mod raw;
+mod read;
+mod suggest;
+mod units;
+
+pub use load::{Given, LoadError, Loaded, load};
 
 use rowcast_core::limits::Limits;
 use rowcast_core::schema::Durability;
