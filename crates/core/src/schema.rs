@@ -4,7 +4,11 @@
 //! to which table is the [`catalog`](crate::catalog)'s answer; whether a payload fits its table is
 //! [`validate`](crate::validate)'s.
 
+mod check;
 mod diagnostic;
+mod directives;
+mod suggest;
+mod syntax;
 mod table;
 
 pub use diagnostic::{Color, Diagnostic, Source, render};
@@ -26,8 +30,24 @@ pub struct Schema {
 
 impl Schema {
     /// Reads and checks schema files together; on failure every mistake found, in the order of the text.
-    pub fn parse(_sources: &[Source]) -> Result<Self, Vec<Diagnostic>> {
-        todo!()
+    pub fn parse(sources: &[Source]) -> Result<Self, Vec<Diagnostic>> {
+        let mut left = SCHEMA_BYTES_MAX;
+        let mut files = Vec::new();
+        let mut diagnostics = Vec::new();
+        for source in sources {
+            match left.checked_sub(source.text.len()) {
+                Some(rest) => left = rest,
+                None => {
+                    let message = format!("a schema has at most {SCHEMA_BYTES_MAX} bytes, all files together");
+                    return Err(vec![Diagnostic::new(source, 0..0, message)]);
+                }
+            }
+            match syntax::parse(source) {
+                Ok(definitions) => files.push((source, definitions)),
+                Err(mistakes) => diagnostics.extend(mistakes),
+            }
+        }
+        if diagnostics.is_empty() { check::check(&files) } else { Err(diagnostics) }
     }
 }
 

@@ -1,17 +1,50 @@
 //! Whether a payload fits its table, and the document kept if it does.
+//!
+//! A table without attributes takes any payload, byte for byte. A table with attributes takes objects, and keeps
+//! them as JSON: as sent wherever that already is the form to be kept, which is the common case and costs one pass
+//! and no allocation. What may have to change:
+//!
+//! | attribute      | accepted                                        | kept as                                      |
+//! |----------------|-------------------------------------------------|----------------------------------------------|
+//! | the key        | a string or a number that is the topic's key    | text, or a number where keys are numbers     |
+//! | `ID`           | strings, whole numbers                          | a string                                     |
+//! | `String`       | strings                                         | as sent                                      |
+//! | `Int`, `Long`  | numbers that are whole and in range, also `5.0` | digits                                       |
+//! | `BigInt`       | whole numbers of any size, also as text         | a number with all its digits                 |
+//! | `Float`        | numbers a double can hold                       | as sent, with all its digits                 |
+//! | `Boolean`      | `true`, `false`                                 | as sent                                      |
+//! | `Date`         | ISO 8601 text, whole epoch milliseconds         | `"2026-02-03T04:05:06.789Z"`                 |
+//! | `Bytes`        | base64 text, either alphabet, padded or not     | standard base64, padded                      |
+//! | `Any`          | any value                                       | as sent                                      |
+//! | `[T]`          | arrays of what `T` accepts                      | item by item                                 |
+//! | a nested type  | objects that fit it                             | attribute by attribute                       |
+//!
+//! Everything may be `null` or missing that is not required (`T!`); numbers and booleans in quotes are text.
+//! A missing (or `null`) key is put in front, and what the server sets (`@createdTime`, `@updatedTime`) behind, or in
+//! place of what was sent. Other attributes are kept as sent, or refused if the type is sealed. Of a name that comes
+//! twice in one object, at any depth, the last wins, and the others are removed.
 
+mod format;
+mod pass;
+mod patch;
 mod refusal;
 
+pub use format::Format;
+pub use patch::merge_patch;
 pub use refusal::{Refusal, RefusalKind};
 
 use std::borrow::Cow;
 
-use crate::schema::Table;
-use crate::value::Key;
+use crate::schema::{Role, Table};
+use crate::value::json::{Members, Scanner};
+use crate::value::{Key, date, number};
+use pass::{Pass, Scratch};
 
-/// Checks payloads. Keeps scratch space between them, so one per thread, not one per payload.
+/// Checks payloads. Keeps scratch space from one to the next, so one per thread.
 #[derive(Debug, Default)]
-pub struct Validator {}
+pub struct Validator {
+    scratch: Scratch,
+}
 
 /// A payload as it is stored and delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,50 +55,88 @@ pub struct Normalized<'p> {
     pub expires_at_ms: Option<u64>,
 }
 
-/// The formats a document can be sent in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `application/json`, any `application/..+json`, and no content type at all.
-    Json,
-    /// `application/cbor`.
-    Cbor,
-    /// `application/msgpack` and `application/x-msgpack`.
-    MessagePack,
-}
-
 impl Validator {
-    /// Checks a put of `payload` on record `key`. `created_ms` is the created time of the record it replaces, asked
-    /// for by [`Table::needs_previous`].
+    /// Checks a put of `payload` on record `key`. `created_ms` is the created time of the record it replaces, if
+    /// there is one and [`Table::needs_previous`] asks for it.
     pub fn put<'p>(
         &mut self,
-        _table: &Table,
-        _key: &Key<'_>,
-        _payload: &'p [u8],
-        _content_type: Option<&str>,
-        _now_ms: u64,
-        _created_ms: Option<u64>,
+        table: &Table,
+        key: &Key<'_>,
+        payload: &'p [u8],
+        content_type: Option<&str>,
+        now_ms: u64,
+        created_ms: Option<u64>,
     ) -> Result<Normalized<'p>, Refusal> {
-        todo!()
+        if !table.is_typed() {
+            return Ok(Normalized { payload: Cow::Borrowed(payload), expires_at_ms: None });
+        }
+        Format::of(content_type)?;
+        let created_ms = created_ms.unwrap_or(now_ms);
+        Pass { table, key, now_ms, created_ms, scratch: &mut self.scratch }.run(payload)
     }
 }
 
 /// The key inside a payload, for inserts that name none: `None` if there is none and one must be generated, as
 /// [`KeyType::generated`](crate::value::KeyType::generated) says.
-pub fn key_in(_table: &Table, _payload: &[u8], _content_type: Option<&str>) -> Result<Option<Key<'static>>, Refusal> {
-    todo!()
+pub fn key_in(table: &Table, payload: &[u8], content_type: Option<&str>) -> Result<Option<Key<'static>>, Refusal> {
+    if !table.is_typed() {
+        return Ok(None);
+    }
+    Format::of(content_type)?;
+    let document = pass::check_object(payload)?;
+    let Some(value) = attribute(document.as_bytes(), &table.key.name) else { return Ok(None) };
+    if value == "null" {
+        return Ok(None);
+    }
+    match Key::from_json(value, table.key.key_type) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => Err(Refusal::of_key(table, value, error)),
+    }
+}
+
+/// The value of a top-level attribute of a stored document, as JSON text.
+pub fn attribute<'d>(document: &'d [u8], name: &str) -> Option<&'d str> {
+    let mut scanner = Scanner::new(document).ok()?;
+    scanner.kind().ok()?;
+    if document.get(scanner.at()) != Some(&b'{') {
+        return None;
+    }
+    let mut members = Members::default();
+    let mut elements = scanner.open().ok()?;
+    let mut found = None;
+    while let Some((_, member)) = scanner.next_member(&mut elements).ok()? {
+        let is_it = member.raw == name || (member.escaped && member.unescaped() == name);
+        let value = scanner.value(&mut members).ok()?;
+        found = if is_it { Some(value) } else { found };
+    }
+    found
 }
 
 /// The created time a stored document holds, in epoch milliseconds.
-pub fn created_ms(_table: &Table, _document: &[u8]) -> Option<u64> {
-    todo!()
+pub fn created_ms(table: &Table, document: &[u8]) -> Option<u64> {
+    let created = table.attributes.iter().find(|attribute| attribute.role == Role::CreatedTime)?;
+    instant_ms(attribute(document, &created.name)?)
 }
 
-/// When a record expires: what its own attribute says, else what its table says.
-pub fn expires_at_ms(_table: &Table, _normalized: &Normalized<'_>, _now_ms: u64) -> Option<u64> {
-    todo!()
+/// When a record expires, in epoch milliseconds: what its own attribute says, else what its table says.
+pub fn expires_at_ms(table: &Table, normalized: &Normalized<'_>, now_ms: u64) -> Option<u64> {
+    let by_table = || Some(now_ms.saturating_add(table.expiration_secs?.saturating_mul(1000)));
+    normalized.expires_at_ms.or_else(by_table)
 }
 
-/// A merge patch (RFC 7396) onto a document, or onto nothing. The result is to be put.
-pub fn merge_patch(_current: Option<&[u8]>, _patch: &[u8]) -> Result<Vec<u8>, Refusal> {
-    todo!()
+/// The epoch milliseconds a JSON value names, as a number or as the text of a date or a number. Before 1970 is 0.
+fn instant_ms(json: &str) -> Option<u64> {
+    let of_number = |number: &str| match number::whole(number) {
+        Some(ms) => u64::try_from(ms).unwrap_or(0),
+        None => number.parse::<f64>().map_or(0, |ms| ms.min(i64::MAX as f64) as u64),
+    };
+    let first = json.bytes().next()?;
+    if first == b'-' || first.is_ascii_digit() {
+        return Some(of_number(json));
+    }
+    let text = Scanner::of_value(json).string().ok()?.unescaped();
+    match date::parse(&text) {
+        Some(ms) => Some(u64::try_from(ms).unwrap_or(0)),
+        None => number::trim_digits(&text).map(|_| of_number(&text)),
+    }
 }

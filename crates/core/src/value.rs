@@ -1,5 +1,8 @@
 //! Values: the keys of records, and what the built-in types read and write.
 
+pub(crate) mod date;
+pub(crate) mod json;
 mod key;
+pub(crate) mod number;
 
 pub use key::{Generated, KEY_BYTES_MAX, Key, KeyError, KeyType, LONG_MAX};

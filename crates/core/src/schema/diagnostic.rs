@@ -41,6 +41,14 @@ impl Source {
     pub fn new(name: &str, text: &str) -> Self {
         Self { name: name.into(), text: text.into() }
     }
+
+    /// `schema.graphql:3:7`: file, line and column of a byte, both counted from 1, columns in characters.
+    pub fn place(&self, byte: usize) -> String {
+        let before = &self.text[..self.text.floor_char_boundary(byte)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("{}:{line}:{column}", self.name)
+    }
 }
 
 impl Diagnostic {

@@ -74,6 +74,18 @@ pub struct Doors {
     pub ws: bool,
 }
 
+impl Export {
+    /// The name with a lower-case first letter, if that is another and none was given with `name:`. It holds unless
+    /// another table claims it, which the [`Catalog`](crate::catalog::Catalog) knows.
+    pub fn alias(&self) -> Option<String> {
+        let first = self.name.chars().next()?;
+        if self.named || !first.is_ascii_uppercase() {
+            return None;
+        }
+        Some(format!("{}{}", first.to_ascii_lowercase(), &self.name[1..]))
+    }
+}
+
 impl Doors {
     /// What `@export` without arguments means.
     pub const OPEN: Self = Self { mqtt: true, rest: true, sse: true, ws: true };
@@ -226,9 +238,33 @@ pub enum Scalar {
 pub struct Attributes {
     list: Vec<Attribute>,
     places: FxHashMap<Box<str>, usize>,
+    /// Those a document cannot lack: the key, times of the server, and what is required.
+    watched: Vec<usize>,
 }
 
 impl Table {
+    /// A table of any payload with text keys that nothing was said about.
+    pub(crate) fn untyped(name: &str) -> Self {
+        Self {
+            index: TableIndex(0),
+            name: name.into(),
+            table: name.into(),
+            database: DEFAULT_DATABASE.into(),
+            export: None,
+            key: KeyAttribute { name: IMPLIED_KEY.into(), key_type: KeyType::Text },
+            attributes: Attributes::default(),
+            types: Arc::default(),
+            sealed: false,
+            expiration_secs: None,
+            eviction_secs: None,
+            audit: false,
+            replicate: true,
+            durability: None,
+            hidden: false,
+            docs: None,
+        }
+    }
+
     /// Whether payloads are documents with attributes. Otherwise any payload is kept byte for byte.
     pub fn is_typed(&self) -> bool {
         !self.attributes.is_empty()
@@ -243,7 +279,27 @@ impl Table {
 impl Attributes {
     pub(super) fn new(list: Vec<Attribute>) -> Self {
         let places = list.iter().enumerate().map(|(place, attribute)| (attribute.name.clone(), place)).collect();
-        Self { list, places }
+        let is_watched = |attribute: &Attribute| match attribute.role {
+            Role::Key | Role::CreatedTime | Role::UpdatedTime => true,
+            Role::Plain | Role::ExpiresAt => attribute.ty.required,
+            Role::Relationship { .. } | Role::Computed { .. } => false,
+        };
+        let watched = (0..list.len()).filter(|&place| is_watched(&list[place])).collect();
+        Self { list, places, watched }
+    }
+
+    /// [`place`](Self::place), trying `likely` first.
+    #[inline]
+    pub(crate) fn find(&self, name: &str, likely: usize) -> Option<usize> {
+        match self.list.get(likely) {
+            Some(attribute) if *attribute.name == *name => Some(likely),
+            _ => self.place(name),
+        }
+    }
+
+    /// The attributes a document cannot lack, with their places: the key, times of the server, what is required.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (usize, &Attribute)> {
+        self.watched.iter().map(|&place| (place, &self.list[place]))
     }
 
     /// The attribute of that name.
@@ -337,3 +393,7 @@ impl fmt::Display for Type {
         f.write_str(if self.required { "!" } else { "" })
     }
 }
+
+/// The key of a table that declares none.
+pub(super) const IMPLIED_KEY: &str = "id";
+const DEFAULT_DATABASE: &str = "data";

@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::schema::Table;
+use crate::value::KeyError;
+use crate::value::json::{Fault, Kind, Members, Scanner, write_string};
+
 /// A payload that does not fit its table. Displayed as a client reads it, in an MQTT reason string or an HTTP
 /// problem: ``attribute `age`: expected Int, found "old"``.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub enum RefusalKind {
     Syntax,
     /// A value does not fit its attribute, or an attribute is missing or not declared.
     Attribute,
-    /// The key inside is not the topic's.
+    /// The key inside is not the topic's, or not a key.
     Key,
 }
 
@@ -45,17 +49,142 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Refusal {
-    /// The attribute as people write it: `address.street`, `tags[2]`.
+    pub(super) fn new(
+        kind: RefusalKind,
+        pointer: String,
+        expected: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self { kind, pointer, expected: expected.into(), found: found.into() }
+    }
+
+    /// The attribute as people write it: `address.street`, `tags[2]`; shortened if it is very long.
     pub fn attribute(&self) -> String {
         let mut name = String::new();
         for token in self.pointer.split('/').skip(1) {
-            if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_digit()) {
+            if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() {
                 name.push_str(&format!("[{token}]"));
             } else {
                 name.push_str(if name.is_empty() { "" } else { "." });
                 name.push_str(&token.replace("~1", "/").replace("~0", "~"));
             }
         }
-        name
+        shorten(&name, ATTRIBUTE_CHARS_MAX).into_owned()
+    }
+
+    /// The payload is not JSON.
+    pub(super) fn of_syntax(payload: &[u8], fault: Fault) -> Self {
+        let expected = match fault.expected {
+            "a JSON value" if fault.at == 0 => Cow::Borrowed("a JSON object"),
+            expected => Cow::Owned(format!("{expected} at byte {}", fault.at)),
+        };
+        let rest = String::from_utf8_lossy(&payload[fault.at..payload.len().min(fault.at + 4 * SYNTAX_CHARS_MAX)]);
+        let found = match rest.chars().next() {
+            None => "nothing".to_owned(),
+            Some('\u{feff}') => "U+FEFF".to_owned(),
+            Some(first) if first.is_control() => format!("U+{:04X}", u32::from(first)),
+            Some(_) => format!("`{}`", shorten(&rest, SYNTAX_CHARS_MAX)),
+        };
+        Self::new(RefusalKind::Syntax, String::new(), expected, found)
+    }
+
+    /// `value` is no key of the table.
+    pub(super) fn of_key(table: &Table, value: &str, error: KeyError) -> Self {
+        let expected = match error {
+            KeyError::NotOfType { expected } => expected.to_string(),
+            other => format!("a key, but {other}"),
+        };
+        Self::new(RefusalKind::Key, pointer_token(&table.key.name), expected, describe(value))
     }
 }
+
+/// A JSON value in a few words. Only the beginning of `json` may be it.
+pub(super) fn describe(json: &str) -> String {
+    let mut scanner = Scanner::of_value(json);
+    match scanner.kind() {
+        Ok(Kind::Object) => "an object".to_owned(),
+        Ok(Kind::Array) => "an array".to_owned(),
+        Ok(_) => {
+            let value = scanner.value(&mut Members::default()).unwrap_or_default();
+            let mut short = shorten(value, FOUND_CHARS_MAX).into_owned();
+            if short.len() < value.len() && short.starts_with('"') {
+                short.push('"');
+            }
+            short
+        }
+        Err(_) => "nothing".to_owned(),
+    }
+}
+
+/// The JSON pointer to the value that begins at byte `target` of `document`.
+pub(super) fn pointer_to(document: &str, target: usize) -> String {
+    let mut pointer = String::new();
+    let mut scanner = Scanner::of_value(document);
+    // Each turn steps into the object or array around `target`, until the value itself begins there.
+    while let Ok(kind) = scanner.kind()
+        && scanner.at() < target
+    {
+        let found = match kind {
+            Kind::Object => descend_object(&mut scanner, target),
+            Kind::Array => descend_array(&mut scanner, target),
+            _ => None,
+        };
+        let Some(token) = found else { break };
+        pointer.push_str(&token);
+    }
+    pointer
+}
+
+fn descend_object(scanner: &mut Scanner<'_>, target: usize) -> Option<String> {
+    let mut elements = scanner.open().ok()?;
+    while let Some((_, name)) = scanner.next_member(&mut elements).ok()? {
+        let before = scanner.clone();
+        scanner.value(&mut Members::default()).ok()?;
+        if target < scanner.at() {
+            *scanner = before;
+            return Some(pointer_token(&name.unescaped()));
+        }
+    }
+    None
+}
+
+fn descend_array(scanner: &mut Scanner<'_>, target: usize) -> Option<String> {
+    let mut elements = scanner.open().ok()?;
+    let mut place = 0;
+    while scanner.next_item(&mut elements).ok()? {
+        let before = scanner.clone();
+        scanner.value(&mut Members::default()).ok()?;
+        if target < scanner.at() {
+            *scanner = before;
+            return Some(format!("/{place}"));
+        }
+        place += 1;
+    }
+    None
+}
+
+/// One step of a JSON pointer.
+pub(super) fn pointer_token(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// `text` in JSON's quotes, shortened.
+pub(super) fn quoted(text: &str) -> String {
+    let mut json = String::new();
+    write_string(&shorten(text, FOUND_CHARS_MAX), &mut json);
+    json
+}
+
+fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// What a client sent is repeated to it up to here.
+const FOUND_CHARS_MAX: usize = 40;
+/// Where the syntax is at fault, a little is enough.
+const SYNTAX_CHARS_MAX: usize = 16;
+/// A path may have 64 names of any length.
+const ATTRIBUTE_CHARS_MAX: usize = 120;

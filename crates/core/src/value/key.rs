@@ -5,6 +5,9 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
+use super::json::{self, Kind, Scanner};
+use super::number;
+
 /// A primary key. Numbers sort before text, text level by level: all of `a/..` lies between `a` and `a!`.
 ///
 /// Invariant: a number is within ±[`LONG_MAX`]; text is not empty, holds no NUL and at most [`KEY_BYTES_MAX`] bytes.
@@ -94,6 +97,35 @@ impl<'a> Key<'a> {
             bytes if bytes > KEY_BYTES_MAX => Err(KeyError::TooLong { bytes }),
             _ if text.as_bytes().contains(&0) => Err(KeyError::Nul),
             _ => Ok(Self::Text(Cow::Borrowed(text))),
+        }
+    }
+
+    /// The key a JSON value is: a string is read as in a topic, a number as the text of its digits.
+    pub fn from_json(json: &str, key_type: KeyType) -> Result<Key<'static>, KeyError> {
+        let mut scanner = Scanner::of_value(json);
+        let key = match scanner.kind() {
+            Ok(Kind::String) => {
+                let text = scanner.string().map_err(|_| KeyError::NotOfType { expected: key_type })?.unescaped();
+                return Ok(Key::parse(&text, key_type)?.into_owned());
+            }
+            Ok(Kind::Number) => match number::whole(json) {
+                Some(number) if key_type.holds(number) => Ok(Key::Number(number)),
+                Some(_) | None => Key::parse(json, key_type),
+            },
+            _ => Err(KeyError::NotOfType { expected: key_type }),
+        };
+        key.map(Key::into_owned)
+    }
+
+    /// The key as a JSON value.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => {
+                let mut json = String::with_capacity(text.len() + 2);
+                json::write_string(text, &mut json);
+                json
+            }
         }
     }
 
