@@ -169,3 +169,122 @@ fn varint(value: usize) -> Varint {
 
 const MESSAGE_EXPIRY: u8 = 0x02;
 const SUBSCRIPTION_ID: u8 = 0x0B;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, id};
+    use crate::{Packet, Publish, PublishProperties, UserPropertiesBuf};
+
+    #[test]
+    fn a_frame_is_the_packet_for_every_layout() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("unit", "celsius").expect("short and plain");
+        let sizes = [0, 1, 100, 200, 20_000, 3_000_000];
+        for (layout, payload_bytes) in layouts().flat_map(|layout| sizes.map(|size| (layout, size))) {
+            let properties = PublishProperties {
+                payload_format: Some(1),
+                message_expiry_secs: Some(60),
+                content_type: Some("text/plain"),
+                subscription_ids: (&[1, 128, 268_435_455][..]).into(),
+                user_properties: user_properties.as_ref(),
+                ..PublishProperties::default()
+            };
+            check(layout, &vec![b'x'; payload_bytes], &properties);
+            check(layout, &vec![b'x'; payload_bytes], &PublishProperties::default());
+        }
+    }
+
+    #[test]
+    fn only_the_identifier_and_dup_differ_between_receivers() {
+        let layout = Layout { version: Version::V311, qos: QoS::AtLeastOnce, retain: true };
+        let message = Message { topic: "a", payload: b"xyz", properties: b"", expiry_secs: None };
+        let frame = PublishFrame::encode(layout, &message, &[]);
+        let mut out = Vec::new();
+        frame.copy_to(&mut out, Some(id(0x0102)), false);
+        frame.copy_to(&mut out, Some(id(0xFFFE)), true);
+        assert_eq!(out, b"\x33\x08\0\x01a\x01\x02xyz\x3B\x08\0\x01a\xFF\xFExyz");
+    }
+
+    #[test]
+    fn a_head_is_all_but_the_payload() {
+        for layout in layouts() {
+            let message =
+                Message { topic: "a/b", payload: &[b'x'; 500], properties: b"\x01\x01", expiry_secs: Some(1) };
+            let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
+            let whole = PublishFrame::encode(layout, &message, &[5]);
+            let mut expected = Vec::new();
+            whole.copy_to(&mut expected, id, false);
+            let head_only = PublishFrame::encode_head(layout, &message, &[5]);
+            assert_eq!((whole.len(), head_only.len()), (expected.len(), expected.len()));
+            let (mut of_whole, mut copied, mut of_head) = (Vec::new(), Vec::new(), Vec::new());
+            whole.head(&mut of_whole, id, false);
+            head_only.copy_to(&mut copied, id, false);
+            head_only.head(&mut of_head, id, false);
+            for mut head in [of_whole, copied, of_head] {
+                head.extend_from_slice(message.payload);
+                assert_eq!(head, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_used_again() {
+        let large = Message { topic: "large", payload: &[b'x'; 500], properties: b"", expiry_secs: None };
+        let small = Message { topic: "small", payload: b"y", properties: b"", expiry_secs: None };
+        let v5 = Layout { version: Version::V5, qos: QoS::ExactlyOnce, retain: true };
+        let v311 = Layout { version: Version::V311, qos: QoS::AtMostOnce, retain: false };
+        let mut frame = PublishFrame::default();
+        assert!(frame.is_empty());
+        frame.encode_into(v5, &large, &[1]);
+        frame.encode_into(v311, &small, &[1]);
+        let mut out = Vec::new();
+        frame.copy_to(&mut out, None, false);
+        assert_eq!(out, b"\x30\x08\0\x05smally");
+        assert_eq!(frame.len(), out.len());
+    }
+
+    #[test]
+    fn layouts_are_numbered_by_what_they_look_like() {
+        let mut seen = [const { None }; Layout::COUNT];
+        let message = Message { topic: "a", payload: b"x", properties: b"", expiry_secs: None };
+        for layout in layouts() {
+            let mut bytes = Vec::new();
+            let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
+            PublishFrame::encode(layout, &message, &[]).copy_to(&mut bytes, id, false);
+            let before = seen[layout.index()].get_or_insert_with(|| bytes.clone());
+            assert_eq!(*before, bytes, "{layout:?}");
+        }
+        assert!(seen.iter().all(Option::is_some));
+    }
+
+    #[track_caller]
+    fn check(layout: Layout, payload: &[u8], properties: &PublishProperties<'_>) {
+        let Layout { version, qos, retain } = layout;
+        let packet_id = (qos > QoS::AtMostOnce).then(|| id(0x1234));
+        let dup = packet_id.is_some();
+        let mut forwarded = Vec::new();
+        properties.forwarded(&mut forwarded).expect("short and plain");
+        let (topic, expiry_secs) = ("a/b", properties.message_expiry_secs);
+        let message = Message { topic, payload, properties: &forwarded, expiry_secs };
+        let ids: Vec<u32> = properties.subscription_ids.iter().collect();
+        let frame = PublishFrame::encode(layout, &message, &ids);
+        let mut out = b"before".to_vec();
+        frame.copy_to(&mut out, packet_id, dup);
+
+        let properties = properties.clone();
+        let packet = Packet::Publish(Publish { dup, qos, retain, topic, packet_id, properties, payload });
+        let mut expected = b"before".to_vec();
+        packet.encode(version, &mut expected).expect("it has a form");
+        assert!(out == expected, "{layout:?} with {} bytes", payload.len());
+        assert_eq!(frame.len(), expected.len() - b"before".len());
+    }
+
+    fn layouts() -> impl Iterator<Item = Layout> {
+        VERSIONS.into_iter().flat_map(|version| {
+            [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
+                .into_iter()
+                .flat_map(move |qos| [false, true].into_iter().map(move |retain| Layout { version, qos, retain }))
+        })
+    }
+}

@@ -148,3 +148,74 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u32 = 1000;
+
+    #[test]
+    fn a_length_is_known_as_soon_as_the_header_is_there() {
+        let check = |bytes: &[u8], length| assert_eq!(frame_length(bytes, LIMIT), Ok(length), "{bytes:02x?}");
+        check(b"", None);
+        check(b"\x10", None);
+        check(b"\x10\x80", None);
+        check(b"\xC0\x00", Some(2));
+        check(b"\xC0\x00more", Some(2));
+        check(b"\x30\x7F", Some(129));
+        check(b"\x30\x80\x01", Some(131));
+        check(b"\x30\xE5\x07", Some(1000));
+    }
+
+    #[test]
+    fn a_packet_too_large_is_refused_before_its_body_arrives() {
+        let check = |bytes: &[u8], size| {
+            assert_eq!(frame_length(bytes, LIMIT), Err(DecodeError::TooLarge { size, limit: LIMIT }), "{bytes:02x?}");
+        };
+        check(b"\x30\xE6\x07", 1001);
+        check(b"\x10\xFF\xFF\xFF\x7F", 268_435_460);
+        assert_eq!(frame_length(b"\x10\xFF\xFF\xFF\x7F", u32::MAX), Ok(Some(268_435_460)));
+    }
+
+    #[test]
+    fn a_length_has_at_most_four_bytes_and_no_more_than_it_needs() {
+        // [MQTT-1.5.5-1]
+        let too_long = DecodeError::VarintTooLong { field: "remaining length" };
+        assert_eq!(frame_length(b"\x10\xFF\xFF\xFF\xFF", LIMIT), Err(too_long));
+        assert_eq!(frame_length(b"\x10\xFF\xFF\xFF\xFF\x01", LIMIT), Err(too_long));
+        assert_eq!(frame_length(b"\x10\x80\x80\x80\x80", LIMIT), Err(too_long));
+        let not_minimal = DecodeError::VarintNotMinimal { field: "remaining length" };
+        assert_eq!(frame_length(b"\xC0\x80\x00", LIMIT), Err(not_minimal));
+        assert_eq!(frame_length(b"\x30\xFF\x00", LIMIT), Err(not_minimal));
+        assert_eq!(frame_length(b"\x30\x80\x80\x00", LIMIT), Err(not_minimal));
+        assert_eq!(frame_length(b"\x30\x80\x80\x80\x00", LIMIT), Err(not_minimal));
+    }
+
+    #[test]
+    fn flags_are_checked_by_the_first_byte() {
+        // [MQTT-2.1.3-1]
+        for first in 0..=u8::MAX {
+            let (number, flags) = (first >> 4, first & 0x0F);
+            let accepted = match number {
+                0 => false,
+                3 => flags & 0b0110 != 0b0110 && flags & 0b1110 != 0b1000,
+                // 1010 is a duplicate in MQTT 3.1, and refused later in the others.
+                6 | 8 | 10 => flags == 0b0010 || flags == 0b1010,
+                _ => flags == 0,
+            };
+            assert_eq!(frame_length(&[first], LIMIT).is_ok(), accepted, "{first:#010b}");
+        }
+    }
+
+    #[test]
+    fn a_first_byte_says_why_it_is_refused() {
+        let check = |first, error| assert_eq!(frame_length(&[first], LIMIT), Err(error), "{first:#010b}");
+        check(0x00, DecodeError::PacketType { number: 0 });
+        check(0x36, DecodeError::Qos { field: "PUBLISH" });
+        check(0x3E, DecodeError::Qos { field: "PUBLISH" });
+        check(0x38, DecodeError::DupWithoutQos);
+        check(0x80, DecodeError::ReservedFlags { packet: "SUBSCRIBE", flags: 0 });
+        check(0xF1, DecodeError::ReservedFlags { packet: "AUTH", flags: 1 });
+    }
+}

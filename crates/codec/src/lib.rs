@@ -17,6 +17,8 @@ mod qos;
 mod reader;
 mod reason;
 mod secret;
+#[cfg(test)]
+mod testing;
 mod topic;
 mod version;
 mod writer;

@@ -201,3 +201,74 @@ impl PacketId {
         self.0.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_refused};
+
+    #[test]
+    fn pings_are_two_bytes() {
+        for version in VERSIONS {
+            check(version, 0xC0, b"", &Packet::Pingreq);
+            check(version, 0xD0, b"", &Packet::Pingresp);
+            check_refused(version, 0xC0, b"x", DecodeError::Trailing { packet: "PINGREQ", bytes: 1 });
+            check_refused(version, 0xD0, b"xy", DecodeError::Trailing { packet: "PINGRESP", bytes: 2 });
+        }
+    }
+
+    #[test]
+    fn a_frame_is_exactly_one_packet() {
+        let refused = |frame, error| assert_eq!(Packet::decode(Version::V5, frame), Err(error), "{frame:02x?}");
+        refused(b"", DecodeError::Truncated { field: "fixed header" });
+        refused(b"\xC0", DecodeError::Truncated { field: "fixed header" });
+        refused(b"\xC0\x80", DecodeError::Truncated { field: "fixed header" });
+        refused(b"\x40\x02\x00", DecodeError::Truncated { field: "packet" });
+        refused(b"\xC0\x00\xC0\x00", DecodeError::Trailing { packet: "PINGREQ", bytes: 2 });
+    }
+
+    #[test]
+    fn only_mqtt_3_1_repeats_requests_as_duplicates() {
+        for (first, body, packet) in [
+            (0x6A, &b"\0\x01"[..], "PUBREL"),
+            (0x8A, b"\0\x01\0\x01a\0", "SUBSCRIBE"),
+            (0xAA, b"\0\x01\0\x01a", "UNSUBSCRIBE"),
+        ] {
+            let frame = crate::testing::frame(first, body);
+            assert_eq!(Packet::decode(Version::V31, &frame).expect("a duplicate").name(), packet);
+            for version in [Version::V311, Version::V5] {
+                check_refused(version, first, body, DecodeError::ReservedFlags { packet, flags: 0b1010 });
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_form_leaves_the_buffer_as_it_was() {
+        let long = "x".repeat(65_536);
+        let publish = Publish { topic: &long, ..Publish::default() };
+        let mut out = b"before".to_vec();
+        let error = EncodeError::FieldTooLong { field: "topic", bytes: 65_536 };
+        assert_eq!(Packet::Publish(publish).encode(Version::V5, &mut out), Err(error));
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn a_packet_has_at_most_268_435_455_bytes_after_its_header() {
+        let payload = vec![0; 268_435_455 - 3];
+        let publish = |payload| Packet::Publish(Publish { topic: "a", payload, ..Publish::default() });
+        let mut out = Vec::new();
+        assert_eq!(publish(&payload).encode(Version::V311, &mut out), Ok(()));
+        assert_eq!(out.len(), 268_435_460);
+        let error = EncodeError::TooLarge { field: "remaining length", value: 268_435_456 };
+        assert_eq!(publish(&payload).encode(Version::V5, &mut out), Err(error));
+    }
+
+    #[test]
+    fn identifiers_go_round() {
+        assert_eq!(PacketId::new(0), None);
+        assert_eq!(PacketId::nth(0).get(), 1);
+        assert_eq!(PacketId::nth(65_534).get(), 65_535);
+        assert_eq!(PacketId::nth(65_535).get(), 1);
+        assert_eq!(PacketId::nth(u64::MAX).get(), 1 + (u64::MAX % 65_535) as u16);
+    }
+}

@@ -452,3 +452,212 @@ impl fmt::Debug for SubscriptionIds<'_> {
         f.debug_list().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::frame;
+    use crate::{Packet, ReasonCode, Version};
+
+    /// Each property with a value, and the packets that may have it (MQTT 5 §2.2.2.2, table 2-4).
+    const TABLE: [(&[u8], &[&str]); 27] = [
+        (b"\x01\x01", &["PUBLISH", "will"]),
+        (b"\x02\0\0\0\0", &["PUBLISH", "will"]),
+        (b"\x03\0\0", &["PUBLISH", "will"]),
+        (b"\x08\0\x01r", &["PUBLISH", "will"]),
+        (b"\x09\0\0", &["PUBLISH", "will"]),
+        (b"\x0B\x01", &["PUBLISH", "SUBSCRIBE"]),
+        (b"\x11\0\0\0\0", &["CONNECT", "CONNACK", "DISCONNECT"]),
+        (b"\x12\0\0", &["CONNACK"]),
+        (b"\x13\0\0", &["CONNACK"]),
+        (b"\x15\0\0", &["CONNECT", "CONNACK", "AUTH"]),
+        (b"\x16\0\0", &["CONNECT", "CONNACK", "AUTH"]),
+        (b"\x17\x00", &["CONNECT"]),
+        (b"\x18\0\0\0\0", &["will"]),
+        (b"\x19\x01", &["CONNECT"]),
+        (b"\x1A\0\0", &["CONNACK"]),
+        (b"\x1C\0\0", &["CONNACK", "DISCONNECT"]),
+        (
+            b"\x1F\0\0",
+            &["CONNACK", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBACK", "UNSUBACK", "DISCONNECT", "AUTH"],
+        ),
+        (b"\x21\0\x01", &["CONNECT", "CONNACK"]),
+        (b"\x22\0\0", &["CONNECT", "CONNACK"]),
+        (b"\x23\0\x01", &["PUBLISH"]),
+        (b"\x24\x00", &["CONNACK"]),
+        (b"\x25\x01", &["CONNACK"]),
+        (b"\x26\0\0\0\0", &PACKETS),
+        (b"\x27\0\0\0\x01", &["CONNECT", "CONNACK"]),
+        (b"\x28\x00", &["CONNACK"]),
+        (b"\x29\x00", &["CONNACK"]),
+        (b"\x2A\x01", &["CONNACK"]),
+    ];
+
+    const PACKETS: [&str; 14] = [
+        "CONNECT",
+        "will",
+        "CONNACK",
+        "PUBLISH",
+        "PUBACK",
+        "PUBREC",
+        "PUBREL",
+        "PUBCOMP",
+        "SUBSCRIBE",
+        "SUBACK",
+        "UNSUBSCRIBE",
+        "UNSUBACK",
+        "DISCONNECT",
+        "AUTH",
+    ];
+
+    #[test]
+    fn each_packet_has_its_properties_and_no_others() {
+        for (property, packets) in TABLE {
+            for packet in PACKETS {
+                let expected = match packets.contains(&packet) {
+                    true => Ok(()),
+                    false => Err(DecodeError::PropertyNotAllowed { property: name(property[0].into()), packet }),
+                };
+                assert_eq!(decode(packet, property), expected, "{packet} {property:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_property_is_there_once() {
+        for (property, packets) in TABLE {
+            for &packet in packets {
+                let name = name(property[0].into());
+                let many = name == "User Property" || (name == "Subscription Identifier" && packet == "PUBLISH");
+                let expected =
+                    if many { Ok(()) } else { Err(DecodeError::DuplicateProperty { property: name, packet }) };
+                assert_eq!(decode(packet, &property.repeat(2)), expected, "{packet} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_property_is_whole() {
+        for (property, packets) in TABLE {
+            for length in 1..property.len() {
+                let cut = decode(packets[0], &property[..length]);
+                assert!(matches!(cut, Err(DecodeError::Truncated { .. })), "{property:02x?} {cut:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn identifiers_are_known() {
+        let known: Vec<u8> = TABLE.iter().map(|(property, _)| property[0]).collect();
+        for id in (0..=0x7F).filter(|id| !known.contains(id)) {
+            let error = Err(DecodeError::UnknownProperty { id: id.into() });
+            assert_eq!(decode("PUBLISH", &[id, 0, 0, 0, 0]), error);
+            assert_eq!(name(id.into()), "unknown property");
+        }
+        assert_eq!(decode("PUBLISH", b"\x80\x01"), Err(DecodeError::UnknownProperty { id: 128 }));
+        let not_minimal = DecodeError::VarintNotMinimal { field: "property identifier" };
+        assert_eq!(decode("PUBLISH", b"\x81\x00\x01"), Err(not_minimal));
+    }
+
+    #[test]
+    fn numbers_are_in_range() {
+        let check = |packet, wire: &[u8], property, value| {
+            let error = DecodeError::PropertyValue { property, value };
+            assert_eq!(decode(packet, wire), Err(error));
+            assert_eq!(error.reason(), ReasonCode::ProtocolError);
+        };
+        check("PUBLISH", b"\x01\x02", "Payload Format Indicator", 2);
+        check("PUBLISH", b"\x0B\x00", "Subscription Identifier", 0);
+        check("SUBSCRIBE", b"\x0B\x00", "Subscription Identifier", 0);
+        check("CONNECT", b"\x17\x02", "Request Problem Information", 2);
+        check("CONNECT", b"\x19\xFF", "Request Response Information", 255);
+        check("CONNECT", b"\x21\0\0", "Receive Maximum", 0);
+        check("CONNECT", b"\x27\0\0\0\0", "Maximum Packet Size", 0);
+        check("CONNACK", b"\x24\x02", "Maximum QoS", 2);
+        check("CONNACK", b"\x25\x02", "Retain Available", 2);
+        check("CONNACK", b"\x28\x02", "Wildcard Subscription Available", 2);
+        check("CONNACK", b"\x29\x02", "Subscription Identifiers Available", 2);
+        check("CONNACK", b"\x2A\x02", "Shared Subscription Available", 2);
+    }
+
+    #[test]
+    fn an_alias_is_not_zero_and_an_identifier_has_four_bytes() {
+        assert_eq!(decode("PUBLISH", b"\x23\0\0"), Err(DecodeError::TopicAliasZero));
+        assert_eq!(DecodeError::TopicAliasZero.reason(), ReasonCode::TopicAliasInvalid);
+        let field = "Subscription Identifier";
+        assert_eq!(decode("SUBSCRIBE", b"\x0B\xFF\xFF\xFF\x7F"), Ok(()));
+        assert_eq!(decode("SUBSCRIBE", b"\x0B\xFF\xFF\xFF\xFF\x01"), Err(DecodeError::VarintTooLong { field }));
+        assert_eq!(decode("SUBSCRIBE", b"\x0B\x81\x00"), Err(DecodeError::VarintNotMinimal { field }));
+    }
+
+    #[test]
+    fn every_text_is_text() {
+        for (packet, id) in [
+            ("PUBLISH", 0x03),
+            ("PUBLISH", 0x08),
+            ("CONNACK", 0x12),
+            ("CONNECT", 0x15),
+            ("CONNACK", 0x1A),
+            ("CONNACK", 0x1C),
+            ("PUBACK", 0x1F),
+        ] {
+            let field = name(id.into());
+            assert_eq!(decode(packet, &[id, 0, 1, 0]), Err(DecodeError::Nul { field }));
+            assert_eq!(decode(packet, &[id, 0, 1, 0xFF]), Err(DecodeError::NotUtf8 { field }));
+        }
+        let (name, value) = ("user property name", "user property value");
+        assert_eq!(decode("PUBLISH", b"\x26\0\x01\0\0\0"), Err(DecodeError::Nul { field: name }));
+        assert_eq!(decode("PUBLISH", b"\x26\0\0\0\x01\0"), Err(DecodeError::Nul { field: value }));
+        assert_eq!(decode("PUBLISH", b"\x26\0\x01\xFF\0\0"), Err(DecodeError::NotUtf8 { field: name }));
+        assert_eq!(decode("PUBLISH", b"\x26\0\0\0\x01\xFF"), Err(DecodeError::NotUtf8 { field: value }));
+    }
+
+    #[test]
+    fn a_response_topic_is_a_topic() {
+        // [MQTT-3.3.2-14]
+        let field = "Response Topic";
+        assert_eq!(decode("PUBLISH", b"\x08\0\x01#"), Err(DecodeError::Wildcard { field }));
+        assert_eq!(decode("will", b"\x08\0\x03a/+"), Err(DecodeError::Wildcard { field }));
+        assert_eq!(decode("PUBLISH", b"\x08\0\0"), Err(DecodeError::EmptyTopic { field }));
+    }
+
+    #[test]
+    fn user_properties_are_pushed_if_they_can_be_sent() {
+        let mut buffer = UserPropertiesBuf::new();
+        assert!(buffer.as_ref().is_empty());
+        assert_eq!(buffer.push("a", "1"), Ok(()));
+        let long = "x".repeat(65_536);
+        let error = EncodeError::FieldTooLong { field: "user property value", bytes: 65_536 };
+        assert_eq!(buffer.push("b", &long), Err(error));
+        assert_eq!(buffer.push("\0", "c"), Err(EncodeError::Nul { field: "user property name" }));
+        assert_eq!(buffer.push("a", "2"), Ok(()));
+        assert_eq!(buffer.as_ref().iter().collect::<Vec<_>>(), [("a", "1"), ("a", "2")]);
+        assert_eq!(format!("{:?}", buffer.as_ref()), r#"[("a", "1"), ("a", "2")]"#);
+    }
+
+    /// Decodes a packet with these properties and whatever else it cannot be without.
+    fn decode(packet: &str, properties: &[u8]) -> Result<(), DecodeError> {
+        let needs_method = properties[0] != 0x15 && (packet == "AUTH" || properties[0] == 0x16);
+        let method =
+            if needs_method && ["CONNECT", "CONNACK", "AUTH"].contains(&packet) { &b"\x15\0\x01m"[..] } else { b"" };
+        let section = [&[(method.len() + properties.len()) as u8][..], method, properties].concat();
+        let (first, before, after): (u8, &[u8], &[u8]) = match packet {
+            "CONNECT" => (0x10, b"\0\x04MQTT\x05\x02\0\0", b"\0\0"),
+            "will" => (0x10, b"\0\x04MQTT\x05\x06\0\0\0\0\0", b"\0\x01w\0\0"),
+            "CONNACK" => (0x20, b"\0\0", b""),
+            "PUBLISH" => (0x30, b"\0\x01t", b"payload"),
+            "PUBACK" => (0x40, b"\0\x01\0", b""),
+            "PUBREC" => (0x50, b"\0\x01\0", b""),
+            "PUBREL" => (0x62, b"\0\x01\0", b""),
+            "PUBCOMP" => (0x70, b"\0\x01\0", b""),
+            "SUBSCRIBE" => (0x82, b"\0\x01", b"\0\x01f\0"),
+            "SUBACK" => (0x90, b"\0\x01", b"\0"),
+            "UNSUBSCRIBE" => (0xA2, b"\0\x01", b"\0\x01f"),
+            "UNSUBACK" => (0xB0, b"\0\x01", b"\0"),
+            "DISCONNECT" => (0xE0, b"\0", b""),
+            "AUTH" => (0xF0, b"\0", b""),
+            other => unreachable!("{other}"),
+        };
+        Packet::decode(Version::V5, &frame(first, &[before, &section, after].concat())).map(drop)
+    }
+}

@@ -154,3 +154,79 @@ impl From<ReasonCode> for u8 {
         code as u8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_the_wire() {
+        let known: Vec<ReasonCode> = all().collect();
+        assert_eq!(known.len(), 43);
+        assert!(known.iter().all(|&code| ReasonCode::try_from(u8::from(code)) == Ok(code)));
+        for reserved in [0x03, 0x05, 0x0F, 0x12, 0x17, 0x1A, 0x7F, 0xA3, 0xFF] {
+            assert_eq!(ReasonCode::try_from(reserved), Err(reserved));
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_highest_bit() {
+        assert!(!ReasonCode::Reauthenticate.is_error());
+        assert!(ReasonCode::UnspecifiedError.is_error());
+    }
+
+    #[test]
+    fn a_code_is_shown_by_its_name_in_the_specification() {
+        assert_eq!(ReasonCode::SessionTakenOver.to_string(), "Session taken over");
+        assert_eq!(ReasonCode::QuotaExceeded.to_string(), "Quota exceeded");
+    }
+
+    #[test]
+    fn older_clients_are_told_the_nearest_of_six_codes() {
+        for code in 0..=5 {
+            let reason = ReasonCode::from_connack_v311(code).expect("one of the six");
+            assert_eq!(reason.connack_v311(), code);
+        }
+        assert_eq!(ReasonCode::from_connack_v311(6), None);
+        assert_eq!(ReasonCode::Banned.connack_v311(), 5);
+        assert_eq!(ReasonCode::ServerBusy.connack_v311(), 3);
+        assert!(all().filter(|code| code.is_error()).all(|code| (1..=5).contains(&code.connack_v311())));
+    }
+
+    #[test]
+    fn a_packet_has_the_codes_of_its_own_list() {
+        // The columns of MQTT 5 §2.4, table 2-6
+        check(
+            &[Kind::Connack],
+            &[
+                0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99,
+                0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
+            ],
+        );
+        check(&[Kind::Puback, Kind::Pubrec], &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]);
+        check(&[Kind::Pubrel, Kind::Pubcomp], &[0x00, 0x92]);
+        check(&[Kind::Suback], &[0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2]);
+        check(&[Kind::Unsuback], &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91]);
+        check(
+            &[Kind::Disconnect],
+            &[
+                0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95,
+                0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
+            ],
+        );
+        check(&[Kind::Auth], &[0x00, 0x18, 0x19]);
+        check(&[Kind::Connect, Kind::Publish, Kind::Subscribe, Kind::Unsubscribe, Kind::Pingreq, Kind::Pingresp], &[]);
+    }
+
+    #[track_caller]
+    fn check(kinds: &[Kind], list: &[u8]) {
+        for kind in kinds {
+            let belonging: Vec<u8> = all().filter(|code| code.belongs_in(*kind)).map(u8::from).collect();
+            assert_eq!(belonging, list, "{}", kind.name());
+        }
+    }
+
+    fn all() -> impl Iterator<Item = ReasonCode> {
+        (0..=u8::MAX).filter_map(|code| ReasonCode::try_from(code).ok())
+    }
+}

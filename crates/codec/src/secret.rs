@@ -26,3 +26,31 @@ impl<'a> From<&'a [u8]> for Secret<'a> {
         Self(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Auth, AuthProperties, Connect, ConnectProperties, Packet, ReasonCode, Secret, Version};
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret = Some(Secret(b"hunter2"));
+        let connect = Packet::Connect(Box::new(Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive_secs: 0,
+            client_id: "a",
+            will: None,
+            username: None,
+            password: secret,
+            properties: ConnectProperties { authentication_data: secret, ..ConnectProperties::default() },
+        }));
+        let auth = Packet::Auth(Auth {
+            reason: ReasonCode::ContinueAuthentication,
+            properties: AuthProperties { authentication_data: secret, ..AuthProperties::default() },
+        });
+        for packet in [connect, auth] {
+            let printed = format!("{packet:?} {packet:#?}");
+            assert!(!printed.contains("hunter2") && !printed.contains("104"), "{printed}");
+        }
+    }
+}

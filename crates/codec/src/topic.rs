@@ -188,3 +188,148 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 
 /// How a shared subscription begins [MQTT-4.8.2-1].
 const SHARE: &str = "$share/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_any_text_without_wildcards() {
+        let longest = "x".repeat(65_535);
+        for name in ["/", "a", "//", "a//b", " ", "a b", "$SYS/x", "\u{1F415}/\u{E9}", "$share/g/x", &longest] {
+            let topic = Topic::new(name).expect(name);
+            assert_eq!((topic.as_str(), &topic.to_string()[..]), (name, name));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_name_is_refused() {
+        let check = |name: &str, error| assert_eq!(Topic::new(name), Err(error), "{name:.20}");
+        check("", TopicError::Empty);
+        check(&"x".repeat(65_536), TopicError::TooLong { bytes: 65_536 });
+        check("a\0b", TopicError::Nul);
+        for name in ["+", "#", "a/+", "a/#", "a+", "#a"] {
+            check(name, TopicError::WildcardInName);
+        }
+    }
+
+    #[test]
+    fn a_name_is_levels_between_slashes() {
+        let check = |name, levels: &[&str]| {
+            let topic = Topic::new(name).expect(name);
+            assert_eq!(topic.levels().collect::<Vec<_>>(), levels);
+            assert_eq!(topic.first_level(), levels[0]);
+        };
+        check("dog", &["dog"]);
+        check("dog/7", &["dog", "7"]);
+        check("/dog/", &["", "dog", ""]);
+        check("/", &["", ""]);
+    }
+
+    #[test]
+    fn a_filter_is_taken_apart() {
+        let check = |whole: &str, share: Option<&str>, filter: &str, wildcards| {
+            let parsed = TopicFilter::new(whole).expect(whole);
+            assert_eq!(parsed.share().map(|name| name.as_str()), share);
+            assert_eq!((parsed.as_str(), parsed.filter(), parsed.has_wildcards()), (whole, filter, wildcards));
+        };
+        check("dog", None, "dog", false);
+        check("/", None, "/", false);
+        check("+", None, "+", true);
+        check("#", None, "#", true);
+        check("dog/+/weight", None, "dog/+/weight", true);
+        check("+/+/#", None, "+/+/#", true);
+        check("/+", None, "/+", true);
+        check("$SYS/#", None, "$SYS/#", true);
+        check("$share", None, "$share", false);
+        check("$shared/g/a", None, "$shared/g/a", false);
+        check("$share/g/dog", Some("g"), "dog", false);
+        check("$share/g//", Some("g"), "/", false);
+        check("$share/$share/$share/g", Some("$share"), "$share/g", false);
+        check("$share/g/#", Some("g"), "#", true);
+        check("$share/\u{1F415}/+/a", Some("\u{1F415}"), "+/a", true);
+    }
+
+    #[test]
+    fn what_is_not_a_filter_is_refused() {
+        let check = |whole: &str, error| assert_eq!(TopicFilter::new(whole), Err(error), "{whole:.20}");
+        check("", TopicError::Empty);
+        check(&"x".repeat(65_536), TopicError::TooLong { bytes: 65_536 });
+        check("a\0/#", TopicError::Nul);
+        for whole in ["#/x", "a/#/b", "#/", "##/a/#", "#/#"] {
+            let error = if whole.starts_with("##") { TopicError::HashNotAlone } else { TopicError::HashNotLast };
+            check(whole, error);
+        }
+        for whole in ["a#", "#a", "a/b#", "##", "a/##", "+#", "#+"] {
+            check(whole, TopicError::HashNotAlone);
+        }
+        for whole in ["a+", "+a", "a+/b", "a/+b/c", "++", "/a+"] {
+            check(whole, TopicError::PlusNotAlone);
+        }
+        for whole in ["$share/", "$share//", "$share//f"] {
+            check(whole, TopicError::ShareNameEmpty);
+        }
+        for whole in ["$share/g", "$share/g/"] {
+            check(whole, TopicError::ShareFilterMissing);
+        }
+        for whole in ["$share/a+/f", "$share/+/f", "$share/#", "$share/#/f"] {
+            check(whole, TopicError::ShareNameWildcard);
+        }
+        check("$share/g/a#", TopicError::HashNotAlone);
+        check("$share/g/#/a", TopicError::HashNotLast);
+        check("$share/g/a+", TopicError::PlusNotAlone);
+    }
+
+    #[test]
+    fn a_filter_without_wildcards_selects_itself() {
+        check("dog/7", &["dog/7"], &["dog/8", "dog", "dog/7/", "/dog/7", "Dog/7", "dog/77"]);
+        check("/", &["/"], &["//", "a/", "/a"]);
+        check("\u{E9}", &["\u{E9}"], &["e\u{301}"]); // [MQTT-4.7.3-4]
+    }
+
+    #[test]
+    fn a_plus_selects_one_whole_level() {
+        // MQTT 5 §4.7.1.3
+        check("dog/+", &["dog/7", "dog/"], &["dog", "dog/7/weight"]);
+        check("+", &["dog", " "], &["/dog", "dog/"]);
+        check("+/+", &["/dog", "/", "a/b"], &["dog", "a/b/c"]);
+        check("/+", &["/dog", "/"], &["dog", "a/b"]);
+        check("+/tennis/#", &["a/tennis", "a/tennis/b/c", "/tennis"], &["tennis", "tennis/a"]);
+        check("sport/+/player1", &["sport/tennis/player1", "sport//player1"], &["sport/player1"]);
+    }
+
+    #[test]
+    fn a_hash_selects_the_parent_and_everything_below() {
+        // MQTT 5 §4.7.1.2
+        check("dog/#", &["dog", "dog/7", "dog/7/weight", "dog/", "dog//"], &["dogs/1", "cat/1"]);
+        check("#", &["dog", "/", "a/b/c"], &[]);
+        check("/#", &["/", "/a", "/a/b"], &["a"]);
+        check("+/#", &["a", "a/b", "/"], &[]);
+        check("a/+/#", &["a/b", "a/", "a/b/c"], &["a"]);
+    }
+
+    #[test]
+    fn a_leading_wildcard_does_not_select_what_begins_with_a_dollar() {
+        // [MQTT-4.7.2-1]
+        check("#", &[], &["$SYS", "$SYS/broker"]);
+        check("+", &[], &["$SYS"]);
+        check("+/monitor/Clients", &[], &["$SYS/monitor/Clients"]);
+        check("$SYS/#", &["$SYS", "$SYS/broker"], &[]);
+        check("$SYS/monitor/+", &["$SYS/monitor/Clients"], &["$SYS/monitor"]);
+        check("a/+", &["a/$b"], &[]);
+        check("$share/g/#", &["a"], &["$SYS/a", "$share/g/a"]);
+        check("$share/g/$SYS/#", &["$SYS/a"], &["a"]);
+    }
+
+    #[track_caller]
+    fn check(filter: &str, selected: &[&str], others: &[&str]) {
+        let parsed = TopicFilter::new(filter).expect(filter);
+        let matches = |topic: &str| parsed.matches(&Topic::new(topic).expect(topic));
+        for topic in selected {
+            assert!(matches(topic), "{filter} should select {topic}");
+        }
+        for topic in others {
+            assert!(!matches(topic), "{filter} should not select {topic}");
+        }
+    }
+}

@@ -119,3 +119,49 @@ impl Varint {
         &self.digits[..self.length]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reader::varint;
+
+    #[test]
+    fn a_varint_reads_back_in_its_shortest_form() {
+        for (value, length) in
+            [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (2_097_151, 3), (2_097_152, 4), (Varint::MAX, 4)]
+        {
+            let written = Varint::new(value).expect("in range");
+            assert_eq!(written.as_bytes().len(), length);
+            assert_eq!(varint(written.as_bytes(), "x"), Ok(Some((value as u32, length))));
+        }
+        assert!(Varint::new(Varint::MAX + 1).is_none());
+    }
+
+    #[test]
+    fn a_length_goes_before_what_it_counts() {
+        for length in [0, 1, 127, 128, 16_383, 16_384, 2_097_152] {
+            let content: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            let mut out = b"before".to_vec();
+            Writer::new(&mut out)
+                .sized("x", |out| {
+                    out.bytes(&content);
+                    Ok(())
+                })
+                .expect("in range");
+            let written = out.strip_prefix(b"before").expect("what was there stays");
+            let (value, used) = varint(written, "x").expect("a varint").expect("whole");
+            assert_eq!((value as usize, &written[used..]), (length, &content[..]));
+        }
+    }
+
+    #[test]
+    fn a_field_its_length_cannot_say_is_refused() {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        assert_eq!(writer.text(&"x".repeat(65_535), "x"), Ok(()));
+        assert_eq!(writer.text(&"x".repeat(65_536), "x"), Err(EncodeError::FieldTooLong { field: "x", bytes: 65_536 }));
+        assert_eq!(writer.binary(&[0; 65_536], "x"), Err(EncodeError::FieldTooLong { field: "x", bytes: 65_536 }));
+        assert_eq!(writer.text("a\0", "x"), Err(EncodeError::Nul { field: "x" }));
+        assert_eq!(writer.varint(1 << 28, "x"), Err(EncodeError::TooLarge { field: "x", value: 1 << 28 }));
+    }
+}

@@ -81,3 +81,85 @@ impl<'a> AckProperties<'a> {
         self.reason_string.is_none() && self.user_properties.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_decodes, check_refused, id};
+    use crate::{Packet, UserPropertiesBuf};
+
+    /// The first byte of each, the packet around an acknowledgement, and a failure each may carry.
+    const KINDS: [(u8, fn(Ack<'_>) -> Packet<'_>, ReasonCode); 4] = [
+        (0x40, |ack| Packet::Puback(ack), ReasonCode::QuotaExceeded),
+        (0x50, |ack| Packet::Pubrec(ack), ReasonCode::QuotaExceeded),
+        (0x62, |ack| Packet::Pubrel(ack), ReasonCode::PacketIdentifierNotFound),
+        (0x70, |ack| Packet::Pubcomp(ack), ReasonCode::PacketIdentifierNotFound),
+    ];
+
+    #[test]
+    fn success_is_two_bytes() {
+        for (first, packet, _) in KINDS {
+            for version in VERSIONS {
+                check(version, first, b"\x01\x02", &packet(Ack::new(id(0x0102), ReasonCode::Success)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_without_saying_may_be_said() {
+        // MQTT 5 §3.4.2.1
+        for (first, packet, failure) in KINDS {
+            let success = packet(Ack::new(id(7), ReasonCode::Success));
+            check_decodes(Version::V5, first, b"\0\x07\x00", &success);
+            check_decodes(Version::V5, first, b"\0\x07\x00\x00", &success);
+            let failed = packet(Ack::new(id(7), failure));
+            check(Version::V5, first, &[0, 7, failure.into()], &failed);
+            check_decodes(Version::V5, first, &[0, 7, failure.into(), 0], &failed);
+        }
+    }
+
+    #[test]
+    fn properties_come_and_go() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        for (first, packet, _) in KINDS {
+            let mut ack = Ack::new(id(7), ReasonCode::Success);
+            ack.properties.user_properties = user_properties.as_ref();
+            check(Version::V5, first, b"\0\x07\x00\x07\x26\0\x01k\0\x01v", &packet(ack.clone()));
+            ack.properties.reason_string = Some("");
+            check(Version::V5, first, b"\0\x07\x00\x0A\x1F\0\0\x26\0\x01k\0\x01v", &packet(ack.clone()));
+            let mut out = Vec::new();
+            packet(ack).encode(Version::V311, &mut out).expect("it has a form");
+            assert_eq!(out, [first, 2, 0, 7], "older versions have no properties");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_acknowledgement_is_refused() {
+        for (first, packet, _) in KINDS {
+            let name = packet(Ack::new(id(7), ReasonCode::Success)).name();
+            for version in VERSIONS {
+                check_refused(version, first, b"", DecodeError::Truncated { field: "packet identifier" });
+                check_refused(version, first, b"\x01", DecodeError::Truncated { field: "packet identifier" });
+                check_refused(version, first, b"\0\0", DecodeError::PacketIdZero { packet: name });
+            }
+            check_refused(Version::V31, first, b"\0\x07\0", DecodeError::Trailing { packet: name, bytes: 1 });
+            check_refused(Version::V311, first, b"\0\x07\0", DecodeError::Trailing { packet: name, bytes: 1 });
+            for code in [0x01, 0x8E, 0xFF] {
+                check_refused(Version::V5, first, &[0, 7, code], DecodeError::ReasonCode { packet: name, code });
+            }
+            check_refused(Version::V5, first, b"\0\x07\0\x01", DecodeError::Truncated { field: "properties" });
+            check_refused(Version::V5, first, b"\0\x07\0\0x", DecodeError::Trailing { packet: name, bytes: 1 });
+        }
+    }
+
+    #[test]
+    fn a_code_of_another_acknowledgement_is_refused() {
+        // [MQTT-3.4.2-1] to [MQTT-3.7.2-1]
+        for (first, name, code) in
+            [(0x40, "PUBACK", 0x92), (0x50, "PUBREC", 0x92), (0x62, "PUBREL", 0x10), (0x70, "PUBCOMP", 0x80)]
+        {
+            check_refused(Version::V5, first, &[0, 7, code], DecodeError::ReasonCode { packet: name, code });
+        }
+    }
+}

@@ -75,3 +75,54 @@ impl<'a> AuthProperties<'a> {
         self.user_properties.encode(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, check_decodes, check_refused};
+    use crate::{Packet, UserPropertiesBuf, Version};
+
+    #[test]
+    fn a_step_has_a_method_and_data() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let properties = AuthProperties {
+            authentication_method: Some("m"),
+            authentication_data: Some(Secret(b"\0\xFF")),
+            reason_string: Some("s"),
+            user_properties: user_properties.as_ref(),
+        };
+        let body = b"\x18\x14\x15\0\x01m\x16\0\x02\0\xFF\x1F\0\x01s\x26\0\x01k\0\x01v";
+        let packet = Auth { reason: ReasonCode::ContinueAuthentication, properties };
+        check(Version::V5, 0xF0, body, &Packet::Auth(packet));
+    }
+
+    #[test]
+    fn success_goes_without_saying() {
+        // MQTT 5 §3.15.2.1
+        let success = Packet::Auth(Auth { reason: ReasonCode::Success, properties: AuthProperties::default() });
+        check(Version::V5, 0xF0, b"", &success);
+        check_decodes(Version::V5, 0xF0, b"\x00\x00", &success);
+    }
+
+    #[test]
+    fn what_is_not_a_step_is_refused() {
+        // [MQTT-3.15.1-1], [MQTT-3.15.2-1]
+        let no_method = DecodeError::NoAuthenticationMethod { packet: "AUTH" };
+        check_refused(Version::V5, 0xF0, b"\x18\x00", no_method);
+        check_refused(Version::V5, 0xF0, b"\x00\x04\x16\0\x01d", no_method);
+        check_refused(Version::V5, 0xF0, b"\x18", DecodeError::Truncated { field: "property length" });
+        check_refused(Version::V5, 0xF0, b"\x00", DecodeError::Truncated { field: "property length" });
+        check_refused(Version::V5, 0xF0, b"\x87\x00", DecodeError::ReasonCode { packet: "AUTH", code: 0x87 });
+        check_refused(Version::V5, 0xF0, b"\0\x04\x15\0\x01mx", DecodeError::Trailing { packet: "AUTH", bytes: 1 });
+    }
+
+    #[test]
+    fn older_versions_have_none() {
+        let success = Packet::Auth(Auth { reason: ReasonCode::Success, properties: AuthProperties::default() });
+        for version in [Version::V31, Version::V311] {
+            check_refused(version, 0xF0, b"", DecodeError::PacketType { number: 15 });
+            assert_eq!(success.encode(version, &mut Vec::new()), Err(EncodeError::NoAuth));
+        }
+    }
+}

@@ -143,3 +143,95 @@ impl<'a> ConnackProperties<'a> {
         self.user_properties.encode(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_refused};
+    use crate::{Packet, UserPropertiesBuf};
+
+    #[test]
+    fn a_session_may_be_present() {
+        check(Version::V311, 0x20, b"\x00\x00", &connack(false, ReasonCode::Success));
+        check(Version::V311, 0x20, b"\x01\x00", &connack(true, ReasonCode::Success));
+        check(Version::V5, 0x20, b"\x01\x00\x00", &connack(true, ReasonCode::Success));
+        check(Version::V31, 0x20, b"\x00\x00", &connack(false, ReasonCode::Success));
+        check_refused(Version::V31, 0x20, b"\x01\x00", DecodeError::ConnackFlags { flags: 1 });
+        let mut out = Vec::new();
+        connack(true, ReasonCode::Success).encode(Version::V31, &mut out).expect("it has a form");
+        assert_eq!(out, b"\x20\x02\x00\x00", "MQTT 3.1 cannot say it");
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        for version in [Version::V31, Version::V311] {
+            check(version, 0x20, b"\x00\x01", &connack(false, ReasonCode::UnsupportedProtocolVersion));
+            check(version, 0x20, b"\x00\x05", &connack(false, ReasonCode::NotAuthorized));
+            check_refused(version, 0x20, b"\x00\x06", DecodeError::ReasonCode { packet: "CONNACK", code: 6 });
+        }
+        check(Version::V5, 0x20, b"\x00\x85\x00", &connack(false, ReasonCode::ClientIdentifierNotValid));
+        let error = |code| DecodeError::ReasonCode { packet: "CONNACK", code };
+        check_refused(Version::V5, 0x20, b"\x00\x01\x00", error(0x01));
+        check_refused(Version::V5, 0x20, b"\x00\x8E\x00", error(0x8E));
+        check_refused(Version::V5, 0x20, b"\x00\xFF\x00", error(0xFF));
+    }
+
+    #[test]
+    fn flags_are_reserved_but_one() {
+        for version in VERSIONS {
+            check_refused(version, 0x20, b"\x02\x00\x00", DecodeError::ConnackFlags { flags: 2 });
+            check_refused(version, 0x20, b"\x80\x00\x00", DecodeError::ConnackFlags { flags: 0x80 });
+        }
+        check_refused(Version::V311, 0x20, b"\x01\x02", DecodeError::SessionPresentInRefusal);
+        check_refused(Version::V5, 0x20, b"\x01\x80\x00", DecodeError::SessionPresentInRefusal);
+    }
+
+    #[test]
+    fn it_is_whole_and_nothing_follows() {
+        check_refused(Version::V311, 0x20, b"", DecodeError::Truncated { field: "acknowledge flags" });
+        check_refused(Version::V311, 0x20, b"\0", DecodeError::Truncated { field: "return code" });
+        check_refused(Version::V311, 0x20, b"\0\0\0", DecodeError::Trailing { packet: "CONNACK", bytes: 1 });
+        check_refused(Version::V5, 0x20, b"\0", DecodeError::Truncated { field: "reason code" });
+        check_refused(Version::V5, 0x20, b"\0\0", DecodeError::Truncated { field: "property length" });
+        check_refused(Version::V5, 0x20, b"\0\0\0x", DecodeError::Trailing { packet: "CONNACK", bytes: 1 });
+    }
+
+    #[test]
+    fn all_properties_come_and_go() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let properties = ConnackProperties {
+            session_expiry_secs: Some(1),
+            receive_maximum: Some(2),
+            maximum_qos: Some(QoS::AtLeastOnce),
+            retain_available: Some(false),
+            maximum_packet_size: Some(3),
+            assigned_client_id: Some("a"),
+            topic_alias_maximum: Some(4),
+            reason_string: Some("s"),
+            user_properties: user_properties.as_ref(),
+            wildcard_available: Some(true),
+            subscription_ids_available: Some(false),
+            shared_available: Some(true),
+            server_keep_alive_secs: Some(5),
+            response_information: Some("i"),
+            server_reference: Some("r"),
+            authentication_method: Some("m"),
+            authentication_data: Some(Secret(b"d")),
+        };
+        let section = b"\x11\0\0\0\x01\x21\0\x02\x24\x01\x25\x00\x27\0\0\0\x03\x12\0\x01a\x22\0\x04\x1F\0\x01s\
+            \x28\x01\x29\x00\x2A\x01\x13\0\x05\x1A\0\x01i\x1C\0\x01r\x15\0\x01m\x16\0\x01d\x26\0\x01k\0\x01v";
+        let packet = Packet::Connack(Connack { session_present: false, reason: ReasonCode::Success, properties });
+        check(Version::V5, 0x20, &[b"\0\0", &[section.len() as u8][..], section].concat(), &packet);
+    }
+
+    #[test]
+    fn authentication_data_needs_a_method() {
+        let error = DecodeError::NoAuthenticationMethod { packet: "CONNACK" };
+        check_refused(Version::V5, 0x20, b"\0\0\x04\x16\0\x01d", error);
+    }
+
+    fn connack(session_present: bool, reason: ReasonCode) -> Packet<'static> {
+        Packet::Connack(Connack { session_present, reason, properties: ConnackProperties::default() })
+    }
+}

@@ -1,6 +1,7 @@
 //! CONNECT.
 
 use super::Will;
+use crate::header::{Header, Kind};
 use crate::properties::{Property, Section};
 use crate::reader::Reader;
 use crate::writer::Writer;
@@ -28,6 +29,13 @@ pub struct Connect<'a> {
 }
 
 impl<'a> Connect<'a> {
+    /// The version that a CONNECT asks for, be the rest of it right or wrong: the one to write a refusal in.
+    /// `None` if that is not a version we know, or if `frame` is another packet.
+    pub fn version_of(frame: &[u8]) -> Option<Version> {
+        let header = Header::load(frame).ok().flatten().filter(|header| header.kind == Kind::Connect)?;
+        load_version(&mut Reader::new(&frame[header.bytes..])).ok()
+    }
+
     pub(crate) fn load(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let version = load_version(reader)?;
         let flags = Flags::load(reader)?;
@@ -203,5 +211,208 @@ impl<'a> ConnectProperties<'a> {
         out.property(self.authentication_method.map(Property::AuthenticationMethod))?;
         out.property(self.authentication_data.map(Property::AuthenticationData))?;
         self.user_properties.encode(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{PublishProperties, WillProperties};
+    use crate::testing::{check, check_decodes, check_refused, frame};
+    use crate::{Packet, UserPropertiesBuf};
+
+    const ANY: Version = Version::V311; // A CONNECT says itself which version it is of.
+
+    #[test]
+    fn the_least_a_client_says() {
+        check(ANY, 0x10, b"\0\x06MQIsdp\x03\x02\0\x3C\0\x01a", &connect(plain(Version::V31)));
+        check(ANY, 0x10, b"\0\x04MQTT\x04\x02\0\x3C\0\x01a", &connect(plain(Version::V311)));
+        check(ANY, 0x10, b"\0\x04MQTT\x05\x02\0\x3C\0\0\x01a", &connect(plain(Version::V5)));
+        let anonymous = Connect { client_id: "", clean_start: false, keep_alive_secs: 65_535, ..plain(Version::V311) };
+        check(ANY, 0x10, b"\0\x04MQTT\x04\x00\xFF\xFF\0\0", &connect(anonymous));
+    }
+
+    #[test]
+    fn a_will_and_credentials_follow_the_client_identifier() {
+        for (version, body) in [
+            (Version::V31, &b"\0\x06MQIsdp\x03\xEE\0\x3C\0\x01a\0\x01w\0\x02hi\0\x01u\0\x01p"[..]),
+            (Version::V311, b"\0\x04MQTT\x04\xEE\0\x3C\0\x01a\0\x01w\0\x02hi\0\x01u\0\x01p"),
+            (Version::V5, b"\0\x04MQTT\x05\xEE\0\x3C\0\0\x01a\0\0\x01w\0\x02hi\0\x01u\0\x01p"),
+        ] {
+            let will = Will { topic: "w", payload: b"hi", qos: QoS::AtLeastOnce, retain: true, ..Will::default() };
+            let credentials =
+                Connect { will: Some(will), username: Some("u"), password: Some(Secret(b"p")), ..plain(version) };
+            check(ANY, 0x10, body, &connect(credentials));
+        }
+    }
+
+    #[test]
+    fn all_properties_come_and_go() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let properties = ConnectProperties {
+            session_expiry_secs: Some(u32::MAX),
+            receive_maximum: Some(1),
+            maximum_packet_size: Some(1),
+            topic_alias_maximum: Some(0),
+            request_response_information: Some(true),
+            request_problem_information: Some(false),
+            authentication_method: Some("m"),
+            authentication_data: Some(Secret(b"d")),
+            user_properties: user_properties.as_ref(),
+        };
+        let publish = PublishProperties {
+            payload_format: Some(1),
+            message_expiry_secs: Some(2),
+            response_topic: Some("r"),
+            correlation_data: Some(b"d"),
+            content_type: Some("c"),
+            user_properties: user_properties.as_ref(),
+            ..PublishProperties::default()
+        };
+        let will = Will {
+            topic: "w",
+            properties: WillProperties { delay_secs: Some(3), publish },
+            qos: QoS::ExactlyOnce,
+            ..Will::default()
+        };
+        let of_connect = b"\x11\xFF\xFF\xFF\xFF\x21\0\x01\x27\0\0\0\x01\x22\0\0\x19\x01\x17\x00\x15\0\x01m\x16\0\x01d\
+            \x26\0\x01k\0\x01v";
+        let of_will = b"\x18\0\0\0\x03\x02\0\0\0\x02\x01\x01\x03\0\x01c\x08\0\x01r\x09\0\x01d\x26\0\x01k\0\x01v";
+        let body = [
+            b"\0\x04MQTT\x05\x16\0\x3C",
+            &[of_connect.len() as u8][..],
+            of_connect,
+            b"\0\x01a",
+            &[of_will.len() as u8],
+            of_will,
+            b"\0\x01w\0\0",
+        ]
+        .concat();
+        check(ANY, 0x10, &body, &connect(Connect { properties, will: Some(will), ..plain(Version::V5) }));
+    }
+
+    #[test]
+    fn a_password_may_come_alone_since_mqtt_5() {
+        // [MQTT-3.1.2-19], MQTT 3.1.1 [MQTT-3.1.2-22]
+        let alone = |version| Connect { password: Some(Secret(b"p")), ..plain(version) };
+        check(ANY, 0x10, b"\0\x04MQTT\x05\x42\0\x3C\0\0\x01a\0\x01p", &connect(alone(Version::V5)));
+        check_refused(ANY, 0x10, b"\0\x04MQTT\x04\x42\0\x3C\0\x01a\0\x01p", DecodeError::PasswordWithoutUser);
+        check_refused(ANY, 0x10, b"\0\x06MQIsdp\x03\x42\0\x3C\0\x01a\0\x01p", DecodeError::PasswordWithoutUser);
+        let error = connect(alone(Version::V311)).encode(ANY, &mut Vec::new());
+        assert_eq!(error, Err(EncodeError::PasswordWithoutUser));
+    }
+
+    #[test]
+    fn credentials_announced_may_be_missing_in_mqtt_3_1_only() {
+        check_decodes(ANY, 0x10, b"\0\x06MQIsdp\x03\xC2\0\x3C\0\x01a", &connect(plain(Version::V31)));
+        let named = Connect { username: Some("u"), ..plain(Version::V31) };
+        check_decodes(ANY, 0x10, b"\0\x06MQIsdp\x03\xC2\0\x3C\0\x01a\0\x01u", &connect(named));
+        let refused = |body, field| check_refused(ANY, 0x10, body, DecodeError::Truncated { field });
+        refused(b"\0\x04MQTT\x04\xC2\0\x3C\0\x01a", "user name");
+        refused(b"\0\x04MQTT\x04\xC2\0\x3C\0\x01a\0\x01u", "password");
+        refused(b"\0\x04MQTT\x05\x42\0\x3C\0\0\x01a", "password");
+        refused(b"\0\x06MQIsdp\x03\xC2\0\x3C\0\x01a\0", "user name");
+    }
+
+    #[test]
+    fn another_protocol_is_told_from_another_version() {
+        let name = |body: &[u8]| check_refused(ANY, 0x10, body, DecodeError::ProtocolName);
+        name(b"\0\x04mqtt\x04\x02\0\x3C\0\x01a");
+        name(b"\0\x03MQT\x04\x02\0\x3C\0\x01a");
+        name(b"\0\x00\x04");
+        name(b"\0\x06MQisdp\x03\x02\0\x3C\0\x01a");
+        let level = |level, body: &[u8]| check_refused(ANY, 0x10, body, DecodeError::ProtocolLevel { level });
+        level(6, b"\0\x04MQTT\x06anything");
+        level(3, b"\0\x04MQTT\x03\x02\0\x3C\0\x01a");
+        level(0, b"\0\x04MQTT\x00\x02\0\x3C\0\x01a");
+        level(0x84, b"\0\x04MQTT\x84\x02\0\x3C\0\x01a");
+        level(0x83, b"\0\x06MQIsdp\x83\x02\0\x3C\0\x01a");
+        level(4, b"\0\x06MQIsdp\x04\x02\0\x3C\0\x01a");
+        for error in [DecodeError::ProtocolName, DecodeError::ProtocolLevel { level: 6 }] {
+            assert_eq!(error.reason(), crate::ReasonCode::UnsupportedProtocolVersion);
+        }
+    }
+
+    #[test]
+    fn the_version_is_known_of_what_cannot_be_decoded() {
+        let of = |first, body: &[u8]| Connect::version_of(&frame(first, body));
+        assert_eq!(of(0x10, b"\0\x04MQTT\x04\x01"), Some(Version::V311));
+        assert_eq!(of(0x10, b"\0\x04MQTT\x05"), Some(Version::V5));
+        assert_eq!(of(0x10, b"\0\x06MQIsdp\x03"), Some(Version::V31));
+        assert_eq!(of(0x10, b"\0\x04MQTT\x06"), None);
+        assert_eq!(of(0x10, b"\0\x04MQT"), None);
+        assert_eq!(of(0x20, b"\0\x04MQTT\x05"), None);
+        assert_eq!(Connect::version_of(b""), None);
+    }
+
+    #[test]
+    fn flags_say_what_is_there() {
+        for (level, rest) in [(4, &b"\0\x3C\0\x01a"[..]), (5, b"\0\x3C\0\0\x01a")] {
+            let refused = |flags, error| {
+                check_refused(ANY, 0x10, &[b"\0\x04MQTT", &[level, flags][..], rest].concat(), error);
+            };
+            refused(0x03, DecodeError::ConnectReservedFlag);
+            refused(0x01, DecodeError::ConnectReservedFlag);
+            refused(0x0A, DecodeError::WillFlagsWithoutWill);
+            refused(0x12, DecodeError::WillFlagsWithoutWill);
+            refused(0x1A, DecodeError::WillFlagsWithoutWill);
+            refused(0x22, DecodeError::WillFlagsWithoutWill);
+            refused(0x1E, DecodeError::Qos { field: "will" });
+            let first_of_will = if level == 5 { "property length" } else { "will topic" };
+            refused(0x06, DecodeError::Truncated { field: first_of_will });
+        }
+    }
+
+    #[test]
+    fn every_field_is_whole_and_nothing_follows() {
+        let refused = |body, error| check_refused(ANY, 0x10, body, error);
+        refused(b"", DecodeError::Truncated { field: "protocol name" });
+        refused(b"\0\x04MQ", DecodeError::Truncated { field: "protocol name" });
+        refused(b"\0\x04MQTT", DecodeError::Truncated { field: "protocol level" });
+        refused(b"\0\x04MQTT\x04", DecodeError::Truncated { field: "connect flags" });
+        refused(b"\0\x04MQTT\x04\x02\0", DecodeError::Truncated { field: "keep alive" });
+        refused(b"\0\x04MQTT\x04\x02\0\x3C", DecodeError::Truncated { field: "client identifier" });
+        refused(b"\0\x04MQTT\x04\x02\0\x3C\0\x02a", DecodeError::Truncated { field: "client identifier" });
+        refused(b"\0\x04MQTT\x04\x06\0\x3C\0\x01a\0\x01w", DecodeError::Truncated { field: "will payload" });
+        refused(b"\0\x04MQTT\x05\x02\0\x3C", DecodeError::Truncated { field: "property length" });
+        refused(b"\0\x04MQTT\x05\x02\0\x3C\x03\0\x01a", DecodeError::UnknownProperty { id: 0 });
+        refused(b"\0\x04MQTT\x04\x02\0\x3C\0\x01a\0\x01u", DecodeError::Trailing { packet: "CONNECT", bytes: 3 });
+        refused(b"\0\x04MQTT\x05\x02\0\x3C\0\0\x01ax", DecodeError::Trailing { packet: "CONNECT", bytes: 1 });
+    }
+
+    #[test]
+    fn every_text_is_text() {
+        let refused = |body, error| check_refused(ANY, 0x10, body, error);
+        refused(b"\0\x04MQ\0T\x04\x02\0\x3C\0\x01a", DecodeError::Nul { field: "protocol name" });
+        refused(b"\0\x04MQTT\x04\x02\0\x3C\0\x01\0", DecodeError::Nul { field: "client identifier" });
+        refused(b"\0\x04MQTT\x04\x02\0\x3C\0\x01\xFF", DecodeError::NotUtf8 { field: "client identifier" });
+        refused(b"\0\x04MQTT\x04\x06\0\x3C\0\x01a\0\x01\xFF\0\0", DecodeError::NotUtf8 { field: "will topic" });
+        refused(b"\0\x04MQTT\x04\x06\0\x3C\0\x01a\0\x01#\0\0", DecodeError::Wildcard { field: "will topic" });
+        refused(b"\0\x04MQTT\x04\x06\0\x3C\0\x01a\0\0\0\0", DecodeError::EmptyTopic { field: "will topic" });
+        refused(b"\0\x04MQTT\x04\x82\0\x3C\0\x01a\0\x01\xC0", DecodeError::NotUtf8 { field: "user name" });
+    }
+
+    #[test]
+    fn authentication_data_needs_a_method() {
+        let error = DecodeError::NoAuthenticationMethod { packet: "CONNECT" };
+        check_refused(ANY, 0x10, b"\0\x04MQTT\x05\x02\0\x3C\x04\x16\0\x01d\0\x01a", error);
+    }
+
+    fn connect(connect: Connect<'_>) -> Packet<'_> {
+        Packet::Connect(Box::new(connect))
+    }
+
+    fn plain(version: Version) -> Connect<'static> {
+        Connect {
+            version,
+            clean_start: true,
+            keep_alive_secs: 60,
+            client_id: "a",
+            will: None,
+            username: None,
+            password: None,
+            properties: ConnectProperties::default(),
+        }
     }
 }

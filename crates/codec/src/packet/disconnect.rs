@@ -82,3 +82,53 @@ impl<'a> DisconnectProperties<'a> {
         self.user_properties.encode(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_decodes, check_refused};
+    use crate::{Packet, UserPropertiesBuf};
+
+    #[test]
+    fn a_normal_end_is_two_bytes() {
+        // MQTT 5 §3.14.2.1
+        let normal = Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION));
+        for version in VERSIONS {
+            check(version, 0xE0, b"", &normal);
+        }
+        check_decodes(Version::V5, 0xE0, b"\x00", &normal);
+        check_decodes(Version::V5, 0xE0, b"\x00\x00", &normal);
+        for version in [Version::V31, Version::V311] {
+            check_refused(version, 0xE0, b"\x00", DecodeError::Trailing { packet: "DISCONNECT", bytes: 1 });
+        }
+    }
+
+    #[test]
+    fn the_reason_and_properties_come_and_go() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let mut packet = Disconnect::new(ReasonCode::SessionTakenOver);
+        check(Version::V5, 0xE0, b"\x8E", &Packet::Disconnect(packet.clone()));
+        check_decodes(Version::V5, 0xE0, b"\x8E\x00", &Packet::Disconnect(packet.clone()));
+        packet.properties = DisconnectProperties {
+            session_expiry_secs: Some(0),
+            reason_string: Some("s"),
+            user_properties: user_properties.as_ref(),
+            server_reference: Some("r"),
+        };
+        let body = b"\x8E\x14\x11\0\0\0\0\x1F\0\x01s\x1C\0\x01r\x26\0\x01k\0\x01v";
+        check(Version::V5, 0xE0, body, &Packet::Disconnect(packet.clone()));
+        packet.reason = ReasonCode::NORMAL_DISCONNECTION;
+        check(Version::V5, 0xE0, &[b"\x00", &body[1..]].concat(), &Packet::Disconnect(packet));
+    }
+
+    #[test]
+    fn what_is_not_a_disconnect_is_refused() {
+        // [MQTT-3.14.2-1]
+        for code in [0x01, 0x18, 0x84, 0x91, 0xFF] {
+            check_refused(Version::V5, 0xE0, &[code], DecodeError::ReasonCode { packet: "DISCONNECT", code });
+        }
+        check_refused(Version::V5, 0xE0, b"\x00\x01", DecodeError::Truncated { field: "properties" });
+        check_refused(Version::V5, 0xE0, b"\x00\x00x", DecodeError::Trailing { packet: "DISCONNECT", bytes: 1 });
+    }
+}

@@ -156,3 +156,154 @@ impl<'a> PublishProperties<'a> {
         self.user_properties.encode(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_refused, id};
+    use crate::{Packet, UserPropertiesBuf};
+
+    const OLDER: [Version; 2] = [Version::V31, Version::V311];
+
+    #[test]
+    fn flags_and_identifier_follow_the_qos() {
+        for version in OLDER {
+            check(version, 0x30, b"\0\x01ahi", &publish(false, QoS::AtMostOnce, false, None));
+            check(version, 0x31, b"\0\x01ahi", &publish(false, QoS::AtMostOnce, true, None));
+            check(version, 0x32, b"\0\x01a\0\x07hi", &publish(false, QoS::AtLeastOnce, false, Some(7)));
+            check(version, 0x3D, b"\0\x01a\xFF\xFFhi", &publish(true, QoS::ExactlyOnce, true, Some(0xFFFF)));
+        }
+        check(Version::V5, 0x30, b"\0\x01a\0hi", &publish(false, QoS::AtMostOnce, false, None));
+        check(Version::V5, 0x3B, b"\0\x01a\0\x07\0hi", &publish(true, QoS::AtLeastOnce, true, Some(7)));
+    }
+
+    #[test]
+    fn a_payload_may_be_empty_and_anything() {
+        for payload in [&b""[..], b"\0", b"\xFF\xFE\x00", &[b'x'; 20_000]] {
+            let packet = Packet::Publish(Publish { topic: "a", payload, ..Publish::default() });
+            check(Version::V311, 0x30, &[b"\0\x01a", payload].concat(), &packet);
+            check(Version::V5, 0x30, &[b"\0\x01a\0", payload].concat(), &packet);
+        }
+    }
+
+    #[test]
+    fn all_properties_come_and_go() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        user_properties.push("k", "").expect("short and plain");
+        let properties = PublishProperties {
+            payload_format: Some(1),
+            message_expiry_secs: Some(60),
+            topic_alias: Some(258),
+            response_topic: Some("r"),
+            correlation_data: Some(b"\0\xFF"),
+            subscription_ids: (&[1, 300][..]).into(),
+            content_type: Some("c"),
+            user_properties: user_properties.as_ref(),
+        };
+        let packet = Packet::Publish(Publish { topic: "", payload: b"hi", properties, ..Publish::default() });
+        let section = b"\x02\0\0\0\x3C\x23\x01\x02\x0B\x01\x0B\xAC\x02\x01\x01\x03\0\x01c\x08\0\x01r\x09\0\x02\0\xFF\
+            \x26\0\x01k\0\x01v\x26\0\x01k\0\0";
+        check(Version::V5, 0x30, &[b"\0\0", &[section.len() as u8][..], section, b"hi"].concat(), &packet);
+    }
+
+    #[test]
+    fn properties_are_taken_in_any_order() {
+        let section = b"\x26\0\x01a\0\x01b\x0B\x05\x01\x00\x0B\x06\x26\0\x01a\0\x01c\x23\0\x01";
+        let frame = crate::testing::frame(0x30, &[b"\0\x01t", &[section.len() as u8][..], section].concat());
+        let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5, &frame) else { panic!("a PUBLISH") };
+        let properties = publish.properties;
+        assert_eq!((properties.payload_format, properties.topic_alias), (Some(0), Some(1)));
+        assert_eq!(properties.subscription_ids.iter().collect::<Vec<_>>(), [5, 6]);
+        assert_eq!(properties.user_properties.iter().collect::<Vec<_>>(), [("a", "b"), ("a", "c")]);
+        assert_eq!(properties.user_properties.get("a"), Some("b"));
+        assert_eq!(properties.user_properties.get("b"), None);
+    }
+
+    #[test]
+    fn a_topic_is_a_name() {
+        for version in VERSIONS {
+            check_refused(version, 0x30, b"\0\x01#\0", DecodeError::Wildcard { field: "topic" });
+            check_refused(version, 0x30, b"\0\x03a/+\0", DecodeError::Wildcard { field: "topic" });
+            check_refused(version, 0x30, b"\0\x02a\0\0", DecodeError::Nul { field: "topic" });
+            check_refused(version, 0x30, b"\0\x02\xC3(\0", DecodeError::NotUtf8 { field: "topic" });
+            check_refused(version, 0x30, b"\0\0\0", DecodeError::EmptyTopic { field: "topic" });
+            check_refused(version, 0x30, b"\0\x09a", DecodeError::Truncated { field: "topic" });
+            check_refused(version, 0x30, b"\0", DecodeError::Truncated { field: "topic" });
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_there_and_not_zero() {
+        // [MQTT-2.2.1-3]
+        for version in VERSIONS {
+            check_refused(version, 0x32, b"\0\x01a", DecodeError::Truncated { field: "packet identifier" });
+            check_refused(version, 0x32, b"\0\x01a\x01", DecodeError::Truncated { field: "packet identifier" });
+            check_refused(version, 0x34, b"\0\x01a\0\0\0", DecodeError::PacketIdZero { packet: "PUBLISH" });
+        }
+    }
+
+    #[test]
+    fn properties_are_whole() {
+        let refused = |body, error| check_refused(Version::V5, 0x30, body, error);
+        refused(b"\0\x01a", DecodeError::Truncated { field: "property length" });
+        refused(b"\0\x01a\x80", DecodeError::Truncated { field: "property length" });
+        refused(b"\0\x01a\x01", DecodeError::Truncated { field: "properties" });
+        refused(b"\0\x01a\x80\x00", DecodeError::VarintNotMinimal { field: "property length" });
+        refused(b"\0\x01a\xFF\xFF\xFF\xFF", DecodeError::VarintTooLong { field: "property length" });
+        refused(b"\0\x01a\x02\x02\0\0\0\x01", DecodeError::Truncated { field: "Message Expiry Interval" });
+    }
+
+    #[test]
+    fn the_identifier_suits_the_qos() {
+        let refused = |packet: Packet<'_>| {
+            assert_eq!(packet.encode(Version::V5, &mut Vec::new()), Err(EncodeError::PacketId), "{packet:?}");
+        };
+        refused(publish(false, QoS::AtMostOnce, false, Some(1)));
+        refused(publish(false, QoS::AtLeastOnce, false, None));
+        refused(publish(false, QoS::ExactlyOnce, false, None));
+    }
+
+    #[test]
+    fn a_server_passes_on_what_is_not_for_the_server() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("b", "1").expect("short and plain");
+        user_properties.push("a", "2").expect("short and plain");
+        let passed = PublishProperties {
+            payload_format: Some(0),
+            response_topic: Some("r"),
+            correlation_data: Some(b""),
+            content_type: Some("c"),
+            user_properties: user_properties.as_ref(),
+            ..PublishProperties::default()
+        };
+        let received = PublishProperties {
+            message_expiry_secs: Some(1),
+            topic_alias: Some(1),
+            subscription_ids: (&[1][..]).into(),
+            ..passed.clone()
+        };
+        let mut wire = Vec::new();
+        received.forwarded(&mut wire).expect("short and plain");
+        assert_eq!(PublishProperties::parse_forwarded(&wire), Ok(passed));
+        assert_eq!(PublishProperties::parse_forwarded(b""), Ok(PublishProperties::default()));
+    }
+
+    #[test]
+    fn nothing_else_is_read_back() {
+        for (wire, property) in [
+            (&b"\x02\0\0\0\x01"[..], "Message Expiry Interval"),
+            (b"\x23\0\x01", "Topic Alias"),
+            (b"\x0B\x01", "Subscription Identifier"),
+            (b"\x1F\0\0", "Reason String"),
+        ] {
+            let error = DecodeError::PropertyNotAllowed { property, packet: "PUBLISH" };
+            assert_eq!(PublishProperties::parse_forwarded(wire), Err(error));
+        }
+    }
+
+    fn publish(dup: bool, qos: QoS, retain: bool, packet_id: Option<u16>) -> Packet<'static> {
+        let (packet_id, properties) = (packet_id.map(id), PublishProperties::default());
+        Packet::Publish(Publish { dup, qos, retain, topic: "a", packet_id, properties, payload: b"hi" })
+    }
+}

@@ -152,3 +152,73 @@ impl fmt::Debug for ReasonCodes<'_> {
         f.debug_list().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_refused, id};
+    use crate::{Packet, UserPropertiesBuf};
+
+    #[test]
+    fn a_suback_has_a_code_for_each_filter() {
+        let granted = [ReasonCode::GRANTED_QOS_0, ReasonCode::GrantedQoS2, ReasonCode::UnspecifiedError];
+        for version in [Version::V31, Version::V311] {
+            check(version, 0x90, b"\0\x07\x00\x02\x80", &suback(&granted));
+        }
+        check(Version::V5, 0x90, b"\0\x07\0\x00\x02\x80", &suback(&granted));
+        let refused = [ReasonCode::NotAuthorized, ReasonCode::GrantedQoS1];
+        check(Version::V5, 0x90, b"\0\x07\0\x87\x01", &suback(&refused));
+        let mut out = Vec::new();
+        suback(&refused).encode(Version::V311, &mut out).expect("it has a form");
+        assert_eq!(out, b"\x90\x04\0\x07\x80\x01", "older versions have one code for all failures");
+    }
+
+    #[test]
+    fn an_unsuback_has_codes_since_mqtt_5() {
+        let unsuback = |reasons: &'static [ReasonCode]| {
+            let properties = AckProperties::default();
+            Packet::Unsuback(Unsuback { packet_id: id(7), properties, reasons: reasons.into() })
+        };
+        for version in [Version::V31, Version::V311] {
+            check(version, 0xB0, b"\0\x07", &unsuback(&[]));
+            check_refused(version, 0xB0, b"\0\x07\0", DecodeError::Trailing { packet: "UNSUBACK", bytes: 1 });
+        }
+        let codes = &[ReasonCode::Success, ReasonCode::NoSubscriptionExisted];
+        check(Version::V5, 0xB0, b"\0\x07\0\x00\x11", &unsuback(codes));
+    }
+
+    #[test]
+    fn properties_come_and_go() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let properties = AckProperties { reason_string: Some("s"), user_properties: user_properties.as_ref() };
+        let body = b"\0\x07\x0B\x1F\0\x01s\x26\0\x01k\0\x01v\x00";
+        let (packet_id, reasons) = (id(7), [ReasonCode::Success][..].into());
+        check(Version::V5, 0x90, body, &Packet::Suback(Suback { packet_id, properties: properties.clone(), reasons }));
+        check(Version::V5, 0xB0, body, &Packet::Unsuback(Unsuback { packet_id, properties, reasons }));
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_refused() {
+        for (first, packet) in [(0x90, "SUBACK"), (0xB0, "UNSUBACK")] {
+            for version in VERSIONS {
+                check_refused(version, first, b"\0", DecodeError::Truncated { field: "packet identifier" });
+                check_refused(version, first, b"\0\0\0", DecodeError::PacketIdZero { packet });
+            }
+            check_refused(Version::V5, first, b"\0\x07", DecodeError::Truncated { field: "property length" });
+            check_refused(Version::V5, first, b"\0\x07\0", DecodeError::NoReasonCodes { packet });
+            check_refused(Version::V5, first, b"\0\x07\0\0\x04", DecodeError::ReasonCode { packet, code: 0x04 });
+            check_refused(Version::V5, first, b"\0\x07\0\xFF", DecodeError::ReasonCode { packet, code: 0xFF });
+        }
+        check_refused(Version::V311, 0x90, b"\0\x07", DecodeError::NoReasonCodes { packet: "SUBACK" });
+        for code in [0x03, 0x04, 0x11, 0x87] {
+            check_refused(Version::V311, 0x90, &[0, 7, code], DecodeError::ReasonCode { packet: "SUBACK", code });
+        }
+        check_refused(Version::V5, 0xB0, b"\0\x07\0\x01", DecodeError::ReasonCode { packet: "UNSUBACK", code: 1 });
+        check_refused(Version::V5, 0x90, b"\0\x07\0\x11", DecodeError::ReasonCode { packet: "SUBACK", code: 0x11 });
+    }
+
+    fn suback(reasons: &[ReasonCode]) -> Packet<'_> {
+        Packet::Suback(Suback { packet_id: id(7), properties: AckProperties::default(), reasons: reasons.into() })
+    }
+}

@@ -225,3 +225,124 @@ pub enum RetainHandling {
     /// Never [MQTT-3.3.1-11].
     DoNotSend = 2,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_refused, id};
+    use crate::{Packet, UserPropertiesBuf};
+
+    #[test]
+    fn older_versions_ask_for_a_qos() {
+        let filters = [filter("a", QoS::AtMostOnce), filter("b/#", QoS::AtLeastOnce), filter("+", QoS::ExactlyOnce)];
+        for version in [Version::V31, Version::V311] {
+            check(version, 0x82, b"\0\x07\0\x01a\0\0\x03b/#\x01\0\x01+\x02", &subscribe(&filters));
+        }
+    }
+
+    #[test]
+    fn mqtt_5_asks_for_more() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let filters = [
+            filter("a", QoS::AtMostOnce),
+            SubscribeFilter {
+                filter: "b",
+                options: SubscriptionOptions {
+                    qos: QoS::ExactlyOnce,
+                    no_local: true,
+                    retain_as_published: true,
+                    retain_handling: RetainHandling::DoNotSend,
+                },
+            },
+            SubscribeFilter {
+                filter: "c",
+                options: SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..Default::default() },
+            },
+        ];
+        let Packet::Subscribe(mut packet) = subscribe(&filters) else { unreachable!() };
+        check(Version::V5, 0x82, b"\0\x07\0\0\x01a\x00\0\x01b\x2E\0\x01c\x10", &Packet::Subscribe(packet.clone()));
+        packet.properties =
+            SubscribeProperties { subscription_id: Some(268_435_455), user_properties: user_properties.as_ref() };
+        let body = b"\0\x07\x0C\x0B\xFF\xFF\xFF\x7F\x26\0\x01k\0\x01v\0\x01a\x00\0\x01b\x2E\0\x01c\x10";
+        check(Version::V5, 0x82, body, &Packet::Subscribe(packet.clone()));
+        let mut out = Vec::new();
+        Packet::Subscribe(packet).encode(Version::V311, &mut out).expect("it has a form");
+        assert_eq!(out, b"\x82\x0E\0\x07\0\x01a\x00\0\x01b\x02\0\x01c\x00", "older versions have the QoS only");
+    }
+
+    #[test]
+    fn filters_are_counted_and_read_from_the_wire() {
+        let mut body = b"\0\x07".to_vec();
+        for number in 0..1000 {
+            body.extend_from_slice(&crate::testing::text(&format!("topic/{number}")));
+            body.push(number as u8 % 3);
+        }
+        let frame = crate::testing::frame(0x82, &body);
+        let Ok(Packet::Subscribe(packet)) = Packet::decode(Version::V311, &frame) else { panic!("a SUBSCRIBE") };
+        assert_eq!((packet.filters.len(), packet.filters.is_empty()), (1000, false));
+        for (number, entry) in packet.filters.iter().enumerate() {
+            assert_eq!(entry.filter, format!("topic/{number}"));
+            assert_eq!(u8::from(entry.options.qos), number as u8 % 3);
+        }
+    }
+
+    #[test]
+    fn a_filter_may_be_any_text() {
+        let filters = [filter("a#", QoS::AtMostOnce), filter("$share/", QoS::AtMostOnce)];
+        check(Version::V311, 0x82, b"\0\x07\0\x02a#\0\0\x07$share/\0", &subscribe(&filters));
+    }
+
+    #[test]
+    fn a_request_names_a_filter() {
+        // [MQTT-3.8.3-2]
+        check_refused(Version::V311, 0x82, b"\0\x07", DecodeError::NoFilters { packet: "SUBSCRIBE" });
+        check_refused(Version::V5, 0x82, b"\0\x07\0", DecodeError::NoFilters { packet: "SUBSCRIBE" });
+        check_refused(Version::V5, 0x82, b"\0\x07", DecodeError::Truncated { field: "property length" });
+        for version in VERSIONS {
+            check_refused(version, 0x82, b"\0", DecodeError::Truncated { field: "packet identifier" });
+            check_refused(version, 0x82, b"\0\0\0\0\x01a\0", DecodeError::PacketIdZero { packet: "SUBSCRIBE" });
+        }
+    }
+
+    #[test]
+    fn a_filter_is_text_with_options() {
+        for (version, start) in [(Version::V31, &b"\0\x07"[..]), (Version::V311, b"\0\x07"), (Version::V5, b"\0\x07\0")]
+        {
+            let refused = |rest: &[u8], error| check_refused(version, 0x82, &[start, rest].concat(), error);
+            refused(b"\0\x01a", DecodeError::Truncated { field: "subscription options" });
+            refused(b"\0\x01a\0\0\x01b", DecodeError::Truncated { field: "subscription options" });
+            refused(b"\0\x05a\0", DecodeError::Truncated { field: "topic filter" });
+            refused(b"\0\0\0", DecodeError::EmptyTopic { field: "topic filter" });
+            refused(b"\0\x01\0\0", DecodeError::Nul { field: "topic filter" });
+            refused(b"\0\x02\xC3(\0", DecodeError::NotUtf8 { field: "topic filter" });
+        }
+    }
+
+    #[test]
+    fn options_are_in_range() {
+        // [MQTT-3.8.3-5]; MQTT 3.1.1 [MQTT-3-8.3-4]
+        for version in [Version::V31, Version::V311] {
+            let refused = |options, error| check_refused(version, 0x82, &[0, 7, 0, 1, b'a', options], error);
+            refused(0x03, DecodeError::SubscribeQos);
+            refused(0x04, DecodeError::ReservedOptions { options: 0x04 });
+            refused(0x10, DecodeError::ReservedOptions { options: 0x10 });
+            refused(0x80, DecodeError::ReservedOptions { options: 0x80 });
+        }
+        let refused = |options, error| check_refused(Version::V5, 0x82, &[0, 7, 0, 0, 1, b'a', options], error);
+        refused(0x03, DecodeError::SubscribeQos);
+        refused(0x30, DecodeError::RetainHandling);
+        refused(0x40, DecodeError::ReservedOptions { options: 0x40 });
+        refused(0x80, DecodeError::ReservedOptions { options: 0x80 });
+        refused(0xFF, DecodeError::ReservedOptions { options: 0xFF });
+    }
+
+    fn filter(filter: &str, qos: QoS) -> SubscribeFilter<'_> {
+        SubscribeFilter { filter, options: SubscriptionOptions { qos, ..SubscriptionOptions::default() } }
+    }
+
+    fn subscribe<'a>(filters: &'a [SubscribeFilter<'a>]) -> Packet<'a> {
+        let properties = SubscribeProperties::default();
+        Packet::Subscribe(Subscribe { packet_id: id(7), properties, filters: filters.into() })
+    }
+}

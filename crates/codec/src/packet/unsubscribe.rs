@@ -116,3 +116,45 @@ impl fmt::Debug for Filters<'_> {
         f.debug_list().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VERSIONS, check, check_refused, id};
+    use crate::{Packet, UserPropertiesBuf};
+
+    #[test]
+    fn filters_follow_the_identifier() {
+        let mut user_properties = UserPropertiesBuf::new();
+        user_properties.push("k", "v").expect("short and plain");
+        let filters = ["a", "b/#"];
+        let mut packet =
+            Unsubscribe { packet_id: id(7), user_properties: UserProperties::default(), filters: filters[..].into() };
+        for version in [Version::V31, Version::V311] {
+            check(version, 0xA2, b"\0\x07\0\x01a\0\x03b/#", &Packet::Unsubscribe(packet.clone()));
+        }
+        check(Version::V5, 0xA2, b"\0\x07\0\0\x01a\0\x03b/#", &Packet::Unsubscribe(packet.clone()));
+        packet.user_properties = user_properties.as_ref();
+        check(Version::V5, 0xA2, b"\0\x07\x07\x26\0\x01k\0\x01v\0\x01a\0\x03b/#", &Packet::Unsubscribe(packet));
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_refused() {
+        // [MQTT-3.10.3-1], [MQTT-3.10.3-2]
+        check_refused(Version::V311, 0xA2, b"\0\x07", DecodeError::NoFilters { packet: "UNSUBSCRIBE" });
+        check_refused(Version::V5, 0xA2, b"\0\x07\0", DecodeError::NoFilters { packet: "UNSUBSCRIBE" });
+        check_refused(Version::V5, 0xA2, b"\0\x07", DecodeError::Truncated { field: "property length" });
+        for version in VERSIONS {
+            check_refused(version, 0xA2, b"\0\0\0\0\x01a", DecodeError::PacketIdZero { packet: "UNSUBSCRIBE" });
+            check_refused(version, 0xA2, b"\0", DecodeError::Truncated { field: "packet identifier" });
+        }
+        for (version, start) in [(Version::V311, &b"\0\x07"[..]), (Version::V5, b"\0\x07\0")] {
+            let refused = |rest: &[u8], error| check_refused(version, 0xA2, &[start, rest].concat(), error);
+            refused(b"\0\x02a", DecodeError::Truncated { field: "topic filter" });
+            refused(b"\0\x01a\0", DecodeError::Truncated { field: "topic filter" });
+            refused(b"\0\0", DecodeError::EmptyTopic { field: "topic filter" });
+            refused(b"\0\x01\xFF", DecodeError::NotUtf8 { field: "topic filter" });
+            refused(b"\0\x01\0", DecodeError::Nul { field: "topic filter" });
+        }
+    }
+}
