@@ -1,0 +1,397 @@
+//! Who is asking: passwords, and what is known of whoever has none.
+//!
+//! Checking a password takes tens of milliseconds and megabytes on purpose. It happens on threads of its own, behind
+//! a bounded queue; a password that was right a moment ago is recognised without it; and who keeps being wrong waits
+//! longer each time. What someone may do is not decided here.
+
+mod account;
+mod basic;
+mod cache;
+mod password;
+mod pool;
+mod throttle;
+
+pub use account::{Account, AccountError, Accounts};
+pub use basic::{BasicError, Credentials, basic};
+pub use password::{Hasher, PasswordHash, generate_password};
+
+use cache::Cache;
+use pool::Pool;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use throttle::Throttle;
+use tokio::sync::oneshot;
+
+/// Checks credentials. Cheap to clone; all clones share the threads, the cache and the memory of failures.
+#[derive(Clone)]
+pub struct Authenticator {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    accounts: Arc<dyn Accounts>,
+    rules: Rules,
+    hasher: Hasher,
+    cache: Mutex<Cache>,
+    throttle: Mutex<Throttle>,
+    pool: Pool,
+}
+
+/// What the configuration says about signing in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Loopback clients without credentials are super users.
+    pub authorize_local: bool,
+    /// Others without credentials are refused, not `anonymous`.
+    pub require_authentication: bool,
+    /// How long a password that was right is recognised without hashing.
+    pub cache_ttl: Duration,
+}
+
+/// Someone who may be here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Principal {
+    /// The user's name; [`Principal::ANONYMOUS`] and [`Principal::LOCAL`] are no accounts.
+    pub user: Arc<str>,
+    /// What they may do, unless they may do everything.
+    pub role: Arc<str>,
+    /// They may do everything.
+    pub super_user: bool,
+}
+
+/// Why someone may not be here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AuthError {
+    /// No such user, or not their password, or the account is shut. Nobody is told which.
+    #[error("user name or password is wrong")]
+    Refused,
+    /// There are no credentials, and without them nobody is let in.
+    #[error("a user name and a password are required")]
+    Required,
+    /// More passwords wait to be checked than is worth waiting for.
+    #[error("too busy checking passwords")]
+    Overloaded,
+    /// Too many wrong ones came from this address.
+    #[error("too many failed attempts, try again in {} s", .retry_after.as_secs().max(1))]
+    Throttled {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+}
+
+impl Principal {
+    /// The user that a client without credentials is, if that is allowed; also the name of its role.
+    pub const ANONYMOUS: &str = "anonymous";
+    /// The user that a client from loopback is under `authorizeLocal`.
+    pub const LOCAL: &str = "local";
+
+    fn of(account: &Account) -> Principal {
+        let (user, role) = (account.name.as_str().into(), account.role.as_str().into());
+        Principal { user, role, super_user: account.super_user }
+    }
+
+    /// Someone who showed no credentials.
+    #[must_use]
+    pub fn anonymous() -> Principal {
+        Principal { user: Self::ANONYMOUS.into(), role: Self::ANONYMOUS.into(), super_user: false }
+    }
+
+    /// Someone on this machine whom the configuration trusts.
+    #[must_use]
+    pub fn local() -> Principal {
+        Principal { user: Self::LOCAL.into(), role: Account::ADMIN.into(), super_user: true }
+    }
+}
+
+impl Authenticator {
+    /// An authenticator over `accounts`. Starts its threads; they end with the last clone.
+    pub fn new(accounts: Arc<dyn Accounts>, rules: Rules) -> std::io::Result<Authenticator> {
+        Authenticator::with_hasher(accounts, rules, Hasher::default())
+    }
+
+    fn with_hasher(accounts: Arc<dyn Accounts>, rules: Rules, hasher: Hasher) -> std::io::Result<Authenticator> {
+        let shared = Shared {
+            accounts,
+            rules,
+            hasher,
+            cache: Mutex::new(Cache::new()),
+            throttle: Mutex::new(Throttle::new()),
+            pool: Pool::start(THREADS, WAITING_MAX)?,
+        };
+        Ok(Authenticator { shared: Arc::new(shared) })
+    }
+
+    /// What someone without credentials is, coming from `peer`.
+    pub fn without_credentials(&self, peer: IpAddr) -> Result<Principal, AuthError> {
+        if self.shared.rules.authorize_local && peer.to_canonical().is_loopback() {
+            Ok(Principal::local())
+        } else if self.shared.rules.require_authentication {
+            Err(AuthError::Required)
+        } else {
+            Ok(Principal::anonymous())
+        }
+    }
+
+    /// Answers at once if the password was right a moment ago and the account still stands; `None`: [`verify`] it.
+    ///
+    /// [`verify`]: Authenticator::verify
+    #[must_use]
+    pub fn recognise(&self, user: &str, password: &[u8]) -> Option<Principal> {
+        let account = self.shared.accounts.find(user)?;
+        self.shared.recognises(&account, password).then(|| Principal::of(&account))
+    }
+
+    /// Checks a password. Takes as long for a user that does not exist as for one that does, and longer for who was
+    /// wrong often. Needs a tokio runtime with time; dropping the future takes the check back.
+    pub async fn verify(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<Principal, AuthError> {
+        let account = self.shared.accounts.find(user);
+        if let Some(account) = &account
+            && self.shared.recognises(account, password)
+        {
+            return Ok(Principal::of(account));
+        }
+        let wait = lock(&self.shared.throttle).admit(peer, user, Instant::now());
+        let wait = wait.map_err(|retry_after| AuthError::Throttled { retry_after })?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        let (answer, answered) = oneshot::channel();
+        let attempt = Attempt { user: user.to_owned(), password: password.to_owned(), peer, account };
+        let shared = Arc::downgrade(&self.shared);
+        let check = move || {
+            // Whoever asked may have gone, or the program be about to end.
+            if let (false, Some(shared)) = (answer.is_closed(), shared.upgrade()) {
+                let _ = answer.send(shared.check(&attempt));
+            }
+        };
+        self.shared.pool.submit(Box::new(check)).map_err(|_| AuthError::Overloaded)?;
+        answered.await.unwrap_or(Err(AuthError::Overloaded))
+    }
+}
+
+/// A password on its way to be checked.
+struct Attempt {
+    user: String,
+    password: Vec<u8>,
+    peer: IpAddr,
+    account: Option<Account>,
+}
+
+impl Shared {
+    /// Whether this very password was right for this very account a moment ago.
+    fn recognises(&self, account: &Account, password: &[u8]) -> bool {
+        account.active && lock(&self.cache).contains(account, password, Instant::now())
+    }
+
+    /// On a thread of the pool.
+    fn check(&self, attempt: &Attempt) -> Result<Principal, AuthError> {
+        let Attempt { user, password, peer, account } = attempt;
+        let right = match account {
+            // Its twin may have been in front of it in the queue.
+            Some(account) if self.recognises(account, password) => return Ok(Principal::of(account)),
+            Some(account) => self.hasher.verify(password, &account.password_hash) && account.active,
+            None => self.hasher.verify_nobody(password),
+        };
+        match account {
+            Some(account) if right => {
+                lock(&self.cache).insert(account, password, Instant::now() + self.rules.cache_ttl);
+                Ok(Principal::of(account))
+            }
+            _ => {
+                lock(&self.throttle).failed(*peer, user, Instant::now());
+                Err(AuthError::Refused)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("rules", &self.shared.rules).finish_non_exhaustive()
+    }
+}
+
+/// What is behind these locks is whole after every statement, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hashing threads. More would take the cores, and 19 MiB each, from the data path.
+const THREADS: usize = 2;
+
+/// Passwords that wait for a thread: what two threads check in the time a client waits for CONNACK.
+const WAITING_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const RULES: Rules =
+        Rules { authorize_local: false, require_authentication: true, cache_ttl: Duration::from_secs(30) };
+
+    #[derive(Default)]
+    struct Kept {
+        accounts: Mutex<HashMap<String, Account>>,
+        asked: AtomicUsize,
+    }
+
+    impl Accounts for Kept {
+        fn find(&self, name: &str) -> Option<Account> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            lock(&self.accounts).get(name).cloned()
+        }
+    }
+
+    fn kept() -> Arc<Kept> {
+        let kept = Kept::default();
+        for (name, password, super_user, active) in
+            [("rex", "bone", false, true), ("admin", "secret", true, true), ("gone", "old", false, false)]
+        {
+            let password_hash = Hasher::cheap().hash(password.as_bytes()).expect("hashed");
+            let role = if super_user { Account::ADMIN } else { "kennel" };
+            let account = Account { name: name.to_owned(), password_hash, role: role.to_owned(), super_user, active };
+            lock(&kept.accounts).insert(name.to_owned(), account);
+        }
+        Arc::new(kept)
+    }
+
+    fn authenticator(accounts: &Arc<Kept>, rules: Rules) -> Authenticator {
+        Authenticator::with_hasher(accounts.clone(), rules, Hasher::cheap()).expect("threads")
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
+    }
+
+    #[test]
+    fn only_the_right_password_of_an_active_account_opens() {
+        let authenticator = authenticator(&kept(), RULES);
+        let refused = Err(AuthError::Refused);
+        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false };
+        let admin = Principal { user: "admin".into(), role: "admin".into(), super_user: true };
+        let cases = [
+            ("rex", "bone", Ok(rex)),
+            ("admin", "secret", Ok(admin)),
+            ("rex", "secret", refused.clone()),
+            ("rex", "", refused.clone()),
+            ("rex", "Bone", refused.clone()),
+            ("Rex", "bone", refused.clone()),
+            ("gone", "old", refused.clone()),
+            ("nobody", "bone", refused.clone()),
+            ("anonymous", "", refused.clone()),
+            ("", "", refused),
+        ];
+        for (host, (user, password, expected)) in (0..).zip(cases) {
+            let peer = IpAddr::from([192, 0, 2, host]);
+            // Twice: the second time may come from the cache.
+            for _ in 0..2 {
+                assert_eq!(run(authenticator.verify(user, password.as_bytes(), peer)), expected, "{user} {password}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_right_password_is_recognised_until_anything_changes() {
+        let accounts = kept();
+        let authenticator = authenticator(&accounts, RULES);
+        assert_eq!(authenticator.recognise("rex", b"bone"), None);
+        run(authenticator.verify("rex", b"bone", HOME)).expect("right");
+        assert_eq!(authenticator.recognise("rex", b"bone").expect("recognised").role, "kennel".into());
+        assert_eq!(authenticator.recognise("rex", b"bones"), None);
+        assert_eq!(authenticator.recognise("admin", b"bone"), None);
+
+        let change = |change: &dyn Fn(&mut Account)| {
+            change(lock(&accounts.accounts).get_mut("rex").expect("rex"));
+            authenticator.recognise("rex", b"bone")
+        };
+        let role = change(&|account| account.role = "reader".to_owned());
+        assert_eq!(role.expect("still right").role, "reader".into(), "a role acts at once");
+        assert_eq!(change(&|account| account.active = false), None);
+        assert_eq!(
+            change(&|account| {
+                account.active = true;
+                account.password_hash = Hasher::cheap().hash(b"ball").expect("hashed");
+            }),
+            None
+        );
+        lock(&accounts.accounts).remove("rex");
+        assert_eq!(run(authenticator.verify("rex", b"bone", HOME)), Err(AuthError::Refused));
+    }
+
+    #[test]
+    fn nothing_is_recognised_without_a_cache() {
+        let authenticator = authenticator(&kept(), Rules { cache_ttl: Duration::ZERO, ..RULES });
+        run(authenticator.verify("rex", b"bone", HOME)).expect("right");
+        assert_eq!(authenticator.recognise("rex", b"bone"), None);
+    }
+
+    #[test]
+    fn without_credentials_the_rules_decide() {
+        let local: Vec<IpAddr> =
+            ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"].map(|ip| ip.parse().expect("one")).to_vec();
+        let remote: Vec<IpAddr> =
+            ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "0.0.0.0"].map(|ip| ip.parse().expect("one")).to_vec();
+        for (authorize_local, require_authentication, at_home, abroad) in [
+            (false, true, Err(AuthError::Required), Err(AuthError::Required)),
+            (false, false, Ok(Principal::anonymous()), Ok(Principal::anonymous())),
+            (true, true, Ok(Principal::local()), Err(AuthError::Required)),
+            (true, false, Ok(Principal::local()), Ok(Principal::anonymous())),
+        ] {
+            let rules = Rules { authorize_local, require_authentication, ..RULES };
+            let authenticator = authenticator(&kept(), rules);
+            for peer in &local {
+                assert_eq!(authenticator.without_credentials(*peer), at_home, "{rules:?} {peer}");
+            }
+            for peer in &remote {
+                assert_eq!(authenticator.without_credentials(*peer), abroad, "{rules:?} {peer}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_keeps_being_wrong_is_turned_away_and_others_are_not() {
+        let authenticator = authenticator(&kept(), RULES);
+        run(authenticator.verify("rex", b"bone", HOME)).expect("right");
+        let attempts = async {
+            let mut answers = Vec::new();
+            for guess in 0..120 {
+                let password = format!("guess {guess}");
+                let attempt = authenticator.verify("admin", password.as_bytes(), HOME);
+                match tokio::time::timeout(Duration::from_millis(20), attempt).await {
+                    Ok(answer) => answers.push(answer),
+                    Err(_slowed) => answers.push(Err(AuthError::Overloaded)),
+                }
+            }
+            answers
+        };
+        let answers = run(attempts);
+        assert!(matches!(answers.last(), Some(Err(AuthError::Throttled { .. }))), "{:?}", answers.last());
+        run(authenticator.verify("rex", b"bone", HOME)).expect("known and right, from the same address");
+        let elsewhere: IpAddr = "2001:db8::1".parse().expect("an address");
+        run(authenticator.verify("rex", b"bone", elsewhere)).expect("right");
+    }
+
+    #[test]
+    fn a_check_that_nobody_waits_for_is_not_made() {
+        let accounts = kept();
+        let authenticator = authenticator(&accounts, RULES);
+        run(async {
+            let verify = authenticator.verify("rex", b"bone", HOME);
+            let _ = tokio::time::timeout(Duration::ZERO, verify).await;
+        });
+        drop(authenticator);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let accounts = kept();
+        let account = accounts.find("rex").expect("rex");
+        let shown = format!("{account:?} {:?} {:?}", authenticator(&accounts, RULES), basic("Basic cmV4OmJvbmU="));
+        assert!(!shown.contains("argon2") && !shown.contains("bone"), "{shown}");
+    }
+}

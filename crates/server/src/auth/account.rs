@@ -1,0 +1,157 @@
+//! Accounts as they are kept.
+
+use super::password::{Hasher, PasswordHash, generate_password};
+use serde::{Deserialize, Serialize};
+
+/// Someone who can sign in. A row of the table `TableId::USERS` whose key is the name; the value is JSON:
+///
+/// ```json
+/// {"password":"$argon2id$v=19$m=19456,t=2,p=1$...","role":"kennel","superUser":false,"active":true}
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// What they sign in as.
+    pub name: String,
+    /// Their password, hashed.
+    pub password_hash: PasswordHash,
+    /// What they may do.
+    pub role: String,
+    /// They may do everything.
+    pub super_user: bool,
+    /// They may sign in.
+    pub active: bool,
+}
+
+/// Where accounts are kept.
+pub trait Accounts: Send + Sync {
+    /// The account of that name as it is now. Must not wait for anything but memory and disk.
+    fn find(&self, name: &str) -> Option<Account>;
+}
+
+/// Why stored bytes are not an account, or a name cannot be one's.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// Not the JSON this version writes.
+    #[error("the account is damaged: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The password hash is none.
+    #[error("the account's password hash is no argon2id hash")]
+    Hash,
+    /// The name is empty, too long, or has characters that topics and URLs give a meaning.
+    #[error("a user name has 1 to {NAME_BYTES_MAX} bytes and none of `+`, `#`, `/`, `:` or control characters")]
+    Name,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    password: String,
+    role: String,
+    super_user: bool,
+    active: bool,
+}
+
+impl Account {
+    /// The first account's name, and the role of super users.
+    pub const ADMIN: &str = "admin";
+
+    /// A new account that may sign in.
+    pub fn new(name: &str, password_hash: PasswordHash, role: &str) -> Result<Account, AccountError> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(['+', '#', '/', ':']) {
+            return Err(AccountError::Name);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(AccountError::Name);
+        }
+        let super_user = role == Self::ADMIN;
+        Ok(Account { name: name.to_owned(), password_hash, role: role.to_owned(), super_user, active: true })
+    }
+
+    /// The account a new database begins with: `admin`, with the given password or else one made up here, which is
+    /// returned to be shown once.
+    #[must_use]
+    pub fn first(password: Option<&str>) -> (Account, Option<String>) {
+        let made_up = password.is_none().then(generate_password);
+        let password = password.or(made_up.as_deref()).unwrap_or_default();
+        let password_hash = Hasher::default().hash(password.as_bytes()).expect("a password is shorter than 4 GiB");
+        let account = Account::new(Self::ADMIN, password_hash, Self::ADMIN).expect("`admin` is a name");
+        (account, made_up)
+    }
+
+    /// The stored value.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let stored = Stored {
+            password: self.password_hash.as_phc().to_owned(),
+            role: self.role.clone(),
+            super_user: self.super_user,
+            active: self.active,
+        };
+        serde_json::to_vec(&stored).expect("an account is plain data")
+    }
+
+    /// The account `name` from its stored value.
+    pub fn decode(name: &str, value: &[u8]) -> Result<Account, AccountError> {
+        let stored: Stored = serde_json::from_slice(value)?;
+        Ok(Account {
+            name: name.to_owned(),
+            password_hash: PasswordHash::parse(&stored.password).ok_or(AccountError::Hash)?,
+            role: stored.role,
+            super_user: stored.super_user,
+            active: stored.active,
+        })
+    }
+}
+
+/// Bytes of a user name.
+const NAME_BYTES_MAX: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_comes_back_as_it_was_stored() {
+        let hash = Hasher::cheap().hash(b"bone").expect("hashed");
+        let account = Account::new("rex", hash, "kennel").expect("a name");
+        assert_eq!(Account::decode("rex", &account.encode()).expect("an account"), account);
+        assert!(!account.super_user && account.active);
+    }
+
+    #[test]
+    fn what_is_malformed_makes_no_user() {
+        let hash = Hasher::cheap().hash(b"bone").expect("hashed");
+        for value in [
+            String::new(),
+            "{}".to_owned(),
+            r#"{"password":"","role":"a","superUser":true,"active":true}"#.to_owned(),
+            r#"{"password":"bone","role":"a","superUser":true,"active":true}"#.to_owned(),
+            r#"{"password":"$1$abc$def","role":"a","superUser":true,"active":true}"#.to_owned(),
+            format!(r#"{{"password":"{}","role":"a","superUser":1,"active":true}}"#, hash.as_phc()),
+            format!(r#"{{"password":"{}","role":"a","superUser":true}}"#, hash.as_phc()),
+        ] {
+            assert!(Account::decode("rex", value.as_bytes()).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn names_have_nothing_that_topics_give_a_meaning() {
+        let hash = Hasher::cheap().hash(b"bone").expect("hashed");
+        let long = "x".repeat(256);
+        for name in ["", "a/b", "+", "a#", "a:b", "a\nb", "a\0b", long.as_str()] {
+            assert!(Account::new(name, hash.clone(), "reader").is_err(), "{name}");
+        }
+        for name in ["rex", "Rex Müller", "rex@example.org", "$x", "%u"] {
+            assert!(Account::new(name, hash.clone(), "reader").is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_account_is_a_super_user() {
+        let (account, made_up) = Account::first(Some("secret"));
+        assert_eq!((account.name.as_str(), account.super_user, made_up), ("admin", true, None));
+        assert!(Hasher::default().verify(b"secret", &account.password_hash));
+        let (account, made_up) = Account::first(None);
+        assert!(Hasher::default().verify(made_up.expect("made up").as_bytes(), &account.password_hash));
+    }
+}
