@@ -458,7 +458,7 @@ impl Scratch {
             self.edits.push(Edit { start: gone.start, end: gone.end, text: 0, text_end: 0 });
         }
         if self.edits.is_empty() {
-            return Cow::Borrowed(text[start..end].as_bytes());
+            return Cow::Borrowed(&text.as_bytes()[start..end]);
         }
         // Stable, so that what is inserted where a superseded member begins stays in front of it.
         self.edits.sort_by_key(|edit| edit.start);
@@ -468,11 +468,11 @@ impl Scratch {
             if edit.start < done {
                 continue; // Inside of something removed.
             }
-            document.extend_from_slice(text[done..edit.start].as_bytes());
-            document.extend_from_slice(self.texts[edit.text..edit.text_end].as_bytes());
+            document.extend_from_slice(&text.as_bytes()[done..edit.start]);
+            document.extend_from_slice(&self.texts.as_bytes()[edit.text..edit.text_end]);
             done = edit.end;
         }
-        document.extend_from_slice(text[done..end].as_bytes());
+        document.extend_from_slice(&text.as_bytes()[done..end]);
         Cow::Owned(document)
     }
 }
