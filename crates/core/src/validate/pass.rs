@@ -315,9 +315,12 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
     /// Reads a number that must be whole and within bounds; kept as plain digits.
     fn whole(&mut self, start: usize, min: i64, max: i64) -> Result<bool, Fault> {
         let json = self.scanner.number()?;
-        let Some(whole) = number::whole(json).filter(|whole| (min..=max).contains(whole)) else { return Ok(false) };
-        let is_plain = json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) && json != "-0";
-        Ok(is_plain || self.edit(start, &[&whole.to_string()]))
+        if let Ok(plain) = json.parse::<i64>() {
+            let is_minus_zero = plain == 0 && json.len() > 1;
+            return Ok((min..=max).contains(&plain) && (!is_minus_zero || self.edit(start, &["0"])));
+        }
+        let whole = number::whole(json).filter(|whole| (min..=max).contains(whole));
+        Ok(whole.is_some_and(|whole| self.edit(start, &[&whole.to_string()])))
     }
 
     /// Reads a whole number of any size; an ID is kept as its text.
