@@ -101,6 +101,28 @@ impl Outbox {
         }
     }
 
+    /// Takes back everything behind the first `len` bytes that wait.
+    pub fn split_off(&mut self, len: usize) -> Vec<u8> {
+        let mut skip = self.written + len;
+        let mut taken = Vec::with_capacity(self.len.saturating_sub(len));
+        for chunk in &mut self.chunks {
+            let bytes = chunk.bytes();
+            let keep = skip.min(bytes.len());
+            skip -= keep;
+            taken.extend_from_slice(&bytes[keep..]);
+            match chunk {
+                Chunk::Own(bytes) => bytes.truncate(keep),
+                Chunk::Shared(bytes) => bytes.truncate(keep),
+            }
+        }
+        self.chunks.retain(|chunk| !chunk.bytes().is_empty());
+        self.len = len.min(self.len);
+        if self.len == 0 {
+            self.clear();
+        }
+        taken
+    }
+
     /// Drops what waits, and its memory.
     pub fn clear(&mut self) {
         *self = Outbox::default();
@@ -131,6 +153,26 @@ mod tests {
             }
             assert_eq!(taken, b"head1payloadhead2head3", "{step} at a time");
             assert!(outbox.chunks.capacity() == 0, "an empty outbox holds no memory");
+        }
+    }
+
+    #[test]
+    fn what_was_appended_can_be_taken_back() {
+        for len in 0..=17 {
+            let mut outbox = Outbox::default();
+            outbox.append(|out| out.extend_from_slice(b"xxhead1"));
+            outbox.append_shared(Bytes::from_static(b"payload"));
+            outbox.append(|out| out.extend_from_slice(b"tail1"));
+            outbox.advance(2);
+            let taken = outbox.split_off(len);
+            assert_eq!(taken, &b"head1payloadtail1"[len..]);
+            let mut left = Vec::new();
+            while !outbox.is_empty() {
+                let front = outbox.front().to_vec();
+                outbox.advance(front.len());
+                left.extend(front);
+            }
+            assert_eq!(left, &b"head1payloadtail1"[..len]);
         }
     }
 }

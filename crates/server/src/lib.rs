@@ -1,8 +1,5 @@
 //! rowcast: a database whose records are MQTT topics. Everything with a socket, and the program.
 
 pub mod app;
-pub mod application;
 pub mod auth;
-pub mod cli;
 pub mod config;
-pub mod logging;

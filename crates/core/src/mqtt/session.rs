@@ -113,6 +113,9 @@ pub struct StoredSubscription {
     /// Subscription Identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identifier: Option<NonZeroU32>,
+    /// It replaced one that began there, and continues it. Without: it began with its row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
 }
 
 impl StoredSubscription {
@@ -124,6 +127,7 @@ impl StoredSubscription {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             identifier,
+            since: None,
         }
     }
 
@@ -300,7 +304,8 @@ mod tests {
 
     #[test]
     fn keys_of_rows_say_what_they_are() {
-        let options = StoredSubscription { qos: 1, no_local: false, retain_as_published: false, identifier: None };
+        let options =
+            StoredSubscription { qos: 1, no_local: false, retain_as_published: false, identifier: None, since: None };
         let key = rows::subscription("c1", "dog/#", &options);
         assert!(key.starts_with(&rows::prefix("c1")));
         assert_eq!(rows::parse_subscription(&key), Some(("c1", true, "dog/#")));

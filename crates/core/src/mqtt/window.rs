@@ -122,6 +122,12 @@ impl Window {
         self.full < self.receive_maximum && self.slots.len() < PacketId::COUNT
     }
 
+    /// How many more may begin.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.receive_maximum.saturating_sub(self.full).min(PacketId::COUNT - self.slots.len())
+    }
+
     /// Takes the identifier for a delivery; `None` while the client still owes us acknowledgements.
     pub fn take(&mut self, mut delivery: Delivery) -> Option<PacketId> {
         if !self.has_room() {

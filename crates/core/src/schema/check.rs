@@ -33,14 +33,9 @@ pub(super) fn check(files: &[(&Source, Vec<TypeDefinition>)]) -> Result<Schema, 
     let attributes: Vec<Attributes> = (0..checker.written.len()).map(|index| checker.attributes(index)).collect();
     checker.check_relationships(&attributes);
     checker.check_cycles(&attributes);
-    let tables: Vec<_> = (0..checker.written.len()).filter_map(|index| checker.table(index, &attributes)).collect();
+    let tables: Vec<Table> = (0..checker.written.len()).filter_map(|index| checker.table(index, &attributes)).collect();
     checker.check_names(&tables);
-    if checker.diagnostics.is_empty() {
-        let tables = tables.into_iter().map(|(_, table)| table).collect();
-        Ok(checker.finish(tables, attributes))
-    } else {
-        Err(checker.sorted(files))
-    }
+    if checker.diagnostics.is_empty() { Ok(checker.finish(tables, attributes)) } else { Err(checker.sorted(files)) }
 }
 
 #[derive(Default)]
@@ -254,9 +249,8 @@ impl<'s> Checker<'s> {
             Some(_) => {
                 let fields = &self.written[index].definition.fields;
                 let field = fields.iter().find(|field| field.name.value == IMPLIED_KEY).expect("it is in the list");
-                let message = "`id` is the key where no field has `@primaryKey`, and must be an ID then";
-                self.report(index, &field.name.span, message).help =
-                    Some("add `@primaryKey` to it, or to another field".to_owned());
+                self.report(index, &field.name.span, "`id` is the key unless another field is, and is no ID here")
+                    .help = Some("add `@primaryKey` to it, or to another field".to_owned());
             }
         }
     }
@@ -341,13 +335,11 @@ impl<'s> Checker<'s> {
         self.report(circle[0], span, message).help = Some("leave out a `!`".to_owned());
     }
 
-    fn table(&mut self, index: usize, attributes: &[Attributes]) -> Option<(usize, Table)> {
+    fn table(&mut self, index: usize, attributes: &[Attributes]) -> Option<Table> {
         let Written { definition, directives, .. } = &self.written[index];
         let name = definition.name.value.as_str();
         if !directives.has("table") {
-            if let Some(span) = directives.span("export").cloned()
-                && directives.is_complete()
-            {
+            if let Some(span) = directives.span("export").cloned() {
                 self.report(index, &span, "only tables can be exported").help =
                     Some(format!("write `type {name} @table @export`"));
             }
@@ -387,17 +379,16 @@ impl<'s> Checker<'s> {
             let span = directives.span("sealed").expect("it is present").clone();
             self.report(index, &span, format!("`{name}` has no attributes, and takes any payload as it is"));
         }
-        Some((index, table))
+        Some(table)
     }
 
     /// Names that must be free, well-formed, and each used once.
-    fn check_names(&mut self, tables: &[(usize, Table)]) {
+    fn check_names(&mut self, tables: &[Table]) {
         let mut stored: FxHashMap<(&str, &str), &str> = FxHashMap::default();
         let mut exported: FxHashMap<&str, &str> = FxHashMap::default();
-        for &(index, ref table) in tables {
-            if self.by_name.get(&*table.name) != Some(&index) {
-                continue; // Declared twice, or a built-in name: reported already.
-            }
+        for table in tables {
+            let index = self.by_name.get(&*table.name).copied().filter(|&index| self.is_table(index));
+            let Some(index) = index else { continue }; // A built-in name, reported already.
             for argument in ["table", "database"] {
                 let text = self.written[index].directives.text("table", argument);
                 if let Some((text, span)) = text
@@ -556,7 +547,10 @@ fn wrong_export_name(name: &str) -> Option<String> {
     } else if name.len() > EXPORT_BYTES_MAX {
         Some(format!("it has more than {EXPORT_BYTES_MAX} bytes"))
     } else if let Some(forbidden) = forbidden {
-        Some(format!("{forbidden:?} cannot be in it"))
+        Some(format!(
+            "{} cannot be in it",
+            if forbidden.is_control() { "a control character".to_owned() } else { format!("`{forbidden}`") }
+        ))
     } else if name.split('/').any(str::is_empty) {
         Some("a level of it is empty".to_owned())
     } else if name.split('/').count() > EXPORT_LEVELS_MAX {

@@ -315,12 +315,9 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
     /// Reads a number that must be whole and within bounds; kept as plain digits.
     fn whole(&mut self, start: usize, min: i64, max: i64) -> Result<bool, Fault> {
         let json = self.scanner.number()?;
-        if let Ok(plain) = json.parse::<i64>() {
-            let is_minus_zero = plain == 0 && json.len() > 1;
-            return Ok((min..=max).contains(&plain) && (!is_minus_zero || self.edit(start, &["0"])));
-        }
-        let whole = number::whole(json).filter(|whole| (min..=max).contains(whole));
-        Ok(whole.is_some_and(|whole| self.edit(start, &[&whole.to_string()])))
+        let Some(whole) = number::whole(json).filter(|whole| (min..=max).contains(whole)) else { return Ok(false) };
+        let is_plain = json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) && json != "-0";
+        Ok(is_plain || self.edit(start, &[&whole.to_string()]))
     }
 
     /// Reads a whole number of any size; an ID is kept as its text.
@@ -461,7 +458,7 @@ impl Scratch {
             self.edits.push(Edit { start: gone.start, end: gone.end, text: 0, text_end: 0 });
         }
         if self.edits.is_empty() {
-            return Cow::Borrowed(&text.as_bytes()[start..end]);
+            return Cow::Borrowed(text[start..end].as_bytes());
         }
         // Stable, so that what is inserted where a superseded member begins stays in front of it.
         self.edits.sort_by_key(|edit| edit.start);
@@ -471,11 +468,11 @@ impl Scratch {
             if edit.start < done {
                 continue; // Inside of something removed.
             }
-            document.extend_from_slice(&text.as_bytes()[done..edit.start]);
-            document.extend_from_slice(&self.texts.as_bytes()[edit.text..edit.text_end]);
+            document.extend_from_slice(text[done..edit.start].as_bytes());
+            document.extend_from_slice(self.texts[edit.text..edit.text_end].as_bytes());
             done = edit.end;
         }
-        document.extend_from_slice(&text.as_bytes()[done..end]);
+        document.extend_from_slice(text[done..end].as_bytes());
         Cow::Owned(document)
     }
 }

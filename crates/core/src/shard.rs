@@ -1,0 +1,749 @@
+//! One core's state machine: its connections, their sessions and subscriptions.
+//!
+//! Nothing here touches a socket, a disk or a clock. The runtime tells the shard what happened ([`Shard::receive`],
+//! [`Shard::input`], [`Shard::tick`]) and carries out what it asks for ([`Shard::take_effects`],
+//! [`Shard::take_proposals`], [`Shard::take_events`], [`Shard::outbox`]). `shards = 1` is the same program.
+//!
+//! A PUBLISH comes in in `publish`, becomes a proposal, comes back committed in `fanout` and leaves through `deliver`.
+
+mod acks;
+mod catchup;
+mod connect;
+mod connection;
+mod deliver;
+mod durable;
+mod end;
+mod fanout;
+mod publish;
+mod subscribe;
+
+pub use connection::{ConnectionId, Peer};
+
+use crate::interest::Interest;
+use crate::limits::Limits;
+use crate::mqtt::session::Session;
+use crate::outbox::Outbox;
+use crate::policy::Principal;
+use crate::position::{Sequence, SessionId, TableId};
+use crate::proposal::{Batch, Completion, Proposals, Token};
+use crate::tables::{Range, Tables};
+use crate::validate::Validator;
+use bytes::Bytes;
+use connection::{Connection, Phase, Will};
+use deliver::Frames;
+use durable::DurableInterest;
+use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, frame_length};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The time and the state of the log, as the runtime sees them when it calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Milliseconds on a clock that never goes back.
+    pub monotonic_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall_ms: u64,
+    /// The last committed sequence of the node.
+    pub committed: Sequence,
+}
+
+/// What a shard is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which of the node's shards it is.
+    pub index: u32,
+    /// How many there are.
+    pub shards: u32,
+    /// Every bound.
+    pub limits: Limits,
+    /// Whether topics that name no table can be used.
+    pub open_topics: bool,
+    /// Whether a refused publish of an MQTT 3 client closes its connection.
+    pub close_on_rejected: bool,
+    /// Drawn at start, differs between shards and starts: session numbers are derived from it.
+    pub seed: u64,
+}
+
+/// A connection that wants a client identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claimant {
+    /// On which shard.
+    pub shard: u32,
+    /// Which connection there.
+    pub connection: ConnectionId,
+    /// It wants nothing of an earlier session.
+    pub clean_start: bool,
+}
+
+/// What there was under a client identifier.
+#[derive(Debug)]
+pub enum Previous {
+    /// A session of a connection that has just been closed, stored already.
+    Live(Box<Session>),
+    /// What the store holds.
+    Stored(StoredRows),
+    /// It belongs to another user.
+    Refused,
+    /// The store could not be read.
+    Unreadable,
+}
+
+/// The rows of one client identifier in the server's own tables.
+#[derive(Debug, Default)]
+pub struct StoredRows {
+    /// The row of [`TableId::SESSIONS`].
+    pub session: Option<Vec<u8>>,
+    /// Keys, values and versions in [`TableId::SUBSCRIPTIONS`].
+    pub subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
+    /// Keys in [`TableId::HANDSHAKES`].
+    pub handshakes: Vec<Vec<u8>>,
+    /// The row of [`TableId::WILLS`].
+    pub will: Option<Vec<u8>>,
+}
+
+/// A record as a page brings it.
+#[derive(Clone, Debug)]
+pub struct ScannedRecord {
+    /// Its key, encoded.
+    pub key: Bytes,
+    /// The record, encoded.
+    pub record: Bytes,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Credentials were checked.
+    Authenticated {
+        /// Whose.
+        connection: ConnectionId,
+        /// Who it is, or what to tell it.
+        result: Result<Principal, ReasonCode>,
+    },
+    /// A claim was answered.
+    Claimed {
+        /// Whose.
+        connection: ConnectionId,
+        /// What there was.
+        previous: Previous,
+    },
+    /// Another connection takes the client identifier over.
+    Evict {
+        /// Which.
+        client_id: Box<str>,
+        /// For whom.
+        claimant: Claimant,
+    },
+    /// The log has grown, and proposals of this shard are decided.
+    Committed {
+        /// What was appended; `None` if nothing was.
+        batch: Option<Arc<Batch>>,
+        /// What became of this shard's proposals.
+        completions: Vec<Completion>,
+    },
+    /// Messages that stand in no log, from another shard: entries, one behind the other.
+    Events(Bytes),
+    /// A read of the log that [`Effect::ReadLog`] asked for.
+    LogRead {
+        /// For whom.
+        connection: ConnectionId,
+        /// What is there, in order; empty if there is nothing (yet).
+        batches: Vec<Arc<Batch>>,
+        /// The log no longer reaches back to what was asked for; it begins here.
+        lost_until: Option<Sequence>,
+    },
+    /// A read of records that [`Effect::ReadRecords`] asked for.
+    RecordsRead {
+        /// For whom.
+        connection: ConnectionId,
+        /// In the order of their keys.
+        records: Vec<ScannedRecord>,
+        /// The range holds no more.
+        complete: bool,
+    },
+    /// Messages that [`Effect::Fetch`] asked for: each an entry, or a record behind its key; `None` if it is gone.
+    Fetched {
+        /// For whom.
+        connection: ConnectionId,
+        /// One for each that was asked for, with its number.
+        messages: Vec<(u64, Fetched)>,
+    },
+    /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
+    Purge {
+        /// Whose.
+        client_id: Box<str>,
+        /// What there is.
+        rows: StoredRows,
+    },
+    /// The schema was reloaded.
+    Tables(Arc<Tables>),
+    /// The node stops: clients are told.
+    Shutdown,
+}
+
+/// A message for redelivery.
+#[derive(Debug)]
+pub enum Fetched {
+    /// From the log.
+    Entry(Arc<Batch>, Sequence),
+    /// From a table.
+    Record(TableId, ScannedRecord),
+    /// The log no longer reaches back to it, and the record is gone.
+    Gone,
+}
+
+/// A message to be fetched for redelivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// The delivery's number, to be given back.
+    pub number: u64,
+    /// Where it stands in the log.
+    pub sequence: Sequence,
+    /// The record it was, should the log no longer reach back.
+    pub record: Option<(TableId, Vec<u8>)>,
+}
+
+/// What the runtime is to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// There is something to write, to read on or to close: see [`Shard::state`].
+    Wake(ConnectionId),
+    /// Check credentials, answer with [`Input::Authenticated`].
+    Authenticate {
+        /// Whose.
+        connection: ConnectionId,
+        /// The user name.
+        user: Box<str>,
+        /// The password.
+        password: Vec<u8>,
+    },
+    /// Make this connection the owner of a client identifier, answer with [`Input::Claimed`].
+    Claim {
+        /// Which.
+        client_id: Box<str>,
+        /// Who made it.
+        user: Option<Arc<str>>,
+        /// For whom.
+        claimant: Claimant,
+    },
+    /// The connection no longer owns the client identifier.
+    Release {
+        /// Which.
+        client_id: Box<str>,
+        /// Whose it was.
+        connection: ConnectionId,
+    },
+    /// An eviction is done.
+    HandOff {
+        /// Which client identifier.
+        client_id: Box<str>,
+        /// For whom.
+        claimant: Claimant,
+        /// The session; `None`: look in the store.
+        session: Option<Box<Session>>,
+    },
+    /// Read the log behind `after`, answer with [`Input::LogRead`].
+    ReadLog {
+        /// For whom.
+        connection: ConnectionId,
+        /// What it has already.
+        after: Sequence,
+        /// How much at most.
+        bytes: usize,
+    },
+    /// Read records, answer with [`Input::RecordsRead`].
+    ReadRecords {
+        /// For whom.
+        connection: ConnectionId,
+        /// From where to where.
+        range: Range,
+        /// Behind this key.
+        after: Option<Vec<u8>>,
+        /// How many at most.
+        records: usize,
+        /// How much at most.
+        bytes: usize,
+    },
+    /// Read single messages again, answer with [`Input::Fetched`].
+    Fetch {
+        /// For whom.
+        connection: ConnectionId,
+        /// Which.
+        messages: Vec<Wanted>,
+    },
+    /// Collect the rows of a session whose time ran out, answer with [`Input::Purge`].
+    CollectRows {
+        /// Whose.
+        client_id: Box<str>,
+    },
+    /// Something an operator should know.
+    Report(Report),
+}
+
+/// Something an operator should know. Holds no payload and no secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// A client is in.
+    Connected {
+        /// Its identifier.
+        client_id: Box<str>,
+        /// From where.
+        address: Box<str>,
+        /// As whom.
+        user: Option<Arc<str>>,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// Its identifier; empty before CONNECT.
+        client_id: Box<str>,
+        /// From where.
+        address: Box<str>,
+        /// Why, in words.
+        reason: Box<str>,
+    },
+    /// A CONNECT was refused.
+    Refused {
+        /// Its identifier.
+        client_id: Box<str>,
+        /// From where.
+        address: Box<str>,
+        /// Why.
+        reason: ReasonCode,
+    },
+    /// A publish was refused.
+    RejectedPublish {
+        /// Whose.
+        client_id: Box<str>,
+        /// On which topic.
+        topic: Box<str>,
+        /// Why, in words.
+        reason: Box<str>,
+    },
+    /// The log no longer reached back to a session's position.
+    LostEvents {
+        /// Whose.
+        client_id: Box<str>,
+        /// Where it stood.
+        position: Sequence,
+        /// Where the log begins.
+        oldest: Sequence,
+    },
+}
+
+/// Counters since the shard was made. Sums over all shards are what is shown.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// PUBLISH packets received.
+    pub publishes_in: u64,
+    /// PUBLISH packets handed to sockets.
+    pub publishes_out: u64,
+    /// Messages not delivered because a client did not take them fast enough.
+    pub dropped: u64,
+    /// Publishes refused.
+    pub rejected: u64,
+}
+
+/// What a connection's task is to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct State {
+    /// Whether packets can be handled; else leave them in the socket.
+    pub reads: bool,
+    /// Whether to close once the outbox is written.
+    pub closes: bool,
+    /// Bytes of the largest packet it may send.
+    pub packet_max: u32,
+}
+
+/// One core's share of the broker.
+pub struct Shard {
+    settings: Settings,
+    tables: Arc<Tables>,
+    connections: Slab<Connection>,
+    interest: Interest,
+    durable: DurableInterest,
+    validator: Validator,
+    /// Everything committed up to here was shown to this shard's subscribers.
+    seen: Sequence,
+    proposals: Proposals,
+    events: Vec<u8>,
+    effects: Vec<Effect>,
+    counters: Counters,
+    frames: Frames,
+    /// Sessions whose connection is gone and whose last stored form is not on disk yet.
+    leaving: FxHashMap<Token, Leaving>,
+    /// Wills that wait for their delay, by when they are due (milliseconds since 1970).
+    delayed_wills: BTreeMap<(u64, Box<str>), Will>,
+    tokens: u64,
+    numbers: u64,
+    generation: u32,
+    scratch: Scratch,
+}
+
+struct Leaving {
+    client_id: Box<str>,
+    connection: ConnectionId,
+    session: Box<Session>,
+    /// Who waits for it.
+    claimant: Option<Claimant>,
+}
+
+/// Buffers that keep their allocation between packets.
+#[derive(Default)]
+struct Scratch {
+    key: Vec<u8>,
+    topic: String,
+    alias: String,
+    properties: Vec<u8>,
+}
+
+/// Answers of one connection that wait for the disk; beyond it, its socket is not read.
+const PENDING_ACKS_MAX: usize = 65_535;
+/// Milliseconds between looks at keep-alives, delayed wills and sessions to be stored.
+const TICK_MS: u64 = 250;
+
+impl Shard {
+    /// A shard without connections. `seen` is the last committed sequence.
+    #[must_use]
+    pub fn new(settings: Settings, tables: Arc<Tables>, seen: Sequence) -> Shard {
+        Shard {
+            settings,
+            tables,
+            connections: Slab::new(),
+            interest: Interest::default(),
+            durable: DurableInterest::default(),
+            validator: Validator::default(),
+            seen,
+            proposals: Proposals::default(),
+            events: Vec::new(),
+            effects: Vec::new(),
+            counters: Counters::default(),
+            frames: Frames::default(),
+            leaving: FxHashMap::default(),
+            delayed_wills: BTreeMap::new(),
+            tokens: 0,
+            numbers: 0,
+            generation: 0,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn accept(&mut self, peer: Peer, now: Moment) -> ConnectionId {
+        self.generation = self.generation.wrapping_add(1);
+        let timeout = self.settings.limits.connect_timeout_ms;
+        let connection = Connection::new(self.generation, peer, now.monotonic_ms, timeout);
+        let slot = self.connections.insert(connection) as u32;
+        ConnectionId { slot, generation: self.generation }
+    }
+
+    /// Bytes came. Handles whole packets and says how many bytes they were; the rest is offered again, with more.
+    /// Handles fewer than there are while the connection must wait, as [`Shard::state`] says.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Moment) -> usize {
+        let mut consumed = 0;
+        loop {
+            let Some(connection) = self.connection_mut(id) else { return bytes.len() };
+            if connection.phase == Phase::Closing {
+                return bytes.len(); // Nothing behind the end is looked at.
+            }
+            if !connection.takes_packets(PENDING_ACKS_MAX) {
+                return consumed;
+            }
+            let before_connect = matches!(connection.phase, Phase::Waiting { .. });
+            let version = connection.version;
+            let limit = self.packet_max(before_connect);
+            let rest = &bytes[consumed..];
+            let fault = match frame_length(rest, limit) {
+                Ok(Some(length)) if rest.len() >= length => {
+                    consumed += length;
+                    if let Some(connection) = self.connection_mut(id) {
+                        connection.heard_ms = now.monotonic_ms;
+                    }
+                    match Packet::decode(version, &rest[..length]) {
+                        Ok(packet) => {
+                            self.on_packet(id, &packet, now);
+                            continue;
+                        }
+                        Err(fault) => fault,
+                    }
+                }
+                Ok(_) if before_connect && rest.first().is_some_and(|first| first >> 4 != 1) => {
+                    // Whatever this is, no more of it is waited for [MQTT-3.1.0-1].
+                    self.close_silently(id, "the first packet is not CONNECT", now);
+                    return bytes.len();
+                }
+                Ok(_) => return consumed,
+                Err(fault) => fault,
+            };
+            self.on_fault(id, &fault, now);
+            return bytes.len();
+        }
+    }
+
+    /// The socket was closed by the other side, or failed.
+    pub fn disconnected(&mut self, id: ConnectionId, now: Moment) {
+        if self.connection_mut(id).is_some() {
+            self.end(id, end::Cause::Lost, now);
+            self.connections.remove(id.slot as usize);
+        }
+    }
+
+    /// The runtime wrote some of [`Shard::outbox`].
+    pub fn written(&mut self, id: ConnectionId, now: Moment) {
+        self.pump(id, now);
+    }
+
+    /// Something happened elsewhere.
+    pub fn input(&mut self, input: Input, now: Moment) {
+        match input {
+            Input::Authenticated { connection, result } => self.on_authenticated(connection, result, now),
+            Input::Claimed { connection, previous } => self.on_claimed(connection, previous, now),
+            Input::Evict { client_id, claimant } => self.on_evict(&client_id, claimant, now),
+            Input::Committed { batch, completions } => {
+                if let Some(batch) = batch {
+                    self.on_batch(&batch, now);
+                }
+                for completion in completions {
+                    self.on_completion(completion, now);
+                }
+            }
+            Input::Events(bytes) => self.on_events(&bytes, now),
+            Input::LogRead { connection, batches, lost_until } => {
+                self.on_log_read(connection, &batches, lost_until, now);
+            }
+            Input::RecordsRead { connection, records, complete } => {
+                self.on_records_read(connection, &records, complete, now);
+            }
+            Input::Fetched { connection, messages } => self.on_fetched(connection, messages, now),
+            Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
+            Input::Tables(tables) => self.on_tables(tables),
+            Input::Shutdown => self.on_shutdown(now),
+        }
+    }
+
+    /// Time went by.
+    pub fn tick(&mut self, now: Moment) {
+        let late: Vec<(ConnectionId, bool)> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.deadline_ms().is_some_and(|deadline| deadline <= now.monotonic_ms))
+            .map(|(slot, connection)| (id_of(slot, connection), connection.phase == Phase::Open))
+            .collect();
+        for (id, open) in late {
+            if open {
+                self.close(id, ReasonCode::KeepAliveTimeout, "nothing heard within the keep alive", now);
+            } else {
+                self.close_silently(id, "no CONNECT in time", now);
+            }
+        }
+        self.fire_due_wills(now);
+        self.store_dirty_sessions();
+    }
+
+    /// When [`Shard::tick`] wants to be called at the latest (monotonic milliseconds).
+    #[must_use]
+    pub fn next_tick_ms(&self, now: Moment) -> u64 {
+        now.monotonic_ms + TICK_MS
+    }
+
+    /// What is to be done, in order.
+    pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        into.append(&mut self.effects);
+    }
+
+    /// What is to be handed to the writer.
+    pub fn take_proposals(&mut self) -> Option<Proposals> {
+        (!self.proposals.is_empty()).then(|| std::mem::take(&mut self.proposals))
+    }
+
+    /// Bytes of what [`Shard::take_proposals`] would return.
+    #[must_use]
+    pub fn proposed_bytes(&self) -> usize {
+        self.proposals.bytes.len()
+    }
+
+    /// Messages for all other shards: [`Input::Events`].
+    pub fn take_events(&mut self) -> Option<Bytes> {
+        (!self.events.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.events)))
+    }
+
+    /// What is to be written to a connection's socket. `None`: there is no such connection any more.
+    pub fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        let connection = self.connection_mut(id)?;
+        connection.woken = false;
+        Some(&mut connection.outbox)
+    }
+
+    /// What a connection's task is to do next. `None`: there is no such connection any more.
+    #[must_use]
+    pub fn state(&self, id: ConnectionId) -> Option<State> {
+        let connection = self.connection(id)?;
+        let before_connect = matches!(connection.phase, Phase::Waiting { .. });
+        Some(State {
+            reads: connection.takes_packets(PENDING_ACKS_MAX),
+            closes: connection.phase == Phase::Closing,
+            packet_max: self.packet_max(before_connect),
+        })
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many subscriptions its connections hold.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.interest.len()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether sessions that are gone still wait to be on disk.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.leaving.is_empty() && self.proposals.is_empty()
+    }
+
+    /// A row of [`TableId::SUBSCRIPTIONS`] that is there when the node starts.
+    pub fn restore_subscription(&mut self, key: &[u8]) {
+        self.durable.add(&self.tables, key);
+    }
+
+    fn on_packet(&mut self, id: ConnectionId, packet: &Packet<'_>, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if matches!(connection.phase, Phase::Waiting { .. }) {
+            match packet {
+                Packet::Connect(connect) => self.on_connect(id, connect, now),
+                _ => self.close_silently(id, "the first packet is not CONNECT", now), // [MQTT-3.1.0-1]
+            }
+            return;
+        }
+        match packet {
+            Packet::Publish(publish) => self.on_publish(id, publish, now),
+            Packet::Puback(ack) => self.on_puback(id, ack, now),
+            Packet::Pubrec(ack) => self.on_pubrec(id, ack, now),
+            Packet::Pubrel(ack) => self.on_pubrel(id, ack, now),
+            Packet::Pubcomp(ack) => self.on_pubcomp(id, ack, now),
+            Packet::Subscribe(subscribe) => self.on_subscribe(id, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, unsubscribe, now),
+            Packet::Pingreq => self.send(id, &Packet::Pingresp),
+            Packet::Disconnect(disconnect) => self.on_disconnect(id, disconnect, now),
+            Packet::Connect(_) => self.close(id, ReasonCode::ProtocolError, "a second CONNECT", now), // [MQTT-3.1.0-2]
+            Packet::Auth(_) => {
+                // No method was agreed on in CONNECT [MQTT-4.12.0-7].
+                self.close(id, ReasonCode::ProtocolError, "AUTH without an authentication method", now);
+            }
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                self.close(id, ReasonCode::ProtocolError, "a packet that only servers send", now);
+            }
+        }
+    }
+
+    fn on_fault(&mut self, id: ConnectionId, fault: &DecodeError, now: Moment) {
+        let Some(connection) = self.connection(id) else { return };
+        if matches!(connection.phase, Phase::Waiting { .. }) {
+            self.on_connect_fault(id, fault, now);
+        } else {
+            self.close(id, fault.reason(), &fault.to_string(), now); // [MQTT-4.13.1-1]
+        }
+    }
+
+    /// Ends a connection for the client's fault or the server's reasons: the session stays as its expiry says, the
+    /// will is published.
+    fn close(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.is_v5() && connection.phase == Phase::Open {
+            let mut disconnect = Disconnect::new(reason);
+            if connection.problem_information {
+                disconnect.properties.reason_string = Some(words);
+            }
+            self.send(id, &Packet::Disconnect(disconnect));
+        }
+        self.close_silently(id, words, now);
+    }
+
+    /// Ends a connection without a word to the client.
+    fn close_silently(&mut self, id: ConnectionId, words: &str, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let report = Report::Disconnected {
+            client_id: connection.client_id().into(),
+            address: connection.peer.address.as_str().into(),
+            reason: words.into(),
+        };
+        self.effects.push(Effect::Report(report));
+        self.end(id, end::Cause::Closed, now);
+    }
+
+    /// Appends a packet for the client, unless it is larger than the client takes.
+    fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let version = connection.version;
+        connection.outbox.append(|out| {
+            // What the server composes fits the wire; a packet that does not is left out like one too large for the
+            // client.
+            let before = out.len();
+            if packet.encode(version, out).is_err() {
+                out.truncate(before);
+            }
+        });
+        self.wake(id);
+    }
+
+    fn wake(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id.slot as usize)
+            && !connection.woken
+        {
+            connection.woken = true;
+            self.effects.push(Effect::Wake(id));
+        }
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation)
+    }
+
+    fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
+    }
+
+    fn packet_max(&self, before_connect: bool) -> u32 {
+        let limits = &self.settings.limits;
+        if before_connect { limits.connect_packet_bytes } else { limits.packet_bytes }
+    }
+
+    /// A token that finds its way back to a connection.
+    fn token(&mut self, slot: u32) -> Token {
+        self.tokens += 1;
+        Token(u64::from(slot) << 40 | (self.tokens & TOKEN_MASK))
+    }
+
+    /// A number no other session or will has.
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        // SplitMix64: different for each step, and each seed.
+        let mut mixed = self.settings.seed.wrapping_add(self.numbers.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).max(1)
+    }
+
+    fn session_number(&mut self) -> SessionId {
+        SessionId(self.number())
+    }
+}
+
+const TOKEN_MASK: u64 = (1 << 40) - 1;
+
+fn id_of(slot: usize, connection: &Connection) -> ConnectionId {
+    ConnectionId { slot: slot as u32, generation: connection.generation }
+}

@@ -1,0 +1,223 @@
+//! Answers in the order of the packets they answer, whatever each of them waits for.
+
+use super::connection::{ConnectionId, Pending, Phase, Then};
+use super::{Effect, Report, Shard};
+use crate::position::Sequence;
+use crate::proposal::{Completion, Outcome, Rejection, Token};
+use crate::shard::Moment;
+use rowcast_codec::{Ack, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
+
+impl Shard {
+    /// Queues an answer; it leaves when it is ready and nothing before it is not.
+    pub(super) fn answer(&mut self, id: ConnectionId, pending: Pending, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.acks.is_empty() && pending.token.is_none() {
+            self.complete(id, pending, now);
+        } else {
+            connection.acks.push_back(pending);
+        }
+    }
+
+    /// [`Shard::answer`] for answers that are just a reason.
+    pub(super) fn answer_now(&mut self, id: ConnectionId, then: Then, reason: ReasonCode, now: Moment) {
+        self.answer(id, Pending { token: None, then, reason, detail: None, version: None }, now);
+    }
+
+    /// Queues an answer that waits for a proposal.
+    pub(super) fn answer_later(&mut self, id: ConnectionId, then: Then, token: Token, now: Moment) {
+        let pending = Pending { token: Some(token), then, reason: ReasonCode::Success, detail: None, version: None };
+        self.answer(id, pending, now);
+    }
+
+    /// A proposal of this shard was decided.
+    pub(super) fn on_completion(&mut self, completion: Completion, now: Moment) {
+        let Completion { token, outcome } = completion;
+        if let Some(leaving) = self.leaving.remove(&token) {
+            self.on_left(leaving);
+            return;
+        }
+        let slot = (token.0 >> 40) as usize;
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let id = super::id_of(slot, connection);
+        if connection.held.as_ref().is_some_and(|(held, _)| *held == token) {
+            if let Some((_, bytes)) = connection.held.take() {
+                connection.outbox.append(|out| out.extend_from_slice(&bytes));
+                self.wake(id);
+                self.pump(id, now);
+            }
+            return;
+        }
+        let Some(pending) = connection.acks.iter_mut().find(|pending| pending.token == Some(token)) else { return };
+        pending.token = None;
+        let sequence = apply_outcome(pending, outcome);
+        if let (Some(sequence), Then::Suback { joins, .. }) = (sequence, &mut pending.then) {
+            let joins = std::mem::take(joins);
+            self.join(id, joins, sequence);
+        }
+        self.flush_acks(id, now);
+    }
+
+    /// Sends the answers whose turn it is.
+    fn flush_acks(&mut self, id: ConnectionId, now: Moment) {
+        loop {
+            let Some(connection) = self.connection_mut(id) else { return };
+            if connection.acks.front().is_none_or(|pending| pending.token.is_some()) {
+                return;
+            }
+            if let Some(pending) = connection.acks.pop_front() {
+                if connection.acks.is_empty() {
+                    connection.acks = Default::default(); // An idle client holds no memory here.
+                }
+                self.complete(id, pending, now);
+            }
+        }
+    }
+
+    fn complete(&mut self, id: ConnectionId, pending: Pending, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let Pending { then, reason, .. } = &pending;
+        match then {
+            Then::Nothing => {}
+            Then::Puback(packet) => {
+                connection.inbound_open -= 1;
+                self.send_ack(id, *packet, &pending, Packet::Puback, now);
+            }
+            Then::Pubrec(packet) => {
+                if reason.is_error() {
+                    connection.inbound_open -= 1;
+                    if let Some(session) = &mut connection.session {
+                        session.received.remove(packet);
+                    }
+                }
+                self.send_ack(id, *packet, &pending, Packet::Pubrec, now);
+            }
+            Then::Pubcomp(packet) => {
+                connection.inbound_open = connection.inbound_open.saturating_sub(1);
+                self.send_ack(id, *packet, &pending, Packet::Pubcomp, now);
+            }
+            Then::Pubrel(packet) => self.send_ack(id, *packet, &pending, Packet::Pubrel, now),
+            Then::Suback { id: packet, reasons, .. } => {
+                // Nothing could be stored: none of them is granted.
+                let failed = vec![*reason; reasons.len()];
+                let reasons = if reason.is_error() { &failed } else { reasons };
+                let suback =
+                    Suback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
+                self.send(id, &Packet::Suback(suback));
+                self.pump(id, now); // What the subscription brings comes behind its SUBACK.
+            }
+            Then::Unsuback { id: packet, reasons } => {
+                let unsuback =
+                    Unsuback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
+                self.send(id, &Packet::Unsuback(unsuback));
+            }
+            Then::Connack { session_present } => self.open(id, *session_present, *reason, now),
+        }
+    }
+
+    fn send_ack<'a>(
+        &mut self,
+        id: ConnectionId,
+        packet: PacketId,
+        pending: &'a Pending,
+        make: fn(Ack<'a>) -> Packet<'a>,
+        now: Moment,
+    ) {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if pending.reason.is_error() {
+            self.counters.rejected += 1;
+        }
+        if connection.version != Version::V5 {
+            // MQTT 3 has no refusal: it is acknowledged, or the connection ends [MQTT-3.3.5-2].
+            if pending.reason.is_error() && self.settings.close_on_rejected {
+                let words = pending.detail.as_deref().unwrap_or("publish refused").to_owned();
+                self.close(id, pending.reason, &words, now);
+                return;
+            }
+        }
+        let mut ack = Ack::new(packet, pending.reason);
+        let mut user_properties = UserPropertiesBuf::new();
+        if connection.problem_information {
+            ack.properties.reason_string = pending.detail.as_deref();
+            if let Some(version) = pending.version {
+                let _ = user_properties.push("version", &version.to_string());
+            }
+        }
+        let version = connection.version;
+        let packet_max = connection.packet_max as usize;
+        if user_properties.as_ref().is_empty() {
+            let packet = make(ack);
+            connection.outbox.append(|out| encode_within(&packet, version, packet_max, out));
+        } else {
+            // The properties live shorter than what the caller's function is made for.
+            let mut bytes = Vec::new();
+            let reason = pending.reason;
+            let mut full = Ack::new(packet, reason);
+            full.properties.reason_string = pending.detail.as_deref();
+            full.properties.user_properties = user_properties.as_ref();
+            let full = match make(ack) {
+                Packet::Pubrec(_) => Packet::Pubrec(full),
+                _ => Packet::Puback(full),
+            };
+            encode_within(&full, version, packet_max, &mut bytes);
+            connection.outbox.append(|out| out.extend_from_slice(&bytes));
+        }
+        self.wake(id);
+    }
+
+    /// Tells the operator of a refused publish.
+    pub(super) fn report_rejected(&mut self, id: ConnectionId, topic: &str, words: &str) {
+        let Some(connection) = self.connection(id) else { return };
+        let client_id = connection.client_id().into();
+        self.effects.push(Effect::Report(Report::RejectedPublish {
+            client_id,
+            topic: topic.into(),
+            reason: words.into(),
+        }));
+    }
+}
+
+/// Encodes an acknowledgement; without its properties if the client takes no packet as large as with them
+/// [MQTT-3.4.2-2].
+fn encode_within(packet: &Packet<'_>, version: Version, packet_max: usize, out: &mut Vec<u8>) {
+    let before = out.len();
+    let encoded = packet.encode(version, out);
+    if encoded.is_ok() && out.len() - before <= packet_max {
+        return;
+    }
+    out.truncate(before);
+    let bare = |ack: &Ack<'_>| Ack::new(ack.packet_id, ack.reason);
+    let bare = match packet {
+        Packet::Puback(ack) => Packet::Puback(bare(ack)),
+        Packet::Pubrec(ack) => Packet::Pubrec(bare(ack)),
+        Packet::Pubrel(ack) => Packet::Pubrel(bare(ack)),
+        Packet::Pubcomp(ack) => Packet::Pubcomp(bare(ack)),
+        _ => return,
+    };
+    let _ = bare.encode(version, out);
+}
+
+/// Writes what became of a proposal into the answer that waited for it. Returns the sequence if it was written.
+fn apply_outcome(pending: &mut Pending, outcome: Outcome) -> Option<Sequence> {
+    match outcome {
+        Outcome::Done { sequence, .. } => return Some(sequence),
+        Outcome::Absent => {}
+        Outcome::Rejected(Rejection::Absent) => {}
+        Outcome::Rejected(Rejection::Condition(version)) => {
+            pending.reason = ReasonCode::ImplementationSpecificError;
+            pending.detail = Some("the condition does not hold".into());
+            pending.version = version.map(|version| version.0);
+        }
+        Outcome::Rejected(Rejection::Invalid(words)) => {
+            pending.reason = ReasonCode::PayloadFormatInvalid;
+            pending.detail = Some(words.into());
+        }
+        Outcome::Full => {
+            pending.reason = ReasonCode::QuotaExceeded;
+            pending.detail = Some("the disk is full".into());
+        }
+    }
+    None
+}

@@ -1,0 +1,534 @@
+//! What a client is owed beyond the live stream, at the client's own pace: deliveries of an earlier connection, the
+//! current records of a new subscription, and what the log holds since the client fell behind or was away.
+//!
+//! One read at a time is under way for a connection, and a read is asked for only when there is room for what it
+//! brings; so a client that does not read costs nothing but its place.
+
+use super::connection::{Connection, ConnectionId, Phase, Queued};
+use super::deliver::{self, Delivered, Outgoing, Selected};
+use super::{Effect, Fetched, Moment, Report, ScannedRecord, Shard, Wanted};
+use crate::change::{ChangeKind, Entry};
+use crate::interest::Subscription;
+use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
+use crate::mqtt::window::Delivery;
+use crate::position::{Sequence, TableId};
+use crate::proposal::{Batch, Durability};
+use crate::record::Record;
+use rowcast_codec::{Ack, EncodeError, Packet, PacketId, QoS, ReasonCode};
+use std::sync::Arc;
+
+/// Bytes of log or records that one read brings at most.
+const READ_BYTES: usize = 256 * 1024;
+/// Records that one read brings at most.
+const READ_RECORDS: usize = 4_096;
+/// Deliveries that are fetched again at a time.
+const REDELIVERIES: usize = 64;
+
+/// What to read next for a connection.
+enum Next {
+    Nothing,
+    Redeliver,
+    Queue,
+    Snapshot,
+    Log(Sequence),
+}
+
+impl Shard {
+    /// Goes on with what a client is owed, as far as there is room.
+    pub(super) fn pump(&mut self, id: ConnectionId, now: Moment) {
+        loop {
+            match self.next_read(id) {
+                Next::Nothing => return,
+                Next::Redeliver => {
+                    if self.redeliver(id) {
+                        return;
+                    }
+                }
+                Next::Queue => {
+                    if !self.send_queued(id, now) {
+                        return;
+                    }
+                }
+                Next::Snapshot => {
+                    if self.read_snapshot(id) {
+                        return;
+                    }
+                }
+                Next::Log(after) => {
+                    if after >= self.seen {
+                        // Level with what this shard has shown: from here on as it comes.
+                        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
+                            session.live_after = after;
+                            session.flow = Flow::Live;
+                        }
+                        continue;
+                    }
+                    self.start_read(id, |connection| Effect::ReadLog { connection, after, bytes: READ_BYTES });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next_read(&self, id: ConnectionId) -> Next {
+        let Some(connection) = self.connection(id) else { return Next::Nothing };
+        let Some(session) = &connection.session else { return Next::Nothing };
+        let half = self.settings.limits.outbound_bytes as usize / 2;
+        let room = connection.outbox.len() <= half && connection.held.is_none();
+        if connection.phase != Phase::Open || connection.reading || !room {
+            return Next::Nothing;
+        }
+        if !session.redeliver.is_empty() {
+            return Next::Redeliver;
+        }
+        if !connection.queue.is_empty() && session.window.has_room() {
+            return Next::Queue;
+        }
+        if let Some(snapshot) = session.snapshots.front() {
+            // Behind: what the log brings first is older than what the snapshot shows.
+            let level = match session.flow {
+                Flow::Live => true,
+                Flow::Behind { after } => after.0 >= snapshot.until,
+            };
+            let qos = session.subscriptions.get(&snapshot.filter).map_or(QoS::AtMostOnce, |held| held.subscription.qos);
+            if level && (qos == QoS::AtMostOnce || session.window.has_room()) {
+                return Next::Snapshot;
+            }
+        }
+        match session.flow {
+            Flow::Behind { after } if session.window.has_room() => Next::Log(after),
+            _ => Next::Nothing,
+        }
+    }
+
+    fn start_read(&mut self, id: ConnectionId, effect: impl FnOnce(ConnectionId) -> Effect) {
+        if let Some(connection) = self.connection_mut(id) {
+            connection.reading = true;
+            self.effects.push(effect(id));
+        }
+    }
+
+    // Deliveries of an earlier connection ---------------------------------------------------------------------------
+
+    /// Sends PUBREL for what is released, asks for the messages of the rest. `true`: a read is under way.
+    fn redeliver(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return true };
+        let version = connection.version;
+        let Some(session) = &mut connection.session else { return true };
+        let mut wanted = Vec::new();
+        for &number in session.redeliver.iter().take(REDELIVERIES) {
+            match session.window.get(number) {
+                Some(delivery) if delivery.released && wanted.is_empty() => {
+                    let pubrel = Packet::Pubrel(Ack::new(PacketId::nth(number), ReasonCode::Success));
+                    connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
+                }
+                Some(delivery) if delivery.released => break, // After the messages before it.
+                Some(delivery) => {
+                    let record = delivery.state.as_ref().map(|state| (TableId(state.0), state.1.clone()));
+                    wanted.push(Wanted { number, sequence: Sequence(delivery.sequence), record });
+                }
+                None => {} // Acknowledged meanwhile.
+            }
+        }
+        if wanted.is_empty() {
+            let sent = session.redeliver.len().min(REDELIVERIES);
+            session.redeliver.drain(..sent);
+            self.wake(id);
+            return false;
+        }
+        // Those before the first that is wanted are done.
+        while let Some(&number) = session.redeliver.front() {
+            if session.window.get(number).is_some_and(|delivery| !delivery.released) {
+                break;
+            }
+            session.redeliver.pop_front();
+        }
+        self.wake(id);
+        self.start_read(id, |connection| Effect::Fetch { connection, messages: wanted });
+        true
+    }
+
+    /// Messages to be sent again are here.
+    pub(super) fn on_fetched(&mut self, id: ConnectionId, messages: Vec<(u64, Fetched)>, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.reading = false;
+        for (number, fetched) in messages {
+            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+            while session.redeliver.front().is_some_and(|&front| front <= number) {
+                session.redeliver.pop_front();
+            }
+            // An acknowledgement may have come while the read was under way.
+            let Some(found) = session.window.get(number) else { continue };
+            let qos = QoS::try_from(found.qos).unwrap_or(QoS::AtLeastOnce);
+            let packet = PacketId::nth(number);
+            match fetched {
+                Fetched::Entry(batch, sequence) => {
+                    let is_snapshot = found.state.is_some();
+                    if let Some(entry) = batch.entries().find(|entry| entry.sequence == sequence) {
+                        self.send_again(id, &entry, (packet, qos), is_snapshot, now);
+                    }
+                }
+                Fetched::Record(table, scanned) => {
+                    if let Ok(record) = Record::decode(&scanned.record) {
+                        let entry = entry_of_record(table, &scanned.key, &record);
+                        self.send_again(id, &entry, (packet, qos), true, now);
+                    }
+                }
+                // Nothing is left to send: the delivery ends here.
+                Fetched::Gone if qos == QoS::AtLeastOnce => drop(session.window.puback(packet)),
+                Fetched::Gone => drop(session.window.pubrec(packet, true)),
+            }
+        }
+        self.pump(id, now);
+    }
+
+    fn send_again(
+        &mut self,
+        id: ConnectionId,
+        entry: &Entry<'_>,
+        (packet, qos): (PacketId, QoS),
+        is_snapshot: bool,
+        now: Moment,
+    ) {
+        let Some((matches, topic, alias)) = self.interested(entry) else { return };
+        if let Some(connection) = self.connections.get_mut(id.slot as usize) {
+            let mut message = Outgoing::of_entry(entry, &topic, &alias);
+            message.is_snapshot = is_snapshot;
+            let session = connection.session.as_ref().map(|session| session.id).unwrap_or_default();
+            let selected = Selected::by(deliver::of_one(&matches, id), &message, session);
+            deliver::redeliver(connection, &message, &selected, (packet, qos), now);
+            self.counters.publishes_out += 1;
+        }
+        self.scratch.topic = topic;
+        self.scratch.alias = alias;
+        self.wake(id);
+    }
+
+    // Messages that stand in no log -----------------------------------------------------------------------------------
+
+    /// Sends what waited for room in the window. `false`: there is none any more.
+    fn send_queued(&mut self, id: ConnectionId, now: Moment) -> bool {
+        loop {
+            let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
+            let Some(Queued { entry }) = connection.queue.pop_front() else { return true };
+            let Ok((decoded, _)) = Entry::decode(&entry, Sequence::ZERO) else { continue };
+            let Some((matches, topic, alias)) = self.interested(&decoded) else { continue };
+            let message = Outgoing::of_change(&decoded.change, &topic, &alias, None);
+            let delivered = self.deliver_to(id, &message, deliver::of_one(&matches, id), now, |qos| {
+                Delivery::of_entry(Sequence::ZERO, qos)
+            });
+            self.scratch.topic = topic;
+            self.scratch.alias = alias;
+            let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
+            if delivered == Delivered::NoRoom {
+                connection.queue.push_front(Queued { entry });
+                return false;
+            }
+            connection.queue_bytes -= entry.len();
+        }
+    }
+
+    // The current records of a new subscription ------------------------------------------------------------------------
+
+    /// Asks for the next records of the first snapshot. `true`: a read is under way.
+    fn read_snapshot(&mut self, id: ConnectionId) -> bool {
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return true };
+        let Some(session) = &mut connection.session else { return true };
+        let Some(snapshot) = session.snapshots.front() else { return false };
+        let Some(held) = session.subscriptions.get(&snapshot.filter) else {
+            session.snapshots.pop_front(); // Unsubscribed meanwhile.
+            return false;
+        };
+        let Some(range) = self.tables.ranges(&held.filter).into_iter().nth(snapshot.range) else {
+            session.snapshots.pop_front();
+            if session.is_durable() {
+                session.dirty = true;
+            }
+            return false;
+        };
+        let after = snapshot.after.clone();
+        let window = held.subscription.qos != QoS::AtMostOnce;
+        let records = if window { session.window.room().min(READ_RECORDS) } else { READ_RECORDS };
+        let bytes = READ_BYTES.min(outbound_bytes / 2).max(1);
+        self.start_read(id, |connection| Effect::ReadRecords { connection, range, after, records, bytes });
+        true
+    }
+
+    /// Records of the first snapshot are here.
+    pub(super) fn on_records_read(&mut self, id: ConnectionId, records: &[ScannedRecord], complete: bool, now: Moment) {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if connection.generation != id.generation {
+            return;
+        }
+        connection.reading = false;
+        let Some(session) = &mut connection.session else { return };
+        let Some(Snapshot { filter, until, range, .. }) = session.snapshots.front().cloned() else { return };
+        let held = session.subscriptions.get(&filter).cloned();
+        let table = held.as_ref().and_then(|held| self.tables.ranges(&held.filter).get(range).map(|range| range.table));
+        let (Some(held), Some(table)) = (held, table) else {
+            session.snapshots.pop_front(); // Unsubscribed, or its table dropped, meanwhile.
+            return self.pump(id, now);
+        };
+        let durable = session.is_durable() && held.subscription.qos != QoS::AtMostOnce;
+        let sent_before = connection.outbox.len();
+        let mut all = true;
+        for scanned in records {
+            let delivered = self.send_record(id, table, scanned, (&held.filter, held.subscription), until, now);
+            if delivered == Delivered::NoRoom {
+                all = false;
+                break;
+            }
+            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+            if let Some(snapshot) = session.snapshots.front_mut() {
+                snapshot.after = Some(scanned.key.to_vec());
+            }
+        }
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        if all
+            && complete
+            && let Some(snapshot) = session.snapshots.front_mut()
+        {
+            snapshot.range += 1;
+            snapshot.after = None;
+        }
+        if durable {
+            self.hold(id, sent_before);
+        }
+        self.wake(id);
+        self.pump(id, now);
+    }
+
+    fn send_record(
+        &mut self,
+        id: ConnectionId,
+        table: TableId,
+        scanned: &ScannedRecord,
+        (filter, subscription): (&str, Subscription),
+        until: u64,
+        now: Moment,
+    ) -> Delivered {
+        let Ok(record) = Record::decode(&scanned.record) else { return Delivered::Done };
+        if record.version.0 > until || record.is_expired(now.wall_ms) {
+            return Delivered::Done; // The log brings what came later.
+        }
+        let entry = entry_of_record(table, &scanned.key, &record);
+        let mut topic = std::mem::take(&mut self.scratch.topic);
+        let mut alias = std::mem::take(&mut self.scratch.alias);
+        let mut delivered = Delivered::Done;
+        if self.tables.topic(table, &scanned.key, &mut topic) && selects(filter, &topic) {
+            alias.clear();
+            if subscription.alias {
+                alias.push_str(&topic);
+                super::fanout::lower_first(&mut alias);
+            }
+            let mut message = Outgoing::of_entry(&entry, &topic, &alias);
+            message.is_snapshot = true;
+            delivered = self.deliver_to(id, &message, &[subscription], now, |qos| {
+                Delivery::of_record(record.version, qos, table, &scanned.key)
+            });
+        }
+        self.scratch.topic = topic;
+        self.scratch.alias = alias;
+        delivered
+    }
+
+    /// Takes what was just sent back out of the outbox until its identifiers are on disk: no log could tell them
+    /// again after a crash.
+    fn hold(&mut self, id: ConnectionId, sent_before: usize) {
+        let token = self.token(id.slot);
+        let seen = self.seen;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if connection.outbox.len() == sent_before {
+            return;
+        }
+        let bytes = connection.outbox.split_off(sent_before);
+        connection.held = Some((token, bytes));
+        if let Some(session) = &mut connection.session {
+            session.dirty = false;
+            let stored = session.store(seen);
+            let row = super::connect::session_row(&session.client_id, &stored, None);
+            self.proposals.push(Some(token), Durability::Sync, &[row]);
+        }
+    }
+
+    // The log ----------------------------------------------------------------------------------------------------------
+
+    /// A piece of the log is here.
+    pub(super) fn on_log_read(
+        &mut self,
+        id: ConnectionId,
+        batches: &[Arc<Batch>],
+        lost_until: Option<Sequence>,
+        now: Moment,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.reading = false;
+        if let Some(oldest) = lost_until {
+            self.on_log_lost(id, oldest);
+        }
+        'read: for batch in batches {
+            for entry in batch.entries() {
+                if !self.catch_up(id, &entry, now) {
+                    break 'read;
+                }
+            }
+            self.advance(id, batch.last());
+        }
+        self.wake(id);
+        self.pump(id, now);
+    }
+
+    /// Everything up to `sequence` was looked at.
+    fn advance(&mut self, id: ConnectionId, sequence: Sequence) {
+        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+            && let Flow::Behind { after } = &mut session.flow
+        {
+            *after = (*after).max(sequence);
+        }
+    }
+
+    /// One entry of the log for a client that is behind. `false`: there is no room.
+    fn catch_up(&mut self, id: ConnectionId, entry: &Entry<'_>, now: Moment) -> bool {
+        let Some(connection) = self.connection_mut(id) else { return false };
+        let Some(session) = &connection.session else { return false };
+        let Flow::Behind { after } = session.flow else { return false };
+        if entry.sequence <= after {
+            return true;
+        }
+        let away = entry.sequence <= session.away_until;
+        if !entry.change.table.is_internal() && !entry.superseded {
+            let Some((matches, topic, alias)) = self.interested(entry) else {
+                self.advance(id, entry.sequence);
+                return true;
+            };
+            let subscriptions = deliver::of_one(&matches, id);
+            let mut delivered = Delivered::Done;
+            if !subscriptions.is_empty() {
+                let message = Outgoing::of_entry(entry, &topic, &alias);
+                let sequence = entry.sequence;
+                let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
+                let selected = Selected::by(subscriptions, &message, session.unwrap_or_default());
+                // QoS 0 is not kept for those who are away.
+                if !(away && selected.qos == Some(QoS::AtMostOnce)) {
+                    delivered =
+                        self.deliver_to(id, &message, subscriptions, now, |qos| Delivery::of_entry(sequence, qos));
+                }
+            }
+            self.scratch.topic = topic;
+            self.scratch.alias = alias;
+            if delivered == Delivered::NoRoom {
+                return false;
+            }
+        }
+        self.advance(id, entry.sequence);
+        true
+    }
+
+    /// The log was cut while the client was away: it gets the current state of what it subscribed to, and we say
+    /// that events may be lost.
+    fn on_log_lost(&mut self, id: ConnectionId, oldest: Sequence) {
+        let seen = self.seen;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let Some(session) = &mut connection.session else { return };
+        let Flow::Behind { after: position } = session.flow else { return };
+        session.flow = Flow::Behind { after: Sequence(oldest.0.saturating_sub(1)) };
+        for filter in session.subscriptions.keys() {
+            session.snapshots.push_back(Snapshot { filter: filter.clone(), until: seen.0, range: 0, after: None });
+        }
+        let client_id = session.client_id.clone();
+        self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
+    }
+
+    /// Puts a message for one client into its outbox.
+    fn deliver_to(
+        &mut self,
+        id: ConnectionId,
+        message: &Outgoing<'_>,
+        subscriptions: &[Subscription],
+        now: Moment,
+        delivery: impl FnOnce(QoS) -> Delivery,
+    ) -> Delivered {
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return Delivered::NoRoom };
+        let Some(session) = &connection.session else { return Delivered::NoRoom };
+        let selected = Selected::by(subscriptions, message, session.id);
+        self.frames.reset();
+        let way = (message, &selected);
+        deliver::deliver(connection, &mut self.frames, &mut self.counters, way, delivery, outbound_bytes, now)
+    }
+
+    /// Begins sending the current records of a subscription.
+    pub(super) fn begin_snapshot(&mut self, id: ConnectionId, filter: &str, until: Sequence) {
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        session.snapshots.retain(|snapshot| &*snapshot.filter != filter);
+        session.snapshots.push_back(Snapshot { filter: filter.into(), until: until.0, range: 0, after: None });
+    }
+
+    /// Writes down where durable sessions stand, so that a restart repeats less.
+    pub(super) fn store_dirty_sessions(&mut self) {
+        let seen = self.seen;
+        for (_, connection) in &mut self.connections {
+            store_if_dirty(connection, seen, &mut self.proposals);
+        }
+    }
+}
+
+fn store_if_dirty(connection: &mut Connection, seen: Sequence, proposals: &mut crate::proposal::Proposals) {
+    let Some(session) = &mut connection.session else { return };
+    if !session.dirty || !session.is_durable() || connection.phase != Phase::Open {
+        return;
+    }
+    session.dirty = false;
+    let stored = session.store(seen);
+    proposals.push(None, Durability::Memory, &[super::connect::session_row(&session.client_id, &stored, None)]);
+}
+
+/// An acknowledgement without properties always fits the wire.
+pub(super) fn assert_fits(encoded: Result<(), EncodeError>) {
+    debug_assert!(encoded.is_ok(), "an acknowledgement fits the wire");
+}
+
+fn selects(filter: &str, topic: &str) -> bool {
+    match (rowcast_codec::TopicFilter::new(filter), rowcast_codec::Topic::new(topic)) {
+        (Ok(filter), Ok(topic)) => filter.matches(&topic),
+        _ => false,
+    }
+}
+
+/// A record as the entry that made it.
+fn entry_of_record<'a>(table: TableId, key: &'a [u8], record: &Record<'a>) -> Entry<'a> {
+    Entry {
+        sequence: record.version,
+        hlc: record.stamp.hlc,
+        origin: None,
+        superseded: false,
+        change: crate::change::Change {
+            kind: ChangeKind::Put,
+            qos: record.qos,
+            table,
+            key,
+            publisher: record.publisher,
+            expires_ms: record.expires_ms,
+            properties: record.properties,
+            payload: record.payload,
+        },
+    }
+}
+
+impl StoredSubscription {
+    /// As it is matched.
+    #[must_use]
+    pub fn subscription(self, id: ConnectionId, alias: bool, since: Sequence) -> Subscription {
+        let options = self.options();
+        Subscription {
+            subscriber: crate::interest::Subscriber(id.slot),
+            qos: options.qos,
+            no_local: self.no_local,
+            retain_as_published: self.retain_as_published,
+            alias,
+            identifier: self.identifier,
+            since,
+        }
+    }
+}

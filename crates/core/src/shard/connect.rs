@@ -1,0 +1,411 @@
+//! CONNECT, step by step: is it well-formed, who is it, whose session is it, is everything on disk.
+
+use super::connection::{ConnectionId, Opening, Phase, Then, Will};
+use super::end::{delete_rows, rows_of};
+use super::publish::{Refused, Said, internal_delete, internal_row};
+use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
+use crate::catalog::ResolvedFilter;
+use crate::change::Change;
+use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
+use crate::policy::{Operation, Principal, may};
+use crate::position::{Sequence, TableId};
+use crate::proposal::Durability;
+use crate::tables::Tables;
+use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Topic, TopicFilter, Version, Will as WireWill};
+use std::sync::Arc;
+
+impl Shard {
+    pub(super) fn on_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.version = connect.version;
+        connection.heard_ms = now.monotonic_ms;
+        if let Err(Refused(reason, words)) = self.read_connect(id, connect, now) {
+            return self.refuse_connect(id, reason, &words, now);
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        match (connect.username, connect.password) {
+            (None, None) => match connection.peer.trusted.clone() {
+                Some(principal) => self.on_known(id, principal, now),
+                None => self.refuse_connect(id, ReasonCode::NotAuthorized, "a user name is needed", now),
+            },
+            (user, password) => {
+                connection.phase = Phase::Authenticating;
+                self.effects.push(Effect::Authenticate {
+                    connection: id,
+                    user: user.unwrap_or_default().into(),
+                    password: password.map(|password| password.0.to_vec()).unwrap_or_default(),
+                });
+            }
+        }
+    }
+
+    /// Bytes that should have been a CONNECT.
+    pub(super) fn on_connect_fault(&mut self, id: ConnectionId, fault: &DecodeError, now: Moment) {
+        // A version nobody speaks is answered in the oldest way [MQTT-3.1.2-2]; what is no CONNECT at all, not.
+        if fault.reason() == ReasonCode::UnsupportedProtocolVersion {
+            if let Some(connection) = self.connection_mut(id) {
+                let above = matches!(fault, DecodeError::ProtocolLevel { level, .. } if *level > 5);
+                connection.version = if above { Version::V5 } else { Version::V311 };
+            }
+            return self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
+        }
+        self.close_silently(id, &fault.to_string(), now); // [MQTT-3.1.4-1]
+    }
+
+    fn read_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, now: Moment) -> Result<(), Refused> {
+        let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
+        let limits = self.settings.limits.clone();
+        let is_v5 = connect.version == Version::V5;
+        if connect.properties.authentication_method.is_some() {
+            return refused(ReasonCode::BadAuthenticationMethod, "no authentication method is supported"); // [MQTT-4.12.0-1]
+        }
+        if connect.client_id.len() > usize::from(limits.client_id_bytes) {
+            return refused(ReasonCode::ClientIdentifierNotValid, "the client identifier is too long");
+        }
+        if connect.client_id.is_empty() && !is_v5 && !connect.clean_start {
+            let words = "a session that lasts needs a client identifier";
+            return refused(ReasonCode::ClientIdentifierNotValid, words); // [MQTT-3.1.3-8]
+        }
+        let assigned = connect.client_id.is_empty();
+        let client_id = if assigned { format!("auto-{:016x}", self.number()).into() } else { connect.client_id.into() };
+        let asked_secs = match connect.version {
+            Version::V5 => connect.properties.session_expiry_secs.unwrap_or(0),
+            _ if connect.clean_start => 0,
+            _ => u32::MAX,
+        };
+        let will = match &connect.will {
+            Some(will) => Some(self.read_will(id, will, now)?),
+            None => None,
+        };
+        let wanted = connect.properties.receive_maximum.unwrap_or(u16::MAX);
+        let opening = Opening {
+            client_id,
+            assigned,
+            clean_start: connect.clean_start,
+            expiry_secs: asked_secs.min(limits.session_expiry_max_secs),
+            receive_maximum: wanted.min(limits.inflight),
+            will,
+            superseded: None,
+        };
+        let Some(connection) = self.connection_mut(id) else { return Ok(()) };
+        let keep_alive = match limits.keep_alive_max_secs {
+            0 => connect.keep_alive_secs,
+            max if connect.keep_alive_secs == 0 || connect.keep_alive_secs > max => max,
+            _ => connect.keep_alive_secs,
+        };
+        connection.silence_max_ms = u64::from(keep_alive) * 1500; // [MQTT-3.1.2-22]
+        connection.keep_alive_told = is_v5.then_some(keep_alive).filter(|&told| told != connect.keep_alive_secs);
+        connection.expiry_asked = asked_secs;
+        connection.packet_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
+        connection.opening = Some(Box::new(opening));
+        Ok(())
+    }
+
+    /// A will is checked when it is set, so that a client learns of a mistake while it is there.
+    fn read_will(&mut self, id: ConnectionId, will: &WireWill<'_>, now: Moment) -> Result<Will, Refused> {
+        let publish = &will.properties.publish;
+        Topic::new(will.topic).map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
+        let said = Said {
+            topic: will.topic,
+            retain: will.retain,
+            qos: will.qos,
+            payload: will.payload,
+            content_type: publish.content_type,
+            expiry_secs: publish.message_expiry_secs,
+            condition: None,
+        };
+        let mut properties = Vec::new();
+        publish
+            .forwarded(&mut properties)
+            .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
+        // Nobody has said yet who this is: rights are checked once that is known.
+        let number = self.number();
+        let checked = self.check_as(id, &said, &properties, now, &Principal { user: None, super_user: true })?;
+        let key = self.scratch.key.clone();
+        let topic: Box<str> = self.scratch.topic.as_str().into();
+        let mut entry = Vec::new();
+        Change {
+            kind: checked.kind,
+            qos: will.qos,
+            table: checked.table,
+            key: &key,
+            publisher: crate::position::SessionId(number),
+            expires_ms: checked.expires_ms,
+            properties: &properties,
+            payload: checked.payload.as_deref().unwrap_or(will.payload),
+        }
+        .encode(&mut entry);
+        let delay_secs = will.properties.delay_secs.unwrap_or(0);
+        let operation = if will.retain { Operation::Put } else { Operation::Publish };
+        Ok(Will { number, delay_secs, entry, topic, operation })
+    }
+
+    /// Somebody's credentials were checked.
+    pub(super) fn on_authenticated(&mut self, id: ConnectionId, result: Result<Principal, ReasonCode>, now: Moment) {
+        match self.connection(id) {
+            Some(connection) if connection.phase == Phase::Authenticating => {}
+            _ => return,
+        }
+        match result {
+            Ok(principal) => self.on_known(id, principal, now),
+            Err(reason) => self.refuse_connect(id, reason, "the user name or password is wrong", now),
+        }
+    }
+
+    fn on_known(&mut self, id: ConnectionId, principal: Principal, now: Moment) {
+        let shard = self.settings.index;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(opening) = &connection.opening else { return };
+        if let Some(will) = &opening.will
+            && !may(&principal, will.operation, &will.topic)
+        {
+            return self.refuse_connect(id, ReasonCode::NotAuthorized, "the will's topic is not allowed", now);
+        }
+        let claimant = Claimant { shard, connection: id, clean_start: opening.clean_start };
+        let claim = Effect::Claim { client_id: opening.client_id.clone(), user: principal.user.clone(), claimant };
+        connection.principal = principal;
+        connection.phase = Phase::Claiming;
+        self.effects.push(claim);
+    }
+
+    /// The client identifier is ours; `previous` is what there was under it.
+    pub(super) fn on_claimed(&mut self, id: ConnectionId, previous: Previous, now: Moment) {
+        let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase == Phase::Claiming) else {
+            return; // Closed meanwhile; it has released its claim.
+        };
+        let Some(opening) = connection.opening.take() else { return };
+        if let Some(claimant) = opening.superseded {
+            // The next one is waiting already: this one never gets to be.
+            let session = match previous {
+                Previous::Live(session) => Some(session),
+                _ => None,
+            };
+            self.effects.push(Effect::HandOff { client_id: opening.client_id.clone(), claimant, session });
+            return self.close_silently(id, "another connection has the same client identifier", now);
+        }
+        let user = connection.principal.user.clone();
+        let fits = |session: &Session| session.user.as_deref() == user.as_deref();
+        let stored = match &previous {
+            Previous::Refused => {
+                return self.refuse_connect(id, ReasonCode::NotAuthorized, "the session belongs to another user", now);
+            }
+            Previous::Unreadable => {
+                self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
+                return self.refuse_connect(id, ReasonCode::ServerUnavailable, "the session cannot be read", now);
+            }
+            Previous::Live(_) => None,
+            Previous::Stored(rows) => self.load(id, &opening.client_id, rows, now),
+        };
+        let found = match previous {
+            Previous::Live(session) => Some((rows_of(&session), Some(session))),
+            Previous::Stored(rows) => Some((rows, stored)),
+            _ => None,
+        };
+        let Some((rows, session)) = found else { return };
+        if session.as_ref().is_some_and(|session| !fits(session)) {
+            self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
+            return self.refuse_connect(id, ReasonCode::NotAuthorized, "the session belongs to another user", now);
+        }
+        let resumed = session.filter(|_| !opening.clean_start);
+        let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
+        self.establish(id, *opening, resumed, &ended, now);
+    }
+
+    /// Makes or resumes the session and puts on disk what must be there before CONNACK.
+    fn establish(
+        &mut self,
+        id: ConnectionId,
+        opening: Opening,
+        resumed: Option<Box<Session>>,
+        ended: &StoredRows,
+        now: Moment,
+    ) {
+        let Opening { client_id, assigned, expiry_secs, receive_maximum, will, .. } = opening;
+        let session_present = resumed.is_some();
+        let seen = self.seen;
+        if !session_present {
+            delete_rows(&mut self.proposals, &client_id, ended);
+            // The session whose will was waiting is over [MQTT-3.1.2-8].
+            if let Some((will, _)) = ended.will.as_deref().and_then(Will::parse) {
+                self.fire_will(&client_id, &will);
+            }
+        }
+        let number = self.session_number();
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let user = connection.principal.user.clone();
+        let mut session = resumed.unwrap_or_else(|| {
+            Box::new(Session::new(number, &client_id, user.as_deref(), receive_maximum, now.committed))
+        });
+        session.expiry_secs = expiry_secs;
+        if session_present {
+            let after = session.position(seen);
+            session.away_until = now.committed;
+            session.flow = crate::mqtt::session::Flow::Behind { after };
+        }
+        session.resume(receive_maximum);
+        rejoin(id, &mut session, &self.tables, &mut self.interest);
+        let stored = session.is_durable().then(|| session.store(seen));
+        let will_row = will.as_ref().map(|will| will_row(will, 0));
+        let mut changes = Vec::new();
+        if let Some(stored) = &stored {
+            changes.push(session_row(&client_id, stored, None));
+        } else if session_present {
+            // It lasted, but will not outlive this connection: nothing of it stays stored.
+            delete_rows(&mut self.proposals, &client_id, &rows_of(&session));
+        }
+        match &will_row {
+            Some(row) => changes.push(internal_row(TableId::WILLS, client_id.as_bytes(), row)),
+            None if session_present => changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())),
+            None => {}
+        }
+        connection.will = will;
+        connection.assigned = assigned;
+        connection.session = Some(session);
+        connection.phase = Phase::Opening;
+        let then = Then::Connack { session_present };
+        if changes.is_empty() {
+            self.answer_now(id, then, ReasonCode::Success, now);
+        } else {
+            let token = self.token(id.slot);
+            self.proposals.push(Some(token), Durability::Sync, &changes);
+            self.answer_later(id, then, token, now);
+        }
+    }
+
+    /// Everything is on disk: the client is in.
+    pub(super) fn open(&mut self, id: ConnectionId, session_present: bool, reason: ReasonCode, now: Moment) {
+        if reason.is_error() {
+            return self.refuse_connect(id, reason, "the session cannot be stored", now);
+        }
+        let limits = self.settings.limits.clone();
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.phase = Phase::Open;
+        connection.heard_ms = now.monotonic_ms;
+        let Some(session) = &connection.session else { return };
+        let client_id = session.client_id.clone();
+        let mut connack = Connack { session_present, reason: ReasonCode::Success, properties: Default::default() };
+        if connection.is_v5() {
+            let properties = &mut connack.properties;
+            let told = session.expiry_secs;
+            properties.session_expiry_secs = Some(told).filter(|&told| told != connection.expiry_asked);
+            properties.receive_maximum = Some(limits.receive_maximum).filter(|&maximum| maximum != u16::MAX);
+            properties.maximum_packet_size = Some(limits.packet_bytes);
+            properties.topic_alias_maximum = Some(limits.topic_alias_maximum).filter(|&maximum| maximum > 0);
+            properties.server_keep_alive_secs = connection.keep_alive_told;
+            properties.shared_available = Some(false);
+            properties.assigned_client_id = connection.assigned.then_some(&*client_id);
+        }
+        let report = Report::Connected {
+            client_id: client_id.clone(),
+            address: connection.peer.address.as_str().into(),
+            user: connection.principal.user.clone(),
+        };
+        self.send(id, &Packet::Connack(connack));
+        self.effects.push(Effect::Report(report));
+        self.pump(id, now);
+    }
+
+    fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let client_id: Box<str> = connection.client_id().into();
+        let address = connection.peer.address.as_str().into();
+        let mut connack = Connack { session_present: false, reason, properties: Default::default() };
+        if connection.is_v5() {
+            connack.properties.reason_string = Some(words);
+        }
+        self.send(id, &Packet::Connack(connack));
+        self.effects.push(Effect::Report(Report::Refused { client_id, address, reason }));
+        self.end(id, super::end::Cause::Closed, now);
+    }
+
+    /// A session from the store.
+    fn load(&mut self, id: ConnectionId, client_id: &str, stored: &StoredRows, now: Moment) -> Option<Box<Session>> {
+        let row = stored.session.as_deref()?;
+        let handshakes = stored.handshakes.iter().filter_map(|key| rows::parse_handshake(key));
+        let mut session = Session::load(client_id, row, handshakes, now.committed)?;
+        for (key, value, version) in &stored.subscriptions {
+            let Some((_, _, spelled)) = rows::parse_subscription(key) else { continue };
+            let Ok(options) = serde_json::from_slice::<StoredSubscription>(value) else { continue };
+            let since = options.since.map_or(*version, Sequence);
+            let filter = spelled.into(); // Resolved when it is joined.
+            let subscription = options.subscription(id, false, since);
+            session.subscriptions.insert(spelled.into(), Held { filter, subscription, options });
+        }
+        Some(Box::new(session))
+    }
+
+    /// The schema was reloaded: filters may select other topics now.
+    pub(super) fn on_tables(&mut self, tables: Arc<Tables>) {
+        self.tables = tables;
+        self.durable.rebuild(&self.tables);
+        for (slot, connection) in &mut self.connections {
+            let id = super::id_of(slot, connection);
+            let Some(session) = &mut connection.session else { continue };
+            for held in session.subscriptions.values() {
+                if let Ok(filter) = TopicFilter::new(&held.filter) {
+                    self.interest.unsubscribe(&filter, held.subscription.subscriber);
+                }
+            }
+            rejoin(id, session, &self.tables, &mut self.interest);
+        }
+    }
+}
+
+/// Resolves all filters of a session anew and subscribes to them in its connection's name.
+fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &mut crate::interest::Interest) {
+    for (spelled, held) in &mut session.subscriptions {
+        let (filter, alias) = match tables.catalog().resolve_filter(spelled) {
+            ResolvedFilter::Table { table, filter, spelling, .. } => {
+                let exact = table.export.as_ref().is_none_or(|export| *export.name == *spelling);
+                (filter.into_owned(), !exact)
+            }
+            ResolvedFilter::Other => (spelled.to_string(), false),
+            // Its table was shut or changed: it stays the client's, and selects nothing.
+            ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => continue,
+        };
+        held.filter = filter.into();
+        held.subscription = held.options.subscription(id, alias, held.subscription.since);
+        if let Ok(filter) = TopicFilter::new(&held.filter) {
+            interest.subscribe(&filter, held.subscription);
+        }
+    }
+}
+
+/// The row a session is stored as. `expires_ms`: when it ends, once its connection has.
+pub(super) fn session_row<'a>(client_id: &'a str, stored: &'a [u8], expires_ms: Option<u64>) -> Change<'a> {
+    Change { expires_ms, ..internal_row(TableId::SESSIONS, client_id.as_bytes(), stored) }
+}
+
+/// The row a will is stored as: its number, its delay in seconds, when it is due (milliseconds since 1970, 0 while its
+/// connection is there), then the entry it becomes. Integers are little endian.
+pub(super) fn will_row(will: &Will, due_ms: u64) -> Vec<u8> {
+    let mut row = Vec::with_capacity(20 + will.entry.len());
+    row.extend_from_slice(&will.number.to_le_bytes());
+    row.extend_from_slice(&will.delay_secs.to_le_bytes());
+    row.extend_from_slice(&due_ms.to_le_bytes());
+    row.extend_from_slice(&will.entry);
+    row
+}
+
+impl Will {
+    /// The number of the will in a row.
+    pub(super) fn number_of(row: &[u8]) -> Option<u64> {
+        row.first_chunk().map(|number| u64::from_le_bytes(*number))
+    }
+
+    /// The will in a row, and when it is due.
+    pub(super) fn parse(row: &[u8]) -> Option<(Will, u64)> {
+        let (number, rest) = row.split_first_chunk::<8>()?;
+        let (delay_secs, rest) = rest.split_first_chunk::<4>()?;
+        let (due_ms, entry) = rest.split_first_chunk::<8>()?;
+        let will = Will {
+            number: u64::from_le_bytes(*number),
+            delay_secs: u32::from_le_bytes(*delay_secs),
+            entry: entry.to_vec(),
+            topic: Box::default(),
+            operation: Operation::Publish,
+        };
+        Some((will, u64::from_le_bytes(*due_ms)))
+    }
+}

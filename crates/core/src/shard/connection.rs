@@ -1,0 +1,229 @@
+//! One client's connection: what is known of it between its packets.
+
+use crate::mqtt::session::Session;
+use crate::outbox::Outbox;
+use crate::policy::{Operation, Principal};
+use crate::proposal::Token;
+use rowcast_codec::{PacketId, ReasonCode, Version};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// A connection of a shard. Numbers of closed ones come back with another generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId {
+    /// Its place among the shard's connections.
+    pub slot: u32,
+    /// Which of the connections that had this place.
+    pub generation: u32,
+}
+
+/// What the network knows of a client.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Whom it is without credentials, if that is allowed (`authentication.authorizeLocal`, `requireAuthentication`).
+    pub trusted: Option<Principal>,
+    /// Address and port, for logs.
+    pub address: String,
+}
+
+/// ```text
+/// Waiting ─CONNECT─▶ Authenticating ─▶ Claiming ─▶ Opening ─CONNACK─▶ Open
+///    └───────────────┴─────────────────┴────────────┴──────────────────┴─▶ Closing ─flushed─▶ (gone)
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// For CONNECT, until the deadline (monotonic milliseconds).
+    Waiting { deadline_ms: u64 },
+    /// For the answer whether the credentials are right.
+    Authenticating,
+    /// For the session of the client identifier.
+    Claiming,
+    /// For the session, and the will, to be on disk.
+    Opening,
+    /// CONNACK is out.
+    Open,
+    /// Nothing is read any more; what is in the outbox is written, then the socket is closed.
+    Closing,
+}
+
+/// An answer that waits for its turn: acknowledgements leave in the order of the packets they answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The proposal it waits for; `None`: it waits only for those before it.
+    pub token: Option<Token>,
+    pub then: Then,
+    pub reason: ReasonCode,
+    /// A reason string.
+    pub detail: Option<Box<str>>,
+    /// Told as user property `version` when a precondition failed.
+    pub version: Option<u64>,
+}
+
+/// What to do when it is the answer's turn.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing: the packet has no answer, but those behind it wait for it.
+    Nothing,
+    Puback(PacketId),
+    Pubrec(PacketId),
+    Pubcomp(PacketId),
+    /// Our own delivery goes on.
+    Pubrel(PacketId),
+    Suback {
+        id: PacketId,
+        reasons: Vec<ReasonCode>,
+        joins: Vec<Join>,
+    },
+    Unsuback {
+        id: PacketId,
+        reasons: Vec<ReasonCode>,
+    },
+    Connack {
+        session_present: bool,
+    },
+}
+
+/// A subscription that begins when its SUBACK goes out.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub filter: Box<str>,
+    pub snapshot: bool,
+}
+
+/// A CONNECT on its way to a session.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub client_id: Box<str>,
+    /// We made the client identifier.
+    pub assigned: bool,
+    pub clean_start: bool,
+    pub expiry_secs: u32,
+    pub receive_maximum: u16,
+    pub will: Option<Will>,
+    /// Another connection has claimed the client identifier meanwhile.
+    pub superseded: Option<super::Claimant>,
+}
+
+/// A will, ready to be published.
+#[derive(Clone, Debug)]
+pub(super) struct Will {
+    /// Says which will a row in the store is.
+    pub number: u64,
+    pub delay_secs: u32,
+    /// The change it is, encoded.
+    pub entry: Vec<u8>,
+    /// What its maker must be allowed to do, and where.
+    pub topic: Box<str>,
+    pub operation: Operation,
+}
+
+/// A message that nobody logs, waiting for room in the window.
+#[derive(Debug)]
+pub(super) struct Queued {
+    /// Encoded as an entry.
+    pub entry: Rc<[u8]>,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub generation: u32,
+    pub phase: Phase,
+    pub peer: Peer,
+    pub version: Version,
+    pub principal: Principal,
+    pub session: Option<Box<Session>>,
+    pub opening: Option<Box<Opening>>,
+    pub outbox: Outbox,
+    /// Whether its task was told that there is something to do, and has not looked since.
+    pub woken: bool,
+    pub acks: VecDeque<Pending>,
+    /// QoS 1 and 2 publishes of the client that wait for an answer (MQTT 5 §3.3.4).
+    pub inbound_open: u16,
+    /// Topics behind the client's aliases, by alias - 1.
+    pub aliases: Vec<Option<Rc<str>>>,
+    /// Milliseconds of silence after which it is closed; 0: never.
+    pub silence_max_ms: u64,
+    pub heard_ms: u64,
+    /// Bytes of the largest packet the client takes.
+    pub packet_max: u32,
+    /// Whether reason strings may be sent outside of CONNACK and DISCONNECT (MQTT 5 §3.1.2.11.7).
+    pub problem_information: bool,
+    pub will: Option<Will>,
+    /// A read of log or records is under way for this connection.
+    pub reading: bool,
+    /// Messages that stand in no log, in their order, and their bytes.
+    pub queue: VecDeque<Queued>,
+    pub queue_bytes: usize,
+    /// Deliveries whose identifiers must be on disk before they go out.
+    pub held: Option<(Token, Vec<u8>)>,
+    /// Messages dropped because the client does not take them.
+    pub dropped: u64,
+    /// What CONNACK has to say: we made the client identifier, ...
+    pub assigned: bool,
+    /// ... keep alive is not what was asked for, ...
+    pub keep_alive_told: Option<u16>,
+    /// ... and how long a session was asked for.
+    pub expiry_asked: u32,
+}
+
+impl Connection {
+    pub(super) fn new(generation: u32, peer: Peer, now_ms: u64, connect_timeout_ms: u32) -> Connection {
+        Connection {
+            generation,
+            phase: Phase::Waiting { deadline_ms: now_ms + u64::from(connect_timeout_ms) },
+            peer,
+            version: Version::V311,
+            principal: Principal::default(),
+            session: None,
+            opening: None,
+            outbox: Outbox::default(),
+            woken: false,
+            acks: VecDeque::new(),
+            inbound_open: 0,
+            aliases: Vec::new(),
+            silence_max_ms: 0,
+            heard_ms: now_ms,
+            packet_max: u32::MAX,
+            problem_information: true,
+            will: None,
+            reading: false,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            held: None,
+            dropped: 0,
+            assigned: false,
+            keep_alive_told: None,
+            expiry_asked: 0,
+        }
+    }
+
+    pub(super) fn is_v5(&self) -> bool {
+        self.version == Version::V5
+    }
+
+    /// Whether packets of the client can be handled now; else they stay in the socket.
+    pub(super) fn takes_packets(&self, acks_max: usize) -> bool {
+        match self.phase {
+            Phase::Waiting { .. } => true,
+            Phase::Open => self.acks.len() < acks_max,
+            Phase::Authenticating | Phase::Claiming | Phase::Opening | Phase::Closing => false,
+        }
+    }
+
+    /// When something must happen even if nothing is heard (monotonic milliseconds).
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Waiting { deadline_ms } => Some(deadline_ms),
+            Phase::Open if self.silence_max_ms > 0 => Some(self.heard_ms + self.silence_max_ms),
+            _ => None,
+        }
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        match (&self.session, &self.opening) {
+            (Some(session), _) => &session.client_id,
+            (None, Some(opening)) => &opening.client_id,
+            (None, None) => "",
+        }
+    }
+}

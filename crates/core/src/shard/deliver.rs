@@ -1,0 +1,274 @@
+//! One message to one client: with which QoS, in which form, and whether there is room.
+
+use super::catchup::assert_fits;
+use super::connection::{Connection, ConnectionId, Phase};
+use super::{Counters, Moment};
+use crate::change::{Change, Entry};
+use crate::interest::Subscription;
+use crate::mqtt::window::Delivery;
+use crate::outbox::SHARED_PAYLOAD_BYTES;
+use crate::position::{Sequence, SessionId};
+use bytes::Bytes;
+use rowcast_codec::{Ack, Layout, Message, Packet, PacketId, PublishFrame, QoS, ReasonCode, Version};
+
+/// A message on its way to subscribers.
+pub(super) struct Outgoing<'a> {
+    /// The canonical topic.
+    pub topic: &'a str,
+    /// The same with the table's alias, for those who subscribed with it.
+    pub alias: &'a str,
+    pub payload: &'a [u8],
+    /// In wire form, as they are passed on.
+    pub properties: &'a [u8],
+    pub qos: QoS,
+    /// A state counts as published with RETAIN=1, an event with 0.
+    pub is_state: bool,
+    /// Sent because somebody subscribed: RETAIN=1 whatever was asked for.
+    pub is_snapshot: bool,
+    pub publisher: SessionId,
+    /// Its place in the log; `None`: it stands in no log.
+    pub sequence: Option<Sequence>,
+    pub expires_ms: Option<u64>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn of_entry(entry: &Entry<'a>, topic: &'a str, alias: &'a str) -> Outgoing<'a> {
+        Self::of_change(&entry.change, topic, alias, Some(entry.sequence))
+    }
+
+    pub(super) fn of_change(
+        change: &Change<'a>,
+        topic: &'a str,
+        alias: &'a str,
+        sequence: Option<Sequence>,
+    ) -> Outgoing<'a> {
+        Outgoing {
+            topic,
+            alias,
+            payload: change.payload,
+            properties: change.properties,
+            qos: change.qos,
+            is_state: change.kind.is_state(),
+            is_snapshot: false,
+            publisher: change.publisher,
+            sequence,
+            expires_ms: change.expires_ms,
+        }
+    }
+
+    fn expiry_secs(&self, now: Moment) -> Option<u32> {
+        let left_ms = self.expires_ms?.saturating_sub(now.wall_ms);
+        Some(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn is_expired(&self, now: Moment) -> bool {
+        self.expires_ms.is_some_and(|expires| expires <= now.wall_ms)
+    }
+}
+
+/// One message in the forms its receivers need, each encoded once. Kept between messages for its allocations.
+#[derive(Default)]
+pub(super) struct Frames {
+    encoded: Encoded,
+    /// A large payload, shared by all who get it.
+    shared: Option<Bytes>,
+}
+
+#[derive(Default)]
+struct Encoded {
+    /// By [`Layout::index`], for the canonical spelling and the alias.
+    frames: [Vec<PublishFrame>; 2],
+    /// Which of them hold the current message.
+    ready: u32,
+}
+
+impl Frames {
+    /// The next message begins.
+    pub(super) fn reset(&mut self) {
+        self.shared = None;
+        self.encoded.ready = 0;
+    }
+}
+
+/// How a message goes to a client, all its matching subscriptions taken together (MQTT 5 §3.3.4).
+#[derive(Clone, Default)]
+pub(super) struct Selected {
+    pub qos: Option<QoS>,
+    pub retain: bool,
+    pub alias: bool,
+    pub identifiers: Vec<u32>,
+}
+
+impl Selected {
+    /// Takes those of one client's matching subscriptions together that want this message.
+    #[inline]
+    pub(super) fn by(subscriptions: &[Subscription], message: &Outgoing<'_>, session: SessionId) -> Selected {
+        let mut selected = Selected::default();
+        for subscription in subscriptions {
+            let own = subscription.no_local && message.publisher == session; // [MQTT-3.8.3-3]
+            let earlier = message.sequence.is_some_and(|sequence| sequence <= subscription.since);
+            if own || (earlier && !message.is_snapshot) {
+                continue;
+            }
+            let qos = message.qos.min(subscription.qos);
+            selected.qos = Some(selected.qos.map_or(qos, |highest| highest.max(qos)));
+            selected.retain |= message.is_state && subscription.retain_as_published;
+            selected.alias = subscription.alias;
+            selected.identifiers.extend(subscription.identifier.map(|identifier| identifier.get()));
+        }
+        selected.retain |= message.is_snapshot;
+        selected
+    }
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Delivered {
+    /// It is in the outbox, or not meant for this client.
+    Done,
+    /// No room for it now.
+    NoRoom,
+    /// It will never fit this client: dropped, counts as delivered [MQTT-3.1.2-25].
+    TooLarge,
+}
+
+/// Puts a message into a client's outbox. `delivery`: what to remember of it, if its QoS is 1 or 2.
+pub(super) fn deliver(
+    connection: &mut Connection,
+    frames: &mut Frames,
+    counters: &mut Counters,
+    (message, selected): (&Outgoing<'_>, &Selected),
+    delivery: impl FnOnce(QoS) -> Delivery,
+    outbound_bytes: usize,
+    now: Moment,
+) -> Delivered {
+    let Some(qos) = selected.qos else { return Delivered::Done };
+    if connection.phase != Phase::Open {
+        return Delivered::NoRoom;
+    }
+    let Some(session) = &mut connection.session else { return Delivered::NoRoom };
+    if qos != QoS::AtMostOnce && (!session.window.has_room() || connection.held.is_some()) {
+        return Delivered::NoRoom;
+    }
+    if message.is_expired(now) {
+        // [MQTT-3.3.2-5]; counted all the same, so that those behind it keep their identifiers.
+        if qos != QoS::AtMostOnce {
+            session.window.skip();
+        }
+        return Delivered::Done;
+    }
+    let layout = Layout { version: connection.version, qos, retain: selected.retain };
+    let own;
+    let frame = if selected.identifiers.is_empty() || connection.version != Version::V5 {
+        frames.encoded.frame(layout, selected.alias, message, now)
+    } else {
+        own = encode(layout, message, selected, now);
+        &own
+    };
+    if frame.len() > connection.packet_max as usize {
+        if qos != QoS::AtMostOnce {
+            session.window.skip();
+        }
+        counters.dropped += 1;
+        connection.dropped += 1;
+        return Delivered::TooLarge;
+    }
+    // A message larger than the bound itself still goes out, alone.
+    let backlog = connection.outbox.len();
+    if backlog > 0 && backlog + frame.len() > outbound_bytes {
+        return Delivered::NoRoom;
+    }
+    let mut id = None;
+    if qos != QoS::AtMostOnce {
+        id = session.window.take(delivery(qos));
+        session.dirty = true;
+        if id.is_some_and(|id| session.window.is_released(id)) {
+            // PUBREC came before a restart: the handshake goes on where it was.
+            if let Some(id) = id {
+                let version = connection.version;
+                let pubrel = Packet::Pubrel(Ack::new(id, ReasonCode::Success));
+                connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
+            }
+            return Delivered::Done;
+        }
+    }
+    counters.publishes_out += 1;
+    append(connection, frame, message.payload, &mut frames.shared, id, false);
+    Delivered::Done
+}
+
+fn encode(layout: Layout, message: &Outgoing<'_>, selected: &Selected, now: Moment) -> PublishFrame {
+    let topic = if selected.alias { message.alias } else { message.topic };
+    let wire = Message {
+        topic,
+        payload: message.payload,
+        properties: message.properties,
+        expiry_secs: message.expiry_secs(now),
+    };
+    if message.payload.len() < SHARED_PAYLOAD_BYTES {
+        PublishFrame::encode(layout, &wire, &selected.identifiers)
+    } else {
+        PublishFrame::encode_head(layout, &wire, &selected.identifiers)
+    }
+}
+
+impl Encoded {
+    fn frame(&mut self, layout: Layout, alias: bool, message: &Outgoing<'_>, now: Moment) -> &PublishFrame {
+        let index = layout.index();
+        let bit = 1 << (index + if alias { Layout::COUNT } else { 0 });
+        let frames = &mut self.frames[usize::from(alias)];
+        if frames.is_empty() {
+            frames.resize_with(Layout::COUNT, PublishFrame::default);
+        }
+        let frame = &mut frames[index];
+        if self.ready & bit == 0 {
+            self.ready |= bit;
+            if message.payload.len() < SHARED_PAYLOAD_BYTES {
+                let topic = if alias { message.alias } else { message.topic };
+                let expiry_secs = message.expiry_secs(now);
+                let wire = Message { topic, payload: message.payload, properties: message.properties, expiry_secs };
+                frame.encode_into(layout, &wire, &[]);
+            } else {
+                *frame = encode(layout, message, &Selected { alias, ..Selected::default() }, now);
+            }
+        }
+        frame
+    }
+}
+
+fn append(
+    connection: &mut Connection,
+    frame: &PublishFrame,
+    payload: &[u8],
+    shared: &mut Option<Bytes>,
+    id: Option<PacketId>,
+    dup: bool,
+) {
+    if payload.len() < SHARED_PAYLOAD_BYTES {
+        connection.outbox.append(|out| frame.copy_to(out, id, dup));
+    } else {
+        connection.outbox.append(|out| frame.head(out, id, dup));
+        let payload = shared.get_or_insert_with(|| Bytes::copy_from_slice(payload));
+        connection.outbox.append_shared(payload.clone());
+    }
+}
+
+/// Sends a delivery of an earlier connection again, under its identifier. `false`: there is no room for it now.
+pub(super) fn redeliver(
+    connection: &mut Connection,
+    message: &Outgoing<'_>,
+    selected: &Selected,
+    (id, qos): (PacketId, QoS),
+    now: Moment,
+) {
+    let layout = Layout { version: connection.version, qos, retain: selected.retain };
+    let frame = encode(layout, message, selected, now);
+    append(connection, &frame, message.payload, &mut None, Some(id), true);
+}
+
+/// The subscriptions of one client among all that match a topic.
+pub(super) fn of_one(matches: &[Subscription], id: ConnectionId) -> &[Subscription] {
+    let start = matches.partition_point(|subscription| subscription.subscriber.0 < id.slot);
+    let end = matches[start..].partition_point(|subscription| subscription.subscriber.0 == id.slot);
+    &matches[start..start + end]
+}

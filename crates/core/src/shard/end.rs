@@ -1,0 +1,290 @@
+//! How a connection ends: what becomes of its will, its subscriptions and its session.
+
+use super::connect::{session_row, will_row};
+use super::connection::{ConnectionId, Phase, Will};
+use super::publish::{internal_delete, internal_row};
+use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
+use crate::interest::Subscriber;
+use crate::mqtt::session::{Session, rows};
+use crate::position::TableId;
+use crate::proposal::{Durability, Rejection};
+use crate::record::Record;
+use rowcast_codec::{Disconnect, Packet, ReasonCode, TopicFilter};
+
+/// Why a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cause {
+    /// DISCONNECT: the will is not published [MQTT-3.14.4-3].
+    Goodbye,
+    /// The network, or the other side, closed it.
+    Lost,
+    /// We close it.
+    Closed,
+    /// Another connection has the client identifier now.
+    Taken(Claimant),
+}
+
+impl Shard {
+    pub(super) fn on_disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect<'_>, now: Moment) {
+        let max = self.settings.limits.session_expiry_max_secs;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let is_v5 = connection.is_v5();
+        if let (true, Some(expiry)) = (is_v5, disconnect.properties.session_expiry_secs)
+            && let Some(session) = &mut connection.session
+        {
+            if session.expiry_secs == 0 && expiry > 0 {
+                let words = "a session that was to end with its connection cannot be kept after all";
+                return self.close(id, ReasonCode::ProtocolError, words, now); // MQTT 5 §3.14.2.2.2
+            }
+            let was_durable = session.is_durable();
+            session.expiry_secs = expiry.min(max);
+            if was_durable && !session.is_durable() {
+                let (client_id, rows) = (session.client_id.clone(), rows_of(session));
+                delete_rows(&mut self.proposals, &client_id, &rows);
+            }
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        let report = Report::Disconnected {
+            client_id: connection.client_id().into(),
+            address: connection.peer.address.as_str().into(),
+            reason: disconnect.reason.to_string().into(),
+        };
+        self.effects.push(Effect::Report(report));
+        let goodbye = !is_v5 || disconnect.reason == ReasonCode::Success;
+        self.end(id, if goodbye { Cause::Goodbye } else { Cause::Closed }, now);
+    }
+
+    /// The node stops.
+    pub(super) fn on_shutdown(&mut self, now: Moment) {
+        let ids: Vec<ConnectionId> =
+            self.connections.iter().map(|(slot, connection)| super::id_of(slot, connection)).collect();
+        for id in ids {
+            self.close(id, ReasonCode::ServerShuttingDown, "the server stops", now);
+        }
+    }
+
+    /// Another connection takes a client identifier over.
+    pub(super) fn on_evict(&mut self, client_id: &str, claimant: Claimant, now: Moment) {
+        if let Some(leaving) = self.leaving.values_mut().find(|leaving| *leaving.client_id == *client_id) {
+            leaving.claimant = Some(claimant);
+            return;
+        }
+        let owner = self
+            .connections
+            .iter()
+            .find(|(_, connection)| connection.phase != Phase::Closing && connection.client_id() == client_id)
+            .map(|(slot, connection)| super::id_of(slot, connection));
+        let Some(id) = owner else {
+            self.effects.push(Effect::HandOff { client_id: client_id.into(), claimant, session: None });
+            return;
+        };
+        let Some(connection) = self.connection_mut(id) else { return };
+        if let (Phase::Claiming, Some(opening)) = (connection.phase, &mut connection.opening) {
+            opening.superseded = Some(claimant); // Its own claim is not answered yet; what it brings goes on.
+            return;
+        }
+        if connection.is_v5() && connection.phase == Phase::Open {
+            let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
+            self.send(id, &taken);
+        }
+        let connection = self.connection(id);
+        let address = connection.map(|connection| connection.peer.address.as_str()).unwrap_or_default().into();
+        let reason = "another connection has the same client identifier".into();
+        self.effects.push(Effect::Report(Report::Disconnected { client_id: client_id.into(), address, reason }));
+        self.end(id, Cause::Taken(claimant), now);
+    }
+
+    /// Takes a connection's session and will away from it; what is in its outbox still goes out.
+    pub(super) fn end(&mut self, id: ConnectionId, cause: Cause, now: Moment) {
+        let seen = self.seen;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let was_claiming = connection.phase == Phase::Claiming;
+        connection.phase = Phase::Closing;
+        connection.acks.clear();
+        connection.queue.clear();
+        connection.aliases = Vec::new();
+        connection.held = None;
+        let will = connection.will.take();
+        let session = connection.session.take();
+        let opening = connection.opening.take();
+        self.wake(id);
+        let Some(session) = session else {
+            if let (true, Some(opening)) = (was_claiming, opening) {
+                // The claim is still to be answered; whoever comes next finds the identifier free.
+                self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
+            }
+            return;
+        };
+        for held in session.subscriptions.values() {
+            if let Ok(filter) = TopicFilter::new(&held.filter) {
+                self.interest.unsubscribe(&filter, Subscriber(id.slot));
+            }
+        }
+        let client_id = session.client_id.clone();
+        if let Some(will) = will {
+            self.end_will(&client_id, will, session.expiry_secs, cause, now);
+        }
+        let claimant = match cause {
+            Cause::Taken(claimant) => Some(claimant),
+            _ => None,
+        };
+        if session.is_durable() {
+            let token = self.token(id.slot);
+            let stored = session.store(seen);
+            let expires_ms = expires_ms(session.expiry_secs, now);
+            self.proposals.push(Some(token), Durability::Sync, &[session_row(&client_id, &stored, expires_ms)]);
+            self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant });
+        } else if let Some(claimant) = claimant {
+            self.effects.push(Effect::HandOff { client_id, claimant, session: None });
+        } else {
+            self.effects.push(Effect::Release { client_id, connection: id });
+        }
+    }
+
+    /// A session that was left is on disk: it can be taken over, or forgotten here.
+    pub(super) fn on_left(&mut self, leaving: Leaving) {
+        let Leaving { client_id, connection, session, claimant } = leaving;
+        self.effects.push(match claimant {
+            Some(claimant) => Effect::HandOff { client_id, claimant, session: Some(session) },
+            None => Effect::Release { client_id, connection },
+        });
+    }
+
+    // Wills --------------------------------------------------------------------------------------------------------------
+
+    fn end_will(&mut self, client_id: &str, will: Will, expiry_secs: u32, cause: Cause, now: Moment) {
+        let (goodbye, clean) = match cause {
+            Cause::Goodbye => (true, false),
+            Cause::Lost | Cause::Closed => (false, false),
+            Cause::Taken(claimant) => (false, claimant.clean_start),
+        };
+        // The session ends with the connection, or is thrown away by the next one: its will does not wait.
+        let delay_secs = if clean { 0 } else { will.delay_secs.min(expiry_secs) };
+        if goodbye {
+            let key = client_id.as_bytes();
+            self.proposals.push(None, Durability::Sync, &[internal_delete(TableId::WILLS, key)]);
+        } else if delay_secs == 0 {
+            self.fire_will(client_id, &will);
+        } else if !matches!(cause, Cause::Taken(_)) {
+            let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;
+            let row = will_row(&will, due_ms);
+            let key = client_id.as_bytes();
+            self.proposals.push(None, Durability::Sync, &[internal_row(TableId::WILLS, key, &row)]);
+            self.delayed_wills.insert((due_ms, client_id.into()), will);
+        } // Else the next connection came in time: it takes the row away [MQTT-3.1.3-9].
+    }
+
+    /// Publishes a will and takes its row away, together and only if the row is still there.
+    pub(super) fn fire_will(&mut self, client_id: &str, will: &Will) {
+        let number = will.number;
+        let entry = will.entry.clone();
+        let key = client_id.as_bytes().to_vec();
+        let place = (TableId::WILLS, key.clone());
+        self.proposals.push_decided(
+            None,
+            Durability::Sync,
+            place,
+            Box::new(move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
+                let stored = row.and_then(|row| Will::number_of(row.payload));
+                if stored != Some(number) {
+                    return Err(Rejection::Absent);
+                }
+                out.extend_from_slice(&entry);
+                internal_delete(TableId::WILLS, &key).encode(out);
+                Ok(())
+            }),
+            &[],
+        );
+    }
+
+    pub(super) fn fire_due_wills(&mut self, now: Moment) {
+        while let Some(entry) = self.delayed_wills.first_entry() {
+            if entry.key().0 > now.wall_ms {
+                return;
+            }
+            let ((_, client_id), will) = entry.remove_entry();
+            self.fire_will(&client_id, &will);
+        }
+    }
+
+    /// A row of [`TableId::WILLS`] that is there when the node starts: its connection is gone, without a goodbye.
+    /// `session_expiry_secs`: how long its session lasts, if it has one.
+    pub fn restore_will(&mut self, client_id: &str, row: &[u8], session_expiry_secs: Option<u32>, now: Moment) {
+        let Some((will, due_ms)) = Will::parse(row) else { return };
+        let delay_secs = will.delay_secs.min(session_expiry_secs.unwrap_or(0));
+        let due_ms = if due_ms > 0 { due_ms } else { now.wall_ms + u64::from(delay_secs) * 1000 };
+        self.delayed_wills.insert((due_ms, client_id.into()), will);
+        self.fire_due_wills(now);
+    }
+
+    // Stored sessions ------------------------------------------------------------------------------------------------------
+
+    /// A row of [`TableId::SESSIONS`] that is there when the node starts. `lasts`: it has no expiry, because its client
+    /// was connected when the node ended; its time begins now.
+    pub fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) {
+        let Some(session) = Session::load(client_id, row, std::iter::empty(), now.committed) else { return };
+        if lasts && let Some(expires_ms) = expires_ms(session.expiry_secs, now) {
+            self.proposals.push(None, Durability::Sync, &[session_row(client_id, row, Some(expires_ms))]);
+        }
+    }
+
+    /// The store removed a session whose time ran out.
+    pub(super) fn on_session_expired(&mut self, key: &[u8]) {
+        if let Ok(client_id) = std::str::from_utf8(key) {
+            self.effects.push(Effect::CollectRows { client_id: client_id.into() });
+        }
+    }
+
+    /// What is left of a session whose time ran out, unless there is a new one by now.
+    pub(super) fn on_purge(&mut self, client_id: &str, rows: StoredRows) {
+        let mut changes = Vec::new();
+        for (key, _, _) in &rows.subscriptions {
+            changes.push(internal_delete(TableId::SUBSCRIPTIONS, key));
+        }
+        changes.extend(rows.handshakes.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
+        if changes.is_empty() {
+            return;
+        }
+        let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
+        let absent = Box::new(|row: Option<&Record<'_>>, _, _: &mut Vec<u8>| match row {
+            Some(_) => Err(Rejection::Absent),
+            None => Ok(()),
+        });
+        self.proposals.push_decided(None, Durability::Flush, place, absent, &changes);
+    }
+}
+
+/// When a session that is left now ends (milliseconds since 1970); `None`: never.
+fn expires_ms(expiry_secs: u32, now: Moment) -> Option<u64> {
+    (expiry_secs != u32::MAX).then(|| now.wall_ms + u64::from(expiry_secs) * 1000)
+}
+
+/// The rows a session has.
+pub(super) fn rows_of(session: &Session) -> StoredRows {
+    let client_id = &*session.client_id;
+    let subscriptions = session
+        .subscriptions
+        .iter()
+        .map(|(spelled, held)| (rows::subscription(client_id, spelled, &held.options), Vec::new(), Default::default()))
+        .collect();
+    let received = session.received.iter().map(|&id| rows::received(client_id, id));
+    let released = session.window.in_flight().filter(|(_, _, delivery)| delivery.released);
+    let handshakes = received.chain(released.map(|(_, id, _)| rows::released(client_id, id))).collect();
+    StoredRows { session: Some(Vec::new()), subscriptions, handshakes, will: None }
+}
+
+/// Proposes to delete all rows of a session.
+pub(super) fn delete_rows(proposals: &mut crate::proposal::Proposals, client_id: &str, rows: &StoredRows) {
+    let mut changes = Vec::new();
+    if rows.session.is_some() {
+        changes.push(internal_delete(TableId::SESSIONS, client_id.as_bytes()));
+    }
+    changes.extend(rows.subscriptions.iter().map(|(key, _, _)| internal_delete(TableId::SUBSCRIPTIONS, key)));
+    changes.extend(rows.handshakes.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
+    if !changes.is_empty() {
+        proposals.push(None, Durability::Sync, &changes);
+    }
+}

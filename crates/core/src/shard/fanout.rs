@@ -1,0 +1,180 @@
+//! What was committed, and what only passes by, to everyone on this shard who wants it.
+
+use super::connection::Queued;
+use super::deliver::{Delivered, Outgoing, Selected, deliver};
+use super::{Moment, Shard};
+use crate::change::{ChangeKind, Entries, Entry};
+use crate::interest::{Matches, Subscription};
+use crate::mqtt::session::Flow;
+use crate::mqtt::window::Delivery;
+use crate::position::{Sequence, TableId};
+use crate::proposal::Batch;
+use rowcast_codec::QoS;
+use std::rc::Rc;
+
+impl Shard {
+    /// Entries were committed.
+    pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
+        for entry in batch.entries() {
+            if entry.change.table.is_internal() {
+                self.on_internal(&entry);
+            } else if !entry.superseded {
+                self.fan_out_entry(&entry, now);
+            }
+            self.seen = entry.sequence;
+        }
+        self.seen = self.seen.max(batch.last());
+    }
+
+    /// Messages that stand in no log came from another shard.
+    pub(super) fn on_events(&mut self, bytes: &[u8], now: Moment) {
+        for entry in Entries::new(bytes, Sequence::ZERO) {
+            let Ok(entry) = entry else { return };
+            self.fan_out_event(&entry, now);
+        }
+    }
+
+    /// The server's own tables: what they mean for who may come back.
+    fn on_internal(&mut self, entry: &Entry<'_>) {
+        let change = &entry.change;
+        match (change.table, change.kind) {
+            (TableId::SUBSCRIPTIONS, ChangeKind::Put) => self.durable.add(&self.tables, change.key),
+            (TableId::SUBSCRIPTIONS, ChangeKind::Delete | ChangeKind::Expire) => {
+                self.durable.remove(&self.tables, change.key);
+            }
+            (TableId::SESSIONS, ChangeKind::Expire) if self.settings.index == 0 => self.on_session_expired(change.key),
+            _ => {}
+        }
+    }
+
+    fn fan_out_entry(&mut self, entry: &Entry<'_>, now: Moment) {
+        let Some((matches, topic, alias)) = self.interested(entry) else { return };
+        if !matches.is_empty() {
+            let message = Outgoing::of_entry(entry, &topic, &alias);
+            self.fan_out(&message, &matches, Some(entry), now);
+        }
+        self.scratch.topic = topic;
+        self.scratch.alias = alias;
+    }
+
+    /// A message that stands in no log, to this shard's subscribers.
+    pub(super) fn fan_out_event(&mut self, entry: &Entry<'_>, now: Moment) {
+        let Some((matches, topic, alias)) = self.interested(entry) else { return };
+        if !matches.is_empty() {
+            let message = Outgoing::of_change(&entry.change, &topic, &alias, None);
+            self.fan_out(&message, &matches, Some(entry), now);
+        }
+        self.scratch.topic = topic;
+        self.scratch.alias = alias;
+    }
+
+    /// Who on this shard wants an entry, and its topic in both spellings, in buffers to be given back.
+    pub(super) fn interested(&mut self, entry: &Entry<'_>) -> Option<(Matches, String, String)> {
+        let mut topic = std::mem::take(&mut self.scratch.topic);
+        let mut alias = std::mem::take(&mut self.scratch.alias);
+        if !self.tables.topic(entry.change.table, entry.change.key, &mut topic) {
+            self.scratch.topic = topic;
+            self.scratch.alias = alias;
+            return None;
+        }
+        alias.clear();
+        if entry.change.table != TableId::TOPICS {
+            alias.push_str(&topic);
+            lower_first(&mut alias);
+        }
+        let matches = self.interest.matches(&topic);
+        Some((matches, topic, alias))
+    }
+
+    fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: Option<&Entry<'_>>, now: Moment) {
+        self.frames.reset();
+        let mut queued: Option<Rc<[u8]>> = None;
+        for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
+            let slot = subscriptions[0].subscriber.0;
+            let delivered = self.offer(slot, message, subscriptions, now);
+            if delivered == Delivered::NoRoom
+                && let Some(entry) = entry
+            {
+                self.enqueue(slot, entry, &mut queued);
+            }
+        }
+    }
+
+    /// Offers a message to one client. `NoRoom`: it waits in no log, and the client has to be given it later.
+    fn offer(&mut self, slot: u32, message: &Outgoing<'_>, subscriptions: &[Subscription], now: Moment) -> Delivered {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Delivered::Done };
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let has_queue = !connection.queue.is_empty();
+        let open = connection.phase == super::connection::Phase::Open;
+        let Some(session) = &mut connection.session else { return Delivered::Done };
+        if let Some(sequence) = message.sequence {
+            if session.flow != Flow::Live || sequence <= session.live_after {
+                return Delivered::Done; // The log brings it, or brought it.
+            }
+        }
+        let selected = Selected::by(subscriptions, message, session.id);
+        let Some(qos) = selected.qos else { return Delivered::Done };
+        let mut behind = false;
+        match message.sequence {
+            None if qos != QoS::AtMostOnce && session.is_durable() => return Delivered::Done, // See `publish`.
+            None if !open => return Delivered::Done,
+            None if qos != QoS::AtMostOnce && (has_queue || session.flow != Flow::Live) => return Delivered::NoRoom,
+            Some(_) if qos != QoS::AtMostOnce && (has_queue || !session.redeliver.is_empty()) => behind = true,
+            _ => {}
+        }
+        if !behind {
+            let sequence = message.sequence.unwrap_or(Sequence::ZERO);
+            let make = |qos| Delivery::of_entry(sequence, qos);
+            let delivered = deliver(
+                connection,
+                &mut self.frames,
+                &mut self.counters,
+                (message, &selected),
+                make,
+                outbound_bytes,
+                now,
+            );
+            match delivered {
+                Delivered::NoRoom if qos == QoS::AtMostOnce => {
+                    self.counters.dropped += 1;
+                    connection.dropped += 1;
+                    return Delivered::Done;
+                }
+                Delivered::NoRoom if message.sequence.is_none() => return Delivered::NoRoom,
+                Delivered::NoRoom => behind = true,
+                Delivered::Done | Delivered::TooLarge => {}
+            }
+        }
+        let id = super::id_of(slot as usize, connection);
+        if behind && let (Some(session), Some(sequence)) = (&mut connection.session, message.sequence) {
+            session.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
+            return Delivered::Done;
+        }
+        self.wake(id);
+        Delivered::Done
+    }
+
+    /// Keeps a message that stands in no log until its client has room, or drops it when too much waits already.
+    fn enqueue(&mut self, slot: u32, entry: &Entry<'_>, encoded: &mut Option<Rc<[u8]>>) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let encoded = encoded.get_or_insert_with(|| {
+            let mut bytes = Vec::new();
+            entry.change.encode(&mut bytes);
+            bytes.into()
+        });
+        if connection.queue_bytes + encoded.len() > self.settings.limits.outbound_bytes as usize {
+            connection.dropped += 1;
+            self.counters.dropped += 1;
+            return;
+        }
+        connection.queue_bytes += encoded.len();
+        connection.queue.push_back(Queued { entry: Rc::clone(encoded) });
+    }
+}
+
+/// The alias of a canonical topic: exported names are ASCII, and the alias has the first letter in lower case.
+pub(super) fn lower_first(topic: &mut str) {
+    if let Some(first) = topic.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+}

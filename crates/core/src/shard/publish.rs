@@ -1,0 +1,560 @@
+//! PUBLISH from a client: to a change that is proposed, or a message that just passes by.
+
+use super::connection::{ConnectionId, Pending, Then};
+use super::{Moment, Shard};
+use crate::change::{Change, ChangeKind, Entry};
+use crate::hlc::Hlc;
+use crate::mqtt::session::rows;
+use crate::mqtt::window::Acknowledged;
+use crate::policy::{Operation, Principal, may};
+use crate::position::{Sequence, SessionId, TableId};
+use crate::proposal::{Decide, Durability, Rejection};
+use crate::schema::TableIndex;
+use crate::tables::{Place, Tables};
+use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
+use crate::value::Key;
+use rowcast_codec::{Ack, Publish, QoS, ReasonCode, Topic};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A refusal, with words for the client and the log.
+pub(super) struct Refused(pub ReasonCode, pub String);
+
+/// What a client said, resolved and checked.
+pub(super) struct Checked {
+    pub kind: ChangeKind,
+    pub table: TableId,
+    /// The payload to be stored or passed on, if it is not the one that was sent.
+    pub payload: Option<Vec<u8>>,
+    pub expires_ms: Option<u64>,
+    pub durability: Durability,
+    /// Events are kept whoever wants them.
+    pub audit: bool,
+    /// The change depends on the record there is.
+    pub decide: Option<Decide>,
+}
+
+/// What of a PUBLISH, or a will, says what is to be done.
+pub(super) struct Said<'a> {
+    pub topic: &'a str,
+    pub retain: bool,
+    pub qos: QoS,
+    pub payload: &'a [u8],
+    pub content_type: Option<&'a str>,
+    pub expiry_secs: Option<u32>,
+    /// `if-match` and `if-none-match`, user properties.
+    pub condition: Option<Condition>,
+}
+
+/// A precondition of a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// The record has this version.
+    Version(u64),
+    /// There is no such record.
+    Absent,
+}
+
+/// Content type of a publish that patches the record.
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Longest topic that can be retained: its key must fit the store's keys.
+const RETAINED_TOPIC_BYTES_MAX: usize = 65_000;
+
+impl Shard {
+    pub(super) fn on_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Moment) {
+        self.counters.publishes_in += 1;
+        let topic = match self.topic_of(id, publish) {
+            Ok(topic) => topic,
+            Err(Refused(reason, words)) => return self.close(id, reason, &words, now),
+        };
+        let topic = topic.as_deref().unwrap_or(publish.topic);
+        let receive_maximum = self.settings.limits.receive_maximum;
+        let Some(connection) = self.connection_mut(id) else { return };
+        if let Some(packet) = publish.packet_id {
+            let received = connection.session.as_ref().is_some_and(|session| session.received.contains(&packet));
+            if publish.qos == QoS::ExactlyOnce && received {
+                // Published already; the client did not hear of it (MQTT 5 §4.3.3).
+                return self.answer_now(id, Then::Pubrec(packet), ReasonCode::Success, now);
+            }
+            if connection.is_v5() && connection.inbound_open >= receive_maximum {
+                let words = format!("more than {receive_maximum} publishes wait for an acknowledgement");
+                return self.close(id, ReasonCode::ReceiveMaximumExceeded, &words, now); // [MQTT-3.3.4-7]
+            }
+            connection.inbound_open = connection.inbound_open.saturating_add(1);
+        }
+        if let Err(Refused(reason, words)) = self.publish(id, publish, topic, now) {
+            self.refuse_publish(id, publish, topic, reason, words, now);
+        }
+    }
+
+    /// The topic behind an alias; `None`: the packet says it itself (MQTT 5 §3.3.2.3.4).
+    fn topic_of(&mut self, id: ConnectionId, publish: &Publish<'_>) -> Result<Option<Rc<str>>, Refused> {
+        if !publish.properties.subscription_ids.is_empty() {
+            let words = "a client's PUBLISH has no subscription identifier".to_owned();
+            return Err(Refused(ReasonCode::ProtocolError, words)); // [MQTT-3.3.4-6]
+        }
+        let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
+        let maximum = self.settings.limits.topic_alias_maximum;
+        if alias == 0 || alias > maximum {
+            let words = format!("topic alias {alias} is not between 1 and {maximum}");
+            return Err(Refused(ReasonCode::TopicAliasInvalid, words)); // [MQTT-3.3.2-9]
+        }
+        let Some(connection) = self.connection_mut(id) else { return Ok(None) };
+        let place = usize::from(alias) - 1;
+        if publish.topic.is_empty() {
+            return match connection.aliases.get(place) {
+                Some(Some(topic)) => Ok(Some(Rc::clone(topic))),
+                _ => Err(Refused(ReasonCode::ProtocolError, format!("topic alias {alias} stands for no topic yet"))),
+            };
+        }
+        if connection.aliases.len() <= place {
+            connection.aliases.resize(place + 1, None);
+        }
+        connection.aliases[place] = Some(publish.topic.into());
+        Ok(None)
+    }
+
+    fn publish(&mut self, id: ConnectionId, publish: &Publish<'_>, topic: &str, now: Moment) -> Result<(), Refused> {
+        let said = Said {
+            topic,
+            retain: publish.retain,
+            qos: publish.qos,
+            payload: publish.payload,
+            content_type: publish.properties.content_type,
+            expiry_secs: publish.properties.message_expiry_secs,
+            condition: condition(publish)?,
+        };
+        let mut properties = std::mem::take(&mut self.scratch.properties);
+        properties.clear();
+        let forwarded = publish.properties.forwarded(&mut properties);
+        let checked = match forwarded {
+            Ok(()) => self.check(id, &said, &properties, now),
+            Err(error) => Err(Refused(ReasonCode::ImplementationSpecificError, error.to_string())),
+        };
+        let done = checked.map(|checked| self.propose(id, publish, checked, &properties, now));
+        self.scratch.properties = properties;
+        done
+    }
+
+    /// Resolves and checks what a client says. The record's key is in `scratch.key`, its canonical topic in
+    /// `scratch.topic` afterwards.
+    pub(super) fn check(
+        &mut self,
+        id: ConnectionId,
+        said: &Said<'_>,
+        properties: &[u8],
+        now: Moment,
+    ) -> Result<Checked, Refused> {
+        let Some(connection) = self.connection(id) else {
+            return Err(Refused(ReasonCode::NotAuthorized, "not connected".to_owned()));
+        };
+        let principal = connection.principal.clone();
+        self.check_as(id, said, properties, now, &principal)
+    }
+
+    /// [`Shard::check`] with somebody's rights.
+    pub(super) fn check_as(
+        &mut self,
+        id: ConnectionId,
+        said: &Said<'_>,
+        properties: &[u8],
+        now: Moment,
+        principal: &Principal,
+    ) -> Result<Checked, Refused> {
+        let limits = &self.settings.limits;
+        let topic = said.topic;
+        let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
+        if topic.len() > usize::from(limits.topic_bytes) || levels(topic) > usize::from(limits.topic_levels) {
+            let words = format!("a topic has at most {} bytes and {} levels", limits.topic_bytes, limits.topic_levels);
+            return Err(Refused(ReasonCode::TopicNameInvalid, words));
+        }
+        if is_servers(topic) {
+            return refused(ReasonCode::TopicNameInvalid, "topics of the server's own cannot be published to");
+        }
+        let tables = Arc::clone(&self.tables);
+        let scratch = &mut self.scratch;
+        let place = tables.place(topic, &mut scratch.key, &mut scratch.topic);
+        let place = place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
+        let kind = match (said.retain, said.payload.is_empty()) {
+            (false, _) => ChangeKind::Message,
+            (true, true) => ChangeKind::Delete,
+            (true, false) => ChangeKind::Put,
+        };
+        let operation = match kind {
+            ChangeKind::Message => Operation::Publish,
+            ChangeKind::Put => Operation::Put,
+            ChangeKind::Delete | ChangeKind::Expire => Operation::Delete,
+        };
+        if !may(principal, operation, &scratch.topic) {
+            return refused(ReasonCode::NotAuthorized, "not allowed");
+        }
+        let session = self.connections.get(id.slot as usize).and_then(|connection| connection.session.as_ref());
+        let publisher = session.map_or(SessionId::NONE, |session| session.id);
+        let message_expires_ms = said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000);
+        let mut checked = Checked {
+            kind,
+            table: TableId::TOPICS,
+            payload: None,
+            expires_ms: message_expires_ms,
+            durability: tables.durability(None),
+            audit: false,
+            decide: None,
+        };
+        match place {
+            Place::Open => {
+                if !self.settings.open_topics {
+                    return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
+                }
+                if kind.is_state() && topic.len() > RETAINED_TOPIC_BYTES_MAX {
+                    return refused(ReasonCode::TopicNameInvalid, "the topic is too long to be retained");
+                }
+                if let Some(condition) = said.condition.clone() {
+                    checked.decide = Some(decide_open(condition, said, properties, &scratch.key, publisher, &checked));
+                }
+            }
+            Place::Channel(table) => {
+                if kind.is_state() {
+                    return refused(ReasonCode::TopicNameInvalid, "a table's own channel holds no record");
+                }
+                checked.table = tables.id(table);
+                checked.audit = table.audit;
+                checked.durability = tables.durability(Some(table));
+            }
+            Place::Record(table) => {
+                checked.table = tables.id(table);
+                checked.audit = table.audit;
+                checked.durability = tables.durability(Some(table));
+                let is_patch = said.content_type == Some(MERGE_PATCH) && kind == ChangeKind::Put;
+                if kind == ChangeKind::Put && (is_patch || table.needs_previous() || said.condition.is_some()) {
+                    let put = Put {
+                        tables: Arc::clone(&tables),
+                        index: table.index,
+                        key: scratch.key.clone(),
+                        payload: said.payload.to_vec(),
+                        content_type: said.content_type.map(str::to_owned),
+                        is_patch,
+                        condition: said.condition.clone(),
+                        properties: properties.to_vec(),
+                        qos: said.qos,
+                        publisher,
+                        expires_ms: message_expires_ms,
+                    };
+                    checked.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
+                } else if kind == ChangeKind::Put {
+                    let key = Key::decode(&scratch.key)
+                        .ok_or_else(|| Refused(ReasonCode::TopicNameInvalid, "not a key".to_owned()))?;
+                    let normalized = self
+                        .validator
+                        .put(table, &key, said.payload, said.content_type, now.wall_ms, None)
+                        .map_err(|refusal| Refused(ReasonCode::PayloadFormatInvalid, refusal.to_string()))?;
+                    checked.expires_ms = message_expires_ms.or_else(|| expires_at_ms(table, &normalized, now.wall_ms));
+                    if let std::borrow::Cow::Owned(payload) = normalized.payload {
+                        checked.payload = Some(payload);
+                    }
+                } else if let Some(condition) = said.condition.clone() {
+                    checked.decide = Some(decide_open(condition, said, properties, &scratch.key, publisher, &checked));
+                }
+            }
+        }
+        if kind == ChangeKind::Message && said.condition.is_some() {
+            return refused(ReasonCode::ImplementationSpecificError, "an event has no precondition");
+        }
+        Ok(checked)
+    }
+
+    /// Hands a checked publish to the log, or on to whoever listens now.
+    fn propose(&mut self, id: ConnectionId, publish: &Publish<'_>, checked: Checked, properties: &[u8], now: Moment) {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let Some(session) = &mut connection.session else { return };
+        let publisher = session.id;
+        let durable = session.is_durable();
+        let waits = !connection.acks.is_empty();
+        let exactly_once = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
+        if let Some(packet) = exactly_once {
+            session.received.insert(packet);
+        }
+        // What was received with QoS 2 is remembered in the frame that holds the message.
+        let handshake = exactly_once.filter(|_| durable).map(|packet| rows::received(&session.client_id, packet));
+        let key = std::mem::take(&mut self.scratch.key);
+        let change = Change {
+            kind: checked.kind,
+            qos: publish.qos,
+            table: checked.table,
+            key: &key,
+            publisher,
+            expires_ms: checked.expires_ms,
+            properties,
+            payload: checked.payload.as_deref().unwrap_or(publish.payload),
+        };
+        let logged = checked.kind.is_state()
+            || checked.audit
+            || handshake.is_some()
+            || waits // Or it would overtake what this client published before.
+            || (publish.qos != QoS::AtMostOnce && self.durable.wants(&self.scratch.topic));
+        if logged {
+            let durability = match (checked.kind, publish.qos) {
+                (ChangeKind::Message, QoS::AtMostOnce) => Durability::Memory,
+                _ => checked.durability,
+            };
+            let token = self.token(id.slot);
+            let handshake = handshake.as_deref().map(|key| internal_row(TableId::HANDSHAKES, key, &[]));
+            match checked.decide {
+                Some(decide) => {
+                    let place = (checked.table, key.clone());
+                    self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
+                }
+                None => match handshake {
+                    Some(handshake) => self.proposals.push(Some(token), durability, &[change, handshake]),
+                    None => self.proposals.push(Some(token), durability, &[change]),
+                },
+            }
+            self.scratch.key = key;
+            self.answer_later(id, answer_to(publish), token, now);
+            return;
+        }
+        if self.settings.shards > 1 {
+            change.encode(&mut self.events);
+        }
+        let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
+        self.fan_out_event(&entry, now);
+        self.scratch.key = key;
+        self.answer_now(id, answer_to(publish), ReasonCode::Success, now);
+    }
+
+    fn refuse_publish(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        reason: ReasonCode,
+        words: String,
+        now: Moment,
+    ) {
+        self.report_rejected(id, topic, &words);
+        if publish.qos == QoS::AtMostOnce {
+            self.counters.rejected += 1;
+            let is_v5 = self.connection(id).is_none_or(|connection| connection.is_v5());
+            if self.settings.close_on_rejected && !is_v5 {
+                self.close(id, reason, &words, now);
+            }
+            return;
+        }
+        let pending =
+            Pending { token: None, then: answer_to(publish), reason, detail: Some(words.into()), version: None };
+        self.answer(id, pending, now);
+    }
+
+    pub(super) fn on_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(session) = &mut connection.session else { return };
+        let known = session.received.remove(&ack.packet_id);
+        if known && session.is_durable() {
+            // The identifier is free only once a crash cannot bring it back as used.
+            let key = rows::received(&session.client_id, ack.packet_id);
+            let token = self.token(id.slot);
+            let row = internal_delete(TableId::HANDSHAKES, &key);
+            self.proposals.push(Some(token), Durability::Sync, &[row]);
+            self.answer_later(id, Then::Pubcomp(ack.packet_id), token, now);
+            return;
+        }
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.answer_now(id, Then::Pubcomp(ack.packet_id), reason, now);
+    }
+
+    pub(super) fn on_puback(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(session) = &mut connection.session else { return };
+        // One for an identifier that is not under way changes nothing.
+        if session.window.puback(ack.packet_id) == Acknowledged::Done {
+            session.dirty = true;
+            self.pump(id, now);
+        }
+    }
+
+    pub(super) fn on_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(session) = &mut connection.session else { return };
+        let durable = session.is_durable();
+        match session.window.pubrec(ack.packet_id, ack.reason.is_error()) {
+            Acknowledged::Released if durable => {
+                // PUBLISH must never go out again [MQTT-4.3.3-6], not even after a crash.
+                let key = rows::released(&session.client_id, ack.packet_id);
+                let token = self.token(id.slot);
+                let row = internal_row(TableId::HANDSHAKES, &key, &[]);
+                self.proposals.push(Some(token), Durability::Sync, &[row]);
+                self.answer_later(id, Then::Pubrel(ack.packet_id), token, now);
+            }
+            Acknowledged::Released | Acknowledged::Again => {
+                self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::Success, now);
+            }
+            Acknowledged::Done => {
+                session.dirty = true;
+                self.pump(id, now);
+            }
+            Acknowledged::Unknown if !ack.reason.is_error() => {
+                self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::PacketIdentifierNotFound, now);
+            }
+            Acknowledged::Unknown => {}
+        }
+    }
+
+    pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
+        let seen = self.seen;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(session) = &mut connection.session else { return };
+        if session.window.pubcomp(ack.packet_id) != Acknowledged::Done {
+            return;
+        }
+        if session.is_durable() {
+            // The row and the stored form change together, or a restart would find the identifier released that is
+            // another delivery's by then.
+            session.dirty = false;
+            let key = rows::released(&session.client_id, ack.packet_id);
+            let stored = session.store(seen);
+            let client_id = session.client_id.clone();
+            let rows =
+                [internal_delete(TableId::HANDSHAKES, &key), super::connect::session_row(&client_id, &stored, None)];
+            self.proposals.push(None, Durability::Memory, &rows);
+        }
+        self.pump(id, now);
+    }
+}
+
+/// A put that depends on the record there is, on its way to the writer.
+struct Put {
+    tables: Arc<Tables>,
+    index: TableIndex,
+    key: Vec<u8>,
+    payload: Vec<u8>,
+    content_type: Option<String>,
+    is_patch: bool,
+    condition: Option<Condition>,
+    properties: Vec<u8>,
+    qos: QoS,
+    publisher: SessionId,
+    expires_ms: Option<u64>,
+}
+
+impl Put {
+    fn decide(
+        self,
+        record: Option<&crate::record::Record<'_>>,
+        now_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
+        holds(self.condition.as_ref(), record)?;
+        let table = &self.tables.catalog()[self.index];
+        let invalid = |refusal: crate::validate::Refusal| Rejection::Invalid(refusal.to_string());
+        let current = record.map(|record| record.payload);
+        let payload = if self.is_patch { merge_patch(current, &self.payload).map_err(invalid)? } else { self.payload };
+        let content_type = if self.is_patch { None } else { self.content_type.as_deref() };
+        let key = Key::decode(&self.key).ok_or_else(|| Rejection::Invalid("not a key".to_owned()))?;
+        let created = current.and_then(|document| created_ms(table, document));
+        let mut validator = Validator::default();
+        let normalized = validator.put(table, &key, &payload, content_type, now_ms, created).map_err(invalid)?;
+        let change = Change {
+            kind: ChangeKind::Put,
+            qos: self.qos,
+            table: self.tables.id(table),
+            key: &self.key,
+            publisher: self.publisher,
+            expires_ms: self.expires_ms.or_else(|| expires_at_ms(table, &normalized, now_ms)),
+            properties: &self.properties,
+            payload: &normalized.payload,
+        };
+        change.encode(out);
+        Ok(())
+    }
+}
+
+/// A put or delete as it is, on a precondition.
+fn decide_open(
+    condition: Condition,
+    said: &Said<'_>,
+    properties: &[u8],
+    key: &[u8],
+    publisher: SessionId,
+    checked: &Checked,
+) -> Decide {
+    let (kind, table, qos, expires_ms) = (checked.kind, checked.table, said.qos, checked.expires_ms);
+    let (key, properties, payload) = (key.to_vec(), properties.to_vec(), said.payload.to_vec());
+    Box::new(move |record, _, out| {
+        holds(Some(&condition), record)?;
+        if kind == ChangeKind::Delete && record.is_none() {
+            return Err(Rejection::Absent);
+        }
+        Change { kind, qos, table, key: &key, publisher, expires_ms, properties: &properties, payload: &payload }
+            .encode(out);
+        Ok(())
+    })
+}
+
+fn holds(condition: Option<&Condition>, record: Option<&crate::record::Record<'_>>) -> Result<(), Rejection> {
+    let version = record.map(|record| record.version);
+    match condition {
+        Some(Condition::Version(wanted)) if version.is_none_or(|version| version.0 != *wanted) => {
+            Err(Rejection::Condition(version))
+        }
+        Some(Condition::Absent) if version.is_some() => Err(Rejection::Condition(version)),
+        _ => Ok(()),
+    }
+}
+
+/// The precondition that user properties ask for.
+fn condition(publish: &Publish<'_>) -> Result<Option<Condition>, Refused> {
+    let properties = publish.properties.user_properties;
+    if properties.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |words: &str| Refused(ReasonCode::ImplementationSpecificError, words.to_owned());
+    match (properties.get("if-match"), properties.get("if-none-match")) {
+        (None, None) => Ok(None),
+        (None, Some("*")) => Ok(Some(Condition::Absent)),
+        (None, Some(_)) => Err(invalid("if-none-match takes *")),
+        (Some(version), None) => version
+            .trim_matches('"')
+            .parse()
+            .map(|version| Some(Condition::Version(version)))
+            .map_err(|_| invalid("if-match takes a record's version")),
+        (Some(_), Some(_)) => Err(invalid("if-match and if-none-match exclude each other")),
+    }
+}
+
+/// What a PUBLISH is answered with.
+fn answer_to(publish: &Publish<'_>) -> Then {
+    match (publish.qos, publish.packet_id) {
+        (QoS::AtLeastOnce, Some(packet)) => Then::Puback(packet),
+        (QoS::ExactlyOnce, Some(packet)) => Then::Pubrec(packet),
+        _ => Then::Nothing,
+    }
+}
+
+/// How many levels a topic or filter has.
+pub(super) fn levels(topic: &str) -> usize {
+    topic.bytes().filter(|&byte| byte == b'/').count() + 1
+}
+
+/// Whether a topic is one that only the server speaks on.
+pub(super) fn is_servers(topic: &str) -> bool {
+    let Ok(topic) = Topic::new(topic) else { return true };
+    matches!(topic.first_level(), "$SYS" | "$share" | "$get" | "$topics" | "$admin")
+}
+
+/// A put of the server's own bookkeeping.
+pub(super) fn internal_row<'a>(table: TableId, key: &'a [u8], payload: &'a [u8]) -> Change<'a> {
+    Change {
+        kind: ChangeKind::Put,
+        qos: QoS::AtLeastOnce,
+        table,
+        key,
+        publisher: SessionId::NONE,
+        expires_ms: None,
+        properties: &[],
+        payload,
+    }
+}
+
+/// A delete of the server's own bookkeeping.
+pub(super) fn internal_delete(table: TableId, key: &[u8]) -> Change<'_> {
+    Change { kind: ChangeKind::Delete, ..internal_row(table, key, &[]) }
+}

@@ -1,0 +1,252 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use super::connection::{ConnectionId, Join, Then};
+use super::publish::{internal_delete, internal_row, levels};
+use super::{Moment, Shard};
+use crate::catalog::ResolvedFilter;
+use crate::change::Change;
+use crate::interest::Subscriber;
+use crate::mqtt::session::{Held, StoredSubscription, rows};
+use crate::policy::{Operation, may};
+use crate::position::{Sequence, TableId};
+use crate::proposal::Durability;
+use rowcast_codec::{
+    QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
+    Unsubscribe, Version,
+};
+use std::num::NonZeroU32;
+
+/// A filter that was granted.
+struct Granted {
+    held: Held,
+    /// It replaces this one.
+    replaced: Option<StoredSubscription>,
+    join: Join,
+}
+
+/// Why a SUBSCRIBE, or one filter of it, is not granted.
+enum Fault {
+    /// This filter only.
+    Filter(ReasonCode),
+    /// The packet breaks the protocol: the connection ends.
+    Packet(ReasonCode, String),
+}
+
+impl Shard {
+    pub(super) fn on_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, now: Moment) {
+        let identifier = subscribe.properties.subscription_id.and_then(NonZeroU32::new);
+        let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
+        let mut granted: Vec<Granted> = Vec::new();
+        for (index, asked) in subscribe.filters.iter().enumerate() {
+            if index >= self.settings.limits.filters_per_subscribe as usize {
+                reasons.push(ReasonCode::QuotaExceeded);
+                continue;
+            }
+            match self.grant(id, &asked, identifier, now) {
+                Ok(subscription) => {
+                    reasons.push(granted_reason(subscription.held.subscription.qos));
+                    granted.push(subscription);
+                }
+                Err(Fault::Filter(reason)) => reasons.push(reason),
+                Err(Fault::Packet(reason, words)) => return self.close(id, reason, &words, now),
+            }
+        }
+        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let packet = subscribe.packet_id;
+        if !session.is_durable() || granted.is_empty() {
+            let joins = granted.into_iter().map(|granted| self.hold_subscription(id, granted)).collect();
+            self.join(id, joins, now.committed);
+            let then = Then::Suback { id: packet, reasons, joins: Vec::new() };
+            return self.answer_now(id, then, ReasonCode::Success, now);
+        }
+        // A session that lasts has its subscriptions on disk before it is told so.
+        let client_id = session.client_id.clone();
+        let token = self.token(id.slot);
+        let mut stored_rows = Vec::new();
+        let mut gone = Vec::new();
+        for granted in &granted {
+            let key = rows::subscription(&client_id, &granted.join.filter, &granted.held.options);
+            if let Some(replaced) = granted.replaced {
+                let old = rows::subscription(&client_id, &granted.join.filter, &replaced);
+                if old != key {
+                    gone.push(old);
+                }
+            }
+            stored_rows.push((key, serde_json::to_vec(&granted.held.options).expect("options are plain data")));
+        }
+        let joins = granted.into_iter().map(|granted| self.hold_subscription(id, granted)).collect();
+        let seen = self.seen;
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        session.dirty = false;
+        let session_form = session.store(seen);
+        let mut changes: Vec<Change<'_>> = stored_rows
+            .iter()
+            .map(|(key, value)| internal_row(TableId::SUBSCRIPTIONS, key, value))
+            .chain(gone.iter().map(|key| internal_delete(TableId::SUBSCRIPTIONS, key)))
+            .collect();
+        changes.push(super::connect::session_row(&client_id, &session_form, None));
+        self.proposals.push(Some(token), Durability::Sync, &changes);
+        self.answer_later(id, Then::Suback { id: packet, reasons, joins }, token, now);
+    }
+
+    fn grant(
+        &self,
+        id: ConnectionId,
+        asked: &SubscribeFilter<'_>,
+        identifier: Option<NonZeroU32>,
+        now: Moment,
+    ) -> Result<Granted, Fault> {
+        let limits = &self.settings.limits;
+        let Some(connection) = self.connection(id) else { return Err(Fault::Filter(ReasonCode::UnspecifiedError)) };
+        let Some(session) = &connection.session else { return Err(Fault::Filter(ReasonCode::UnspecifiedError)) };
+        let filter =
+            TopicFilter::new(asked.filter).map_err(|error| Fault::Packet(fault_reason(&error), error.to_string()))?;
+        if filter.share().is_some() {
+            if asked.options.no_local {
+                let words = "No Local on a shared subscription".to_owned();
+                return Err(Fault::Packet(ReasonCode::ProtocolError, words)); // [MQTT-3.8.3-4]
+            }
+            return Err(Fault::Filter(ReasonCode::SharedSubscriptionsNotSupported));
+        }
+        if asked.filter.len() > usize::from(limits.topic_bytes)
+            || levels(asked.filter) > usize::from(limits.topic_levels)
+        {
+            return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
+        }
+        let existing = session.subscriptions.get(asked.filter);
+        if existing.is_none() && session.subscriptions.len() >= limits.subscriptions_per_client as usize {
+            return Err(Fault::Filter(ReasonCode::QuotaExceeded));
+        }
+        let (canonical, alias) = match self.tables.catalog().resolve_filter(asked.filter) {
+            ResolvedFilter::Table { query: Some(_), .. }
+            | ResolvedFilter::Closed { .. }
+            | ResolvedFilter::BadKey { .. } => return Err(Fault::Filter(ReasonCode::TopicFilterInvalid)),
+            ResolvedFilter::Table { table, filter, spelling, .. } => {
+                let exact = table.export.as_ref().is_none_or(|export| *export.name == *spelling);
+                (filter.into_owned(), !exact)
+            }
+            ResolvedFilter::Other => {
+                let spans = asked.filter.starts_with(['#', '+']);
+                if !self.settings.open_topics && !spans && !asked.filter.starts_with('$') {
+                    return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
+                }
+                (asked.filter.to_owned(), false)
+            }
+        };
+        if !may(&connection.principal, Operation::Read, &canonical) {
+            return Err(Fault::Filter(ReasonCode::NotAuthorized));
+        }
+        let mut asked_options = asked.options;
+        if connection.version != Version::V5 {
+            asked_options = SubscriptionOptions { qos: asked_options.qos, ..plain_options() };
+        }
+        let mut options = StoredSubscription::new(asked_options, identifier);
+        let replaced = existing.map(|held| held.options);
+        // Replacing loses no message [MQTT-3.8.4-4]: what the old one was entitled to, the new one is.
+        let since = existing.map(|held| held.subscription.since);
+        options.since = since.map(|since| since.0);
+        let snapshot = match asked_options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => existing.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
+        let subscription = options.subscription(id, alias, since.unwrap_or(now.committed));
+        let held = Held { filter: canonical.into(), subscription, options };
+        Ok(Granted { held, replaced, join: Join { filter: asked.filter.into(), snapshot } })
+    }
+
+    fn hold_subscription(&mut self, id: ConnectionId, granted: Granted) -> Join {
+        let replaces = granted.replaced.is_some();
+        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
+            session.subscriptions.insert(granted.join.filter.clone(), granted.held.clone());
+        }
+        if replaces && let Ok(filter) = TopicFilter::new(&granted.held.filter) {
+            self.interest.subscribe(&filter, granted.held.subscription);
+        }
+        granted.join
+    }
+
+    /// Subscriptions begin: what is committed after `since` is delivered, and the state up to it if that was asked for.
+    pub(super) fn join(&mut self, id: ConnectionId, joins: Vec<Join>, since: Sequence) {
+        for join in joins {
+            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+            let Some(held) = session.subscriptions.get_mut(&join.filter) else { continue }; // Unsubscribed already.
+            if held.options.since.is_none() {
+                held.subscription.since = since;
+            }
+            let held = held.clone();
+            if let Ok(filter) = TopicFilter::new(&held.filter) {
+                self.interest.subscribe(&filter, held.subscription);
+            }
+            if join.snapshot {
+                self.begin_snapshot(id, &join.filter, since);
+            }
+        }
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>, now: Moment) {
+        let mut reasons = Vec::new();
+        let mut gone = Vec::new();
+        let seen = self.seen;
+        for spelled in unsubscribe.filters.iter() {
+            if let Err(error) = TopicFilter::new(spelled) {
+                return self.close(id, fault_reason(&error), &error.to_string(), now);
+            }
+            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+            let Some(held) = session.subscriptions.remove(spelled) else {
+                reasons.push(ReasonCode::NoSubscriptionExisted);
+                continue;
+            };
+            reasons.push(ReasonCode::Success);
+            session.snapshots.retain(|snapshot| &*snapshot.filter != spelled);
+            gone.push(rows::subscription(&session.client_id, spelled, &held.options));
+            // Two spellings of one filter are two subscriptions.
+            let twin = session.subscriptions.values().find(|other| other.filter == held.filter);
+            let twin = twin.map(|twin| twin.subscription);
+            if let Ok(filter) = TopicFilter::new(&held.filter) {
+                match twin {
+                    Some(twin) => drop(self.interest.subscribe(&filter, twin)),
+                    None => drop(self.interest.unsubscribe(&filter, Subscriber(id.slot))),
+                }
+            }
+        }
+        let packet = unsubscribe.packet_id;
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        if !session.is_durable() || gone.is_empty() {
+            return self.answer_now(id, Then::Unsuback { id: packet, reasons }, ReasonCode::Success, now);
+        }
+        session.dirty = false;
+        let stored = session.store(seen);
+        let client_id = session.client_id.clone();
+        let mut changes: Vec<Change<'_>> =
+            gone.iter().map(|key| internal_delete(TableId::SUBSCRIPTIONS, key)).collect();
+        changes.push(super::connect::session_row(&client_id, &stored, None));
+        let token = self.token(id.slot);
+        self.proposals.push(Some(token), Durability::Sync, &changes);
+        self.answer_later(id, Then::Unsuback { id: packet, reasons }, token, now);
+    }
+}
+
+fn granted_reason(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success, // Granted QoS 0 has the same code.
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+    }
+}
+
+fn fault_reason(error: &TopicError) -> ReasonCode {
+    let share =
+        matches!(error, TopicError::ShareNameEmpty | TopicError::ShareNameWildcard | TopicError::ShareFilterMissing);
+    if share { ReasonCode::ProtocolError } else { ReasonCode::TopicFilterInvalid }
+}
+
+/// What MQTT 3 subscribes with.
+fn plain_options() -> SubscriptionOptions {
+    SubscriptionOptions {
+        qos: QoS::AtMostOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+    }
+}
