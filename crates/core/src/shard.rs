@@ -29,7 +29,7 @@ use crate::proposal::{Batch, Completion, Proposals, Token};
 use crate::tables::{Range, Tables};
 use crate::validate::Validator;
 use bytes::Bytes;
-use connection::{Connection, Phase, Will};
+use connection::{Connection, Opening, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
 use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, frame_length};
@@ -373,6 +373,8 @@ pub struct Shard {
     frames: Frames,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
+    /// Connections that were closed before their claim was answered.
+    abandoned: FxHashMap<ConnectionId, Box<Opening>>,
     /// Wills that wait for their delay, by when they are due (milliseconds since 1970).
     delayed_wills: BTreeMap<(u64, Box<str>), Will>,
     tokens: u64,
@@ -421,6 +423,7 @@ impl Shard {
             counters: Counters::default(),
             frames: Frames::default(),
             leaving: FxHashMap::default(),
+            abandoned: FxHashMap::default(),
             delayed_wills: BTreeMap::new(),
             tokens: 0,
             numbers: 0,

@@ -172,7 +172,7 @@ impl Shard {
     /// The client identifier is ours; `previous` is what there was under it.
     pub(super) fn on_claimed(&mut self, id: ConnectionId, previous: Previous, now: Moment) {
         let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase == Phase::Claiming) else {
-            return; // Closed meanwhile; it has released its claim.
+            return self.on_abandoned(id, previous); // Closed meanwhile.
         };
         let Some(opening) = connection.opening.take() else { return };
         if let Some(claimant) = opening.superseded {
@@ -210,6 +210,19 @@ impl Shard {
         let resumed = session.filter(|_| !opening.clean_start);
         let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
         self.establish(id, *opening, resumed, &ended, now);
+    }
+
+    /// A claim was answered whose connection is gone.
+    fn on_abandoned(&mut self, id: ConnectionId, previous: Previous) {
+        let Some(opening) = self.abandoned.remove(&id) else { return };
+        let client_id = opening.client_id;
+        self.effects.push(match (opening.superseded, previous) {
+            (Some(claimant), Previous::Live(session)) => {
+                Effect::HandOff { client_id, claimant, session: Some(session) }
+            }
+            (Some(claimant), _) => Effect::HandOff { client_id, claimant, session: None },
+            (None, _) => Effect::Release { client_id, connection: id },
+        });
     }
 
     /// Makes or resumes the session and puts on disk what must be there before CONNACK.

@@ -69,6 +69,10 @@ impl Shard {
             leaving.claimant = Some(claimant);
             return;
         }
+        if let Some(opening) = self.abandoned.values_mut().find(|opening| *opening.client_id == *client_id) {
+            opening.superseded = Some(claimant);
+            return;
+        }
         let owner = self
             .connections
             .iter()
@@ -113,8 +117,7 @@ impl Shard {
         self.wake(id);
         let Some(session) = session else {
             if let (true, Some(opening)) = (was_claiming, opening) {
-                // The claim is still to be answered; whoever comes next finds the identifier free.
-                self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
+                self.abandoned.insert(id, opening); // Until the claim is answered: what it brings must not be lost.
             }
             return;
         };
