@@ -10,6 +10,8 @@ mod directives;
 mod suggest;
 mod syntax;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use diagnostic::{Color, Diagnostic, Source, render};
 pub use table::{

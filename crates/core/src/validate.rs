@@ -24,10 +24,15 @@
 //! place of what was sent. Other attributes are kept as sent, or refused if the type is sealed. Of a name that comes
 //! twice in one object, at any depth, the last wins, and the others are removed.
 
+mod edits;
 mod format;
+mod misfit;
 mod pass;
 mod patch;
 mod refusal;
+mod scalar;
+#[cfg(test)]
+mod tests;
 
 pub use format::Format;
 pub use patch::merge_patch;
@@ -128,7 +133,7 @@ pub fn expires_at_ms(table: &Table, normalized: &Normalized<'_>, now_ms: u64) ->
 fn instant_ms(json: &str) -> Option<u64> {
     let of_number = |number: &str| match number::whole(number) {
         Some(ms) => u64::try_from(ms).unwrap_or(0),
-        None => number.parse::<f64>().map_or(0, |ms| ms.min(i64::MAX as f64) as u64),
+        None => number.parse::<f64>().map_or(0, |ms| (ms as u64).min(i64::MAX as u64)),
     };
     let first = json.bytes().next()?;
     if first == b'-' || first.is_ascii_digit() {

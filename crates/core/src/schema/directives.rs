@@ -75,6 +75,8 @@ pub(super) const DURABILITIES: [&str; 3] = ["sync", "flush", "memory"];
 #[derive(Debug)]
 pub(super) struct Directives<'s> {
     checked: Vec<&'s Directive>,
+    /// Nothing of what was written had to be left out.
+    complete: bool,
 }
 
 impl<'s> Directives<'s> {
@@ -102,7 +104,13 @@ impl<'s> Directives<'s> {
                 checked.push(directive);
             }
         }
-        Self { checked }
+        let complete = checked.len() == written.len();
+        Self { checked, complete }
+    }
+
+    /// Whether nothing of what was written had to be left out.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Where a directive is, if it is there.

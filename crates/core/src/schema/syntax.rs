@@ -83,12 +83,16 @@ pub(super) fn parse(source: &Source) -> Result<Vec<TypeDefinition>, Vec<Diagnost
             next_definition = definition_after(&source.text, error.index());
         }
     }
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
+    }
     let mut definitions = Vec::new();
     for definition in tree.document().definitions() {
         match read_definition(source, &definition) {
             Ok(definition) => definitions.push(definition),
-            Err(Some(diagnostic)) if diagnostics.is_empty() => diagnostics.push(diagnostic),
-            Err(_) => {} // The syntax error is the cause.
+            Err(refused) => diagnostics.push(refused.unwrap_or_else(|| {
+                Diagnostic::new(source, span(definition.syntax()), "this definition is not complete")
+            })),
         }
     }
     if diagnostics.is_empty() { Ok(definitions) } else { Err(diagnostics) }
@@ -115,6 +119,9 @@ fn syntax_error(source: &Source, message: &str, found: &str, index: usize) -> Di
         Diagnostic::new(source, span.clone(), format!("expected {what}, found {found}"))
     };
     match message {
+        _ if found.starts_with('"') && message.contains("definition") => {
+            Diagnostic::new(source, span, "no type follows this description")
+        }
         "expected definition" | "expected a StringValue, Name or OperationDefinition" => {
             let diagnostic = expected("a type definition");
             match suggest(found, ["type"]) {
@@ -145,16 +152,12 @@ fn syntax_error(source: &Source, message: &str, found: &str, index: usize) -> Di
     }
 }
 
-/// `Err(None)` for what is incomplete, which the parser has complained about.
+/// `Err(None)` for what is incomplete without the parser having complained.
 fn read_definition(source: &Source, definition: &cst::Definition) -> Result<TypeDefinition, Option<Diagnostic>> {
     let refuse = |span, message: &str, help: &str| Err(Some(Diagnostic::new(source, span, message).help(help)));
     let cst::Definition::ObjectTypeDefinition(object) = definition else {
-        let kind = definition.kind();
         let word = first_word(definition.syntax());
-        let message = match definition.is_extension_definition() {
-            true => "types cannot be extended here".to_owned(),
-            false => format!("a schema declares types only, and this is a {kind}"),
-        };
+        let message = format!("there is no `{}` in a schema", &source.text[word.clone()]);
         return refuse(word, &message, "tables and the types nested in them are declared with `type`");
     };
     if let Some(implements) = object.implements_interfaces() {
@@ -229,7 +232,7 @@ fn read_name(name: Option<cst::Name>) -> Result<Spanned<String>, Option<Diagnost
 
 fn read_docs(description: Option<cst::Description>) -> Option<String> {
     let text = String::from(description?.string_value()?);
-    if text.is_empty() { None } else { Some(text) }
+    if text.trim().is_empty() { None } else { Some(text.trim().to_owned()) }
 }
 
 /// The bytes of a node from its first to its last word.

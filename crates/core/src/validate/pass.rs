@@ -4,13 +4,13 @@
 //! looked at when the end is reached, because a name that comes again takes back whatever was wrong with its first
 //! value.
 
-use std::borrow::Cow;
-
-use super::refusal::{Refusal, RefusalKind, describe, pointer_to, pointer_token, quoted};
+use super::edits::Edits;
+use super::misfit::{Expected, Misfit};
+use super::refusal::{Refusal, RefusalKind, describe};
 use super::{Normalized, instant_ms};
 use crate::schema::{Attribute, Attributes, ObjectType, Role, Scalar, Shape, Table, Type};
 use crate::value::json::{Fault, Kind, Members, Scanner, write_string};
-use crate::value::{Key, LONG_MAX, date, number};
+use crate::value::{Key, date};
 
 /// What is checked against what.
 pub(super) struct Pass<'p, 's> {
@@ -24,43 +24,10 @@ pub(super) struct Pass<'p, 's> {
 /// Space used again for each document.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    members: Members,
-    edits: Vec<Edit>,
-    /// What edits put in, one after another.
-    texts: String,
+    pub(super) members: Members,
+    edits: Edits,
     /// For each object being read, a bit per attribute of its type: it was there.
     seen: Vec<u64>,
-}
-
-/// `start..end` of the document becomes `text..text_end` of the texts.
-#[derive(Debug, Clone, Copy)]
-struct Edit {
-    start: usize,
-    end: usize,
-    text: usize,
-    text_end: usize,
-}
-
-/// A value that does not fit.
-struct Misfit<'p> {
-    /// Where it begins; where the object begins that lacks one.
-    at: usize,
-    expected: Expected<'p>,
-}
-
-#[derive(Clone, Copy)]
-enum Expected<'p> {
-    Type(&'p Type),
-    Key,
-    Instant,
-    /// Nothing: the attribute is not stored.
-    NotStored(&'p Role),
-    /// Nothing: the type is sealed.
-    Declared {
-        type_name: &'p str,
-    },
-    /// A required attribute.
-    Attribute(&'p Attribute),
 }
 
 impl<'p> Pass<'p, '_> {
@@ -73,61 +40,14 @@ impl<'p> Pass<'p, '_> {
             Err(fault) => return Err(Refusal::of_syntax(payload, fault)),
         };
         let Reading { scanner, misfits, expires_at_ms, .. } = reading;
-        if let Some(refusal) = self.refusal(scanner.text(), start, &misfits) {
-            return Err(refusal);
+        let Scratch { members, edits, .. } = self.scratch;
+        let superseded = members.superseded();
+        if let Some(misfit) = Misfit::first(&misfits, superseded) {
+            return Err(misfit.refusal(scanner.text()));
         }
-        let payload = self.scratch.apply_edits(scanner.text(), start, end);
+        let payload = edits.apply(scanner.text(), start..end, superseded);
         Ok(Normalized { payload, expires_at_ms })
     }
-
-    /// The first misfit that was not taken back by a later member of the same name.
-    fn refusal(&self, text: &str, root: usize, misfits: &[Misfit<'_>]) -> Option<Refusal> {
-        let superseded = self.scratch.members.superseded();
-        let counts = |misfit: &&Misfit<'_>| !superseded.iter().any(|gone| (gone.start..gone.end).contains(&misfit.at));
-        let misfit = misfits.iter().find(counts)?;
-        let pointer = pointer_to(text, misfit.at.max(root));
-        let found = describe(&text[misfit.at..]);
-        let attribute = RefusalKind::Attribute;
-        Some(match misfit.expected {
-            Expected::Type(ty) => Refusal::new(attribute, pointer, words(ty, &found), found),
-            Expected::Instant => Refusal::new(attribute, pointer, "epoch milliseconds or a date", found),
-            Expected::NotStored(Role::Computed { .. }) => {
-                Refusal::new(attribute, pointer, "nothing (it is computed)", found)
-            }
-            Expected::NotStored(_) => Refusal::new(attribute, pointer, "nothing (it is a relationship)", found),
-            Expected::Declared { type_name } => {
-                let expected = format!("nothing (`{type_name}` is sealed and declares no such attribute)");
-                Refusal::new(attribute, pointer, expected, found)
-            }
-            Expected::Attribute(missing) => {
-                let pointer = pointer + &pointer_token(&missing.name);
-                Refusal::new(attribute, pointer, missing.ty.to_string(), "nothing")
-            }
-            Expected::Key => {
-                let key = match self.key {
-                    Key::Number(number) => number.to_string(),
-                    Key::Text(text) => quoted(text),
-                };
-                Refusal::new(RefusalKind::Key, pointer, format!("{key} as in the topic"), found)
-            }
-        })
-    }
-}
-
-/// What a type accepts, with a hint where its name alone would not explain the refusal of `found`.
-fn words(ty: &Type, found: &str) -> Cow<'static, str> {
-    let is_number = found.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    let Shape::Scalar(scalar) = ty.shape else { return Cow::Owned(ty.to_string()) };
-    let hint = match scalar {
-        Scalar::Int if is_number => "a whole number of 32 bits",
-        Scalar::Long if is_number => "a whole number within ±2^53",
-        Scalar::BigInt if is_number => "a whole number",
-        Scalar::Float if is_number => "a number a double can hold",
-        Scalar::Date => "ISO 8601 text or epoch milliseconds",
-        Scalar::Bytes => "base64 text",
-        _ => return Cow::Owned(ty.to_string()),
-    };
-    Cow::Owned(format!("{ty} ({hint})"))
 }
 
 /// The text of a payload that must be one object and nothing else.
@@ -151,13 +71,13 @@ fn not_an_object(text: &str) -> Refusal {
 }
 
 /// The cursor and what was noted on its way.
-struct Reading<'r, 'p, 't> {
+pub(super) struct Reading<'r, 'p, 't> {
     table: &'p Table,
     key: &'p Key<'p>,
     now_ms: u64,
     created_ms: u64,
-    scratch: &'r mut Scratch,
-    scanner: Scanner<'t>,
+    pub(super) scratch: &'r mut Scratch,
+    pub(super) scanner: Scanner<'t>,
     misfits: Vec<Misfit<'p>>,
     expires_at_ms: Option<u64>,
 }
@@ -261,81 +181,6 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         }
     }
 
-    #[inline]
-    fn scalar(&mut self, ty: &'p Type, scalar: Scalar, kind: Kind) -> Result<(), Fault> {
-        let start = self.scanner.at();
-        let fits = match (scalar, kind) {
-            (Scalar::Any, _) => {
-                self.scanner.value(&mut self.scratch.members)?;
-                true
-            }
-            (Scalar::String | Scalar::Id, Kind::String) => {
-                self.scanner.string()?;
-                true
-            }
-            (Scalar::Boolean, Kind::Boolean) => {
-                self.scanner.literal()?;
-                true
-            }
-            (Scalar::Float, Kind::Number) => number::is_finite(self.scanner.number()?),
-            (Scalar::Int, Kind::Number) => self.whole(start, i64::from(i32::MIN), i64::from(i32::MAX))?,
-            (Scalar::Long, Kind::Number) => self.whole(start, -LONG_MAX, LONG_MAX)?,
-            (Scalar::BigInt | Scalar::Id, Kind::Number) => self.digits(start, scalar)?,
-            (Scalar::BigInt, Kind::String) => {
-                let text = self.scanner.string()?.unescaped();
-                let digits = number::trim_digits(&text);
-                digits.is_some_and(|(sign, digits)| self.edit(start, &[sign, digits]))
-            }
-            (Scalar::Date, Kind::String) => {
-                let text = self.scanner.string()?;
-                let iso = date::parse(&text.unescaped()).and_then(date::format);
-                iso.is_some_and(|iso| iso == text.raw || self.edit(start, &["\"", &iso, "\""]))
-            }
-            (Scalar::Date, Kind::Number) => {
-                let iso = number::whole(self.scanner.number()?).and_then(date::format);
-                iso.is_some_and(|iso| self.edit(start, &["\"", &iso, "\""]))
-            }
-            (Scalar::Bytes, Kind::String) => {
-                let text = self.scanner.string()?;
-                let bytes = text.unescaped();
-                let base64 = standard_base64(&bytes);
-                base64.is_some_and(|base64| base64 == text.raw || self.edit(start, &["\"", &base64, "\""]))
-            }
-            _ => {
-                self.scanner.value(&mut self.scratch.members)?;
-                false
-            }
-        };
-        if !fits {
-            self.misfits.push(Misfit { at: start, expected: Expected::Type(ty) });
-        }
-        Ok(())
-    }
-
-    /// Reads a number that must be whole and within bounds; kept as plain digits.
-    fn whole(&mut self, start: usize, min: i64, max: i64) -> Result<bool, Fault> {
-        let json = self.scanner.number()?;
-        let Some(whole) = number::whole(json).filter(|whole| (min..=max).contains(whole)) else { return Ok(false) };
-        let is_plain = json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) && json != "-0";
-        Ok(is_plain || self.edit(start, &[&whole.to_string()]))
-    }
-
-    /// Reads a whole number of any size; an ID is kept as its text.
-    fn digits(&mut self, start: usize, scalar: Scalar) -> Result<bool, Fault> {
-        let json = self.scanner.number()?;
-        let is_plain = json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-        let short = number::whole(json).map(|whole| whole.to_string());
-        let digits = match &short {
-            Some(short) => short,
-            None if is_plain => json,
-            None => return Ok(false),
-        };
-        Ok(match scalar {
-            Scalar::Id => self.edit(start, &["\"", digits, "\""]),
-            _ => digits == json || self.edit(start, &[digits]),
-        })
-    }
-
     /// Reads the key inside the document, which must be the topic's.
     fn key(&mut self) -> Result<(), Fault> {
         let kind = self.scanner.kind()?;
@@ -345,7 +190,7 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         {
             let text = self.scanner.string()?;
             if text.raw != *key && (!text.escaped || text.unescaped() != *key) {
-                self.misfits.push(Misfit { at: start, expected: Expected::Key });
+                self.note(start, Expected::Key(self.key));
             }
             return Ok(());
         }
@@ -354,7 +199,7 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
             kind == Kind::Null || Key::from_json(json, self.table.key.key_type).is_ok_and(|key| key == *self.key);
         let canonical = self.key.to_json();
         if !is_same {
-            self.misfits.push(Misfit { at: start, expected: Expected::Key });
+            self.note(start, Expected::Key(self.key));
         } else if json != canonical {
             self.edit(start, &[&canonical]);
         }
@@ -368,7 +213,7 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         self.expires_at_ms = instant_ms(&self.scanner.text()[start..self.scanner.at()]);
         let is_lost = self.expires_at_ms.is_none() && kind != Kind::Null;
         if is_lost && self.misfits.last().is_none_or(|misfit| misfit.at != start) {
-            self.misfits.push(Misfit { at: start, expected: Expected::Instant });
+            self.note(start, Expected::Instant);
         }
         Ok(())
     }
@@ -384,7 +229,7 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
     /// Steps over a value that does not fit.
     fn misfit(&mut self, expected: Expected<'p>) -> Result<(), Fault> {
         self.scanner.kind()?;
-        self.misfits.push(Misfit { at: self.scanner.at(), expected });
+        self.note(self.scanner.at(), expected);
         self.scanner.value(&mut self.scratch.members)?;
         Ok(())
     }
@@ -394,7 +239,9 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         for (place, attribute) in self.table.attributes.watched() {
             if attribute.role == Role::Key && !self.was_seen(object, place) {
                 let comma = if object.last > object.inside { "," } else { "" };
-                self.insert_member(object.inside, "", attribute, &self.key.to_json(), comma);
+                let name = quoted_name(attribute);
+                let at = object.inside..object.inside;
+                self.scratch.edits.replace(at, &[&name, ":", &self.key.to_json(), comma]);
             }
         }
         for (place, attribute) in self.table.attributes.watched() {
@@ -404,7 +251,8 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
                 _ => continue,
             };
             if !self.was_seen(object, place) {
-                self.insert_member(object.last, ",", attribute, &time(&attribute.ty, ms), "");
+                let (name, time) = (quoted_name(attribute), time(&attribute.ty, ms));
+                self.scratch.edits.replace(object.last..object.last, &[",", &name, ":", &time]);
             }
         }
     }
@@ -413,7 +261,7 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         for (place, attribute) in attributes.watched() {
             let is_ours = matches!(attribute.role, Role::Plain | Role::ExpiresAt);
             if is_ours && !self.was_seen(object, place) {
-                self.misfits.push(Misfit { at: start, expected: Expected::Attribute(attribute) });
+                self.note(start, Expected::Attribute(attribute));
             }
         }
         self.scratch.seen.truncate(object.seen);
@@ -423,24 +271,15 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         self.scratch.seen[object.seen + place / 64] & (1 << (place % 64)) != 0
     }
 
-    /// Notes that what lies between `start` and here becomes `parts`. True, to end a chain of conditions with.
-    fn edit(&mut self, start: usize, parts: &[&str]) -> bool {
-        let text = self.scratch.texts.len();
-        parts.iter().for_each(|part| self.scratch.texts.push_str(part));
-        let text_end = self.scratch.texts.len();
-        self.scratch.edits.push(Edit { start, end: self.scanner.at(), text, text_end });
+    /// What lies between `start` and here becomes `parts`. True, to end a chain of conditions with.
+    pub(super) fn edit(&mut self, start: usize, parts: &[&str]) -> bool {
+        self.scratch.edits.replace(start..self.scanner.at(), parts);
         true
     }
 
-    fn insert_member(&mut self, at: usize, before: &str, attribute: &Attribute, value: &str, after: &str) {
-        let texts = &mut self.scratch.texts;
-        let text = texts.len();
-        texts.push_str(before);
-        write_string(&attribute.name, texts);
-        texts.push(':');
-        texts.push_str(value);
-        texts.push_str(after);
-        self.scratch.edits.push(Edit { start: at, end: at, text, text_end: self.scratch.texts.len() });
+    /// The value at `at` does not fit.
+    pub(super) fn note(&mut self, at: usize, expected: Expected<'p>) {
+        self.misfits.push(Misfit { at, expected });
     }
 }
 
@@ -448,32 +287,7 @@ impl Scratch {
     fn clear(&mut self) {
         self.members.clear();
         self.edits.clear();
-        self.texts.clear();
         self.seen.clear();
-    }
-
-    /// `start..end` of the text with all edits made, and without what has come again.
-    fn apply_edits<'t>(&mut self, text: &'t str, start: usize, end: usize) -> Cow<'t, [u8]> {
-        for gone in self.members.superseded() {
-            self.edits.push(Edit { start: gone.start, end: gone.end, text: 0, text_end: 0 });
-        }
-        if self.edits.is_empty() {
-            return Cow::Borrowed(text[start..end].as_bytes());
-        }
-        // Stable, so that what is inserted where a superseded member begins stays in front of it.
-        self.edits.sort_by_key(|edit| edit.start);
-        let mut document = Vec::with_capacity(end - start + self.texts.len());
-        let mut done = start;
-        for edit in &self.edits {
-            if edit.start < done {
-                continue; // Inside of something removed.
-            }
-            document.extend_from_slice(text[done..edit.start].as_bytes());
-            document.extend_from_slice(self.texts[edit.text..edit.text_end].as_bytes());
-            done = edit.end;
-        }
-        document.extend_from_slice(text[done..end].as_bytes());
-        Cow::Owned(document)
     }
 }
 
@@ -486,37 +300,8 @@ fn time(ty: &Type, ms: u64) -> String {
     iso.map_or_else(|| ms.to_string(), |iso| format!("\"{iso}\""))
 }
 
-/// Base64 in the standard alphabet and padded, from either alphabet, padded or not.
-fn standard_base64(text: &str) -> Option<Cow<'_, str>> {
-    let digits = text.trim_end_matches('=');
-    let padding = text.len() - digits.len();
-    let is_whole = padding == 0 || (padding < 3 && text.len().is_multiple_of(4));
-    let mut is_standard = text.len().is_multiple_of(4);
-    let mut last = 0;
-    for byte in digits.bytes() {
-        last = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        is_standard &= !matches!(byte, b'-' | b'_');
-    }
-    // The bits of the last digit that belong to no byte must be zero, or two texts would be the same bytes.
-    let spare = match digits.len() % 4 {
-        0 => 0,
-        2 => last & 0b1111,
-        3 => last & 0b11,
-        _ => return None,
-    };
-    match (is_whole && spare == 0, is_standard) {
-        (false, _) => None,
-        (true, true) => Some(Cow::Borrowed(text)),
-        (true, false) => {
-            let padding = "=".repeat((4 - digits.len() % 4) % 4);
-            Some(Cow::Owned(digits.replace('-', "+").replace('_', "/") + &padding))
-        }
-    }
+fn quoted_name(attribute: &Attribute) -> String {
+    let mut name = String::with_capacity(attribute.name.len() + 2);
+    write_string(&attribute.name, &mut name);
+    name
 }

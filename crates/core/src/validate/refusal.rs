@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::schema::Table;
 use crate::value::KeyError;
-use crate::value::json::{Fault, Kind, Members, Scanner, write_string};
+use crate::value::json::{Fault, Kind, Members, Scanner, Text, write_string};
 
 /// A payload that does not fit its table. Displayed as a client reads it, in an MQTT reason string or an HTTP
 /// problem: ``attribute `age`: expected Int, found "old"``.
@@ -118,49 +118,57 @@ pub(super) fn describe(json: &str) -> String {
 
 /// The JSON pointer to the value that begins at byte `target` of `document`.
 pub(super) fn pointer_to(document: &str, target: usize) -> String {
-    let mut pointer = String::new();
-    let mut scanner = Scanner::of_value(document);
-    // Each turn steps into the object or array around `target`, until the value itself begins there.
-    while let Ok(kind) = scanner.kind()
-        && scanner.at() < target
-    {
-        let found = match kind {
-            Kind::Object => descend_object(&mut scanner, target),
-            Kind::Array => descend_array(&mut scanner, target),
-            _ => None,
-        };
-        let Some(token) = found else { break };
-        pointer.push_str(&token);
-    }
-    pointer
+    let mut path = Vec::new();
+    walk_to(&mut Scanner::of_value(document), target, &mut path);
+    path.iter().map(Step::token).collect()
 }
 
-fn descend_object(scanner: &mut Scanner<'_>, target: usize) -> Option<String> {
-    let mut elements = scanner.open().ok()?;
-    while let Some((_, name)) = scanner.next_member(&mut elements).ok()? {
-        let before = scanner.clone();
-        scanner.value(&mut Members::default()).ok()?;
-        if target < scanner.at() {
-            *scanner = before;
-            return Some(pointer_token(&name.unescaped()));
+enum Step<'t> {
+    Name(Text<'t>),
+    Place(usize),
+}
+
+/// Walks on to `target`, `path` leading to where we are; `None` at the end of a value that does not hold it.
+fn walk_to<'t>(scanner: &mut Scanner<'t>, target: usize, path: &mut Vec<Step<'t>>) -> Option<()> {
+    let kind = scanner.kind().ok()?;
+    if scanner.at() == target {
+        return Some(());
+    }
+    match kind {
+        Kind::Object => {
+            let mut elements = scanner.open().ok()?;
+            while let Some((_, name)) = scanner.next_member(&mut elements).ok()? {
+                path.push(Step::Name(name));
+                if walk_to(scanner, target, path).is_some() {
+                    return Some(());
+                }
+                path.pop();
+            }
         }
+        Kind::Array => {
+            let mut elements = scanner.open().ok()?;
+            let mut place = 0;
+            while scanner.next_item(&mut elements).ok()? {
+                path.push(Step::Place(place));
+                if walk_to(scanner, target, path).is_some() {
+                    return Some(());
+                }
+                path.pop();
+                place += 1;
+            }
+        }
+        _ => drop(scanner.value(&mut Members::default())),
     }
     None
 }
 
-fn descend_array(scanner: &mut Scanner<'_>, target: usize) -> Option<String> {
-    let mut elements = scanner.open().ok()?;
-    let mut place = 0;
-    while scanner.next_item(&mut elements).ok()? {
-        let before = scanner.clone();
-        scanner.value(&mut Members::default()).ok()?;
-        if target < scanner.at() {
-            *scanner = before;
-            return Some(format!("/{place}"));
+impl Step<'_> {
+    fn token(&self) -> String {
+        match self {
+            Self::Name(name) => pointer_token(&name.unescaped()),
+            Self::Place(place) => format!("/{place}"),
         }
-        place += 1;
     }
-    None
 }
 
 /// One step of a JSON pointer.

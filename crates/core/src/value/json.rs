@@ -3,6 +3,10 @@
 //! Parsing into a tree would lose what must survive (digits, order, spelling) and cost most of the time a put has.
 //! The cursor checks the grammar as it moves and hands out slices of the text.
 
+mod members;
+
+pub(crate) use members::{Members, Superseded};
+
 use std::borrow::Cow;
 
 /// A place in a JSON text. What lies before it is well-formed.
@@ -388,98 +392,6 @@ pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Finds members whose name comes again later in the same object. Objects nest, and so do their names here: one
-/// list serves a whole text, and the next.
-#[derive(Debug, Default)]
-pub(crate) struct Members {
-    open: Vec<Member>,
-    superseded: Vec<Superseded>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Member {
-    start: usize,
-    name_end: usize,
-    escaped: bool,
-}
-
-/// The bytes from a member whose name comes again to the member after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Superseded {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-}
-
-/// An object whose members are being collected: how many names of others come before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OpenObject(usize);
-
-impl Members {
-    pub(crate) fn clear(&mut self) {
-        self.open.clear();
-        self.superseded.clear();
-    }
-
-    pub(crate) fn open(&self) -> OpenObject {
-        OpenObject(self.open.len())
-    }
-
-    /// Notes a member whose name was at `start`.
-    #[inline]
-    pub(crate) fn push(&mut self, start: usize, name: Text<'_>) {
-        self.open.push(Member { start, name_end: start + 1 + name.raw.len(), escaped: name.escaped });
-    }
-
-    /// All members of `object` are noted.
-    pub(crate) fn close(&mut self, object: OpenObject, text: &str) {
-        let members = &mut self.open[object.0..];
-        if members.len() <= SORTED_FROM {
-            for (place, member) in members.iter().enumerate() {
-                if members[place + 1..].iter().any(|later| later.same_name(member, text)) {
-                    self.superseded.push(Superseded { start: member.start, end: members[place + 1].start });
-                }
-            }
-        } else {
-            close_large(members, text, &mut self.superseded);
-        }
-        self.open.truncate(object.0);
-    }
-
-    /// What has come again later, in no particular order; it may nest.
-    pub(crate) fn superseded(&self) -> &[Superseded] {
-        &self.superseded
-    }
-}
-
-/// Objects with more members are sorted instead of compared pair by pair, which a client could make expensive.
-const SORTED_FROM: usize = 16;
-
-fn close_large(members: &[Member], text: &str, superseded: &mut Vec<Superseded>) {
-    let mut by_name: Vec<(Cow<'_, str>, usize)> =
-        members.iter().enumerate().map(|(place, member)| (member.name(text).unescaped(), place)).collect();
-    by_name.sort_unstable();
-    for pair in by_name.windows(2) {
-        if pair[0].0 == pair[1].0 {
-            let place = pair[0].1;
-            superseded.push(Superseded { start: members[place].start, end: members[place + 1].start });
-        }
-    }
-}
-
-impl Member {
-    fn name<'t>(&self, text: &'t str) -> Text<'t> {
-        Text { raw: &text[self.start + 1..self.name_end], escaped: self.escaped }
-    }
-
-    #[inline]
-    fn same_name(&self, other: &Self, text: &str) -> bool {
-        if self.escaped || other.escaped {
-            return self.name(text).unescaped() == other.name(text).unescaped();
-        }
-        self.name_end - self.start == other.name_end - other.start && self.name(text).raw == other.name(text).raw
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -565,7 +477,9 @@ mod tests {
             (r#"{"a":1,"b":2}"#.to_owned(), vec![]),
             (r#"{"a":1,"a":2}"#.to_owned(), vec![r#""a":1,"#]),
             (r#"{"a":1, "b":2, "a":3, "\u0061":4}"#.to_owned(), vec![r#""a":1, "#, r#""a":3, "#]),
-            (r#"[{"a":1,"a":{"b":1,"b":2}},{"a":1}]"#.to_owned(), vec![r#""b":1,"#, r#""a":1,"#]),
+            (r#"[{"a":1,"a":{"b":1,"b":2}},{"a":1}]"#.to_owned(), vec![r#""a":1,"#, r#""b":1,"#]),
+            (r#"[{"a":{"b":1,"b":2},"a":1}]"#.to_owned(), vec![r#""a":{"b":1,"b":2},"#]),
+            (r#"{"x":{"b":1,"b":2},"a":1,"a":2}"#.to_owned(), vec![r#""b":1,"#, r#""a":1,"#]),
             (format!(r#"{{{many}"n7":1}}"#), vec![r#""n7":0,"#]),
         ] {
             let mut members = Members::default();

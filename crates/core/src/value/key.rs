@@ -272,3 +272,151 @@ impl PartialOrd for Key<'_> {
         Some(self.cmp(other))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn text_becomes_the_key_its_type_reads() {
+        for (key_type, text, canonical) in [
+            (KeyType::Text, "01", "01"),
+            (KeyType::Text, "a/b//c/", "a/b//c/"),
+            (KeyType::Text, "/", "/"),
+            (KeyType::Text, "é 🐕", "é 🐕"),
+            (KeyType::Int, "01", "1"),
+            (KeyType::Int, "-0", "0"),
+            (KeyType::Int, "-2147483648", "-2147483648"),
+            (KeyType::Int, "0000000000000000000000000002147483647", "2147483647"),
+            (KeyType::Long, "9007199254740992", "9007199254740992"),
+            (KeyType::Long, "-9007199254740992", "-9007199254740992"),
+            (KeyType::Any, "a", "a"),
+            (KeyType::Any, "7", "7"),
+        ] {
+            assert_eq!(Key::parse(text, key_type).unwrap().to_string(), canonical, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_any_key_is_a_number_only_where_its_text_is_the_canonical_one() {
+        for (text, is_number) in [
+            ("0", true),
+            ("-1", true),
+            ("9007199254740992", true),
+            ("9007199254740993", false),
+            ("-9007199254740993", false),
+            ("99999999999999999999999", false),
+            ("00", false),
+            ("01", false),
+            ("-0", false),
+            ("+1", false),
+            ("1.0", false),
+            ("1/2", false),
+            ("-", false),
+            (" 1", false),
+        ] {
+            let key = Key::parse(text, KeyType::Any).unwrap();
+            assert_eq!(matches!(key, Key::Number(_)), is_number, "{text}");
+            assert_eq!(key.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_key_is_refused_in_words() {
+        let long = "x".repeat(KEY_BYTES_MAX + 1);
+        for (key_type, text, words) in [
+            (KeyType::Text, "", "the key is empty"),
+            (KeyType::Text, "a\0b", "the key holds a NUL character"),
+            (KeyType::Text, &*long, "the key has 4097 bytes, more than 4096"),
+            (KeyType::Any, "", "the key is empty"),
+            (KeyType::Any, &*long, "the key has 4097 bytes, more than 4096"),
+            (KeyType::Int, "", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "x", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "2147483648", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "1.0", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "+1", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "--1", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "1/2", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Int, "١", "the key is not a whole number of 32 bits (Int)"),
+            (KeyType::Long, "9007199254740993", "the key is not a whole number within ±2^53 (Long)"),
+            (KeyType::Long, "99999999999999999999", "the key is not a whole number within ±2^53 (Long)"),
+        ] {
+            assert_eq!(Key::parse(text, key_type).unwrap_err().to_string(), words, "{text}");
+        }
+        assert!(Key::parse(&long[1..], KeyType::Text).is_ok());
+    }
+
+    #[test]
+    fn json_values_are_keys_and_keys_are_json_values() {
+        for (key_type, json, canonical) in [
+            (KeyType::Text, r#""a\u002fb""#, Some(r#""a/b""#)),
+            (KeyType::Text, "5", Some(r#""5""#)),
+            (KeyType::Text, "\"\\\"\"", Some("\"\\\"\"")),
+            (KeyType::Int, "5.0", Some("5")),
+            (KeyType::Int, r#""05""#, Some("5")),
+            (KeyType::Int, "5.5", None),
+            (KeyType::Int, "true", None),
+            (KeyType::Long, "1e3", Some("1000")),
+            (KeyType::Long, "1e16", None),
+            (KeyType::Any, r#""5""#, Some("5")),
+            (KeyType::Any, r#""05""#, Some(r#""05""#)),
+            (KeyType::Any, "1.5", Some(r#""1.5""#)),
+            (KeyType::Any, "[]", None),
+            (KeyType::Text, "null", None),
+            (KeyType::Text, r#""""#, None),
+            (KeyType::Text, r#""\u0000""#, None),
+        ] {
+            let key = Key::from_json(json, key_type).ok();
+            assert_eq!(key.map(|key| key.to_json()).as_deref(), canonical, "{json}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_key_are_not_decoded() {
+        for bytes in [&[][..], &[0], &[1], &[1, 0, 0, 0, 0, 0, 0, 0], &[1; 10], &[2], &[2, 0xff], &[3, b'a']] {
+            assert_eq!(Key::decode(bytes), None, "{bytes:?}");
+        }
+    }
+
+    fn keys() -> impl Strategy<Value = Key<'static>> {
+        let text = prop_oneof!["[a!/\u{1}é~]{1,6}", "[a-c]{1,2}(/[a-c]{0,2}){0,3}"];
+        prop_oneof![
+            (-LONG_MAX..=LONG_MAX).prop_map(Key::Number),
+            (-3..=3_i64).prop_map(Key::Number),
+            text.prop_map(|text| Key::Text(Cow::Owned(text))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn encoded_keys_sort_as_keys_do_and_come_back(a in keys(), b in keys()) {
+            let encode = |key: &Key<'_>| {
+                let mut bytes = Vec::new();
+                key.encode(&mut bytes);
+                bytes
+            };
+            prop_assert_eq!(a.cmp(&b), encode(&a).cmp(&encode(&b)));
+            prop_assert_eq!(a == b, a.cmp(&b) == Ordering::Equal);
+            prop_assert_eq!(Key::decode(&encode(&a)), Some(a));
+        }
+
+        #[test]
+        fn what_lies_below_a_key_is_one_range(prefix in "[a!/é]{1,4}", key in keys()) {
+            let mut bytes = Vec::new();
+            key.encode(&mut bytes);
+            let is_below = matches!(&key, Key::Text(text) if text.starts_with(&format!("{prefix}/")));
+            prop_assert_eq!(Key::range_below(&prefix).contains(&bytes), is_below);
+        }
+
+        #[test]
+        fn canonical_texts_read_as_the_same_key(text in "\\PC{1,12}|-?[0-9]{1,20}") {
+            for key_type in [KeyType::Text, KeyType::Int, KeyType::Long, KeyType::Any] {
+                let Ok(key) = Key::parse(&text, key_type) else { continue };
+                let canonical = key.to_string();
+                prop_assert_eq!(&Key::parse(&canonical, key_type).unwrap(), &key);
+                prop_assert_eq!(&Key::from_json(&key.to_json(), key_type).unwrap(), &key);
+            }
+        }
+    }
+}
