@@ -12,6 +12,7 @@ mod error;
 mod frame;
 mod header;
 mod packet;
+mod packet_id;
 mod properties;
 mod qos;
 mod reader;
@@ -28,10 +29,10 @@ pub use frame::{Layout, Message, PublishFrame};
 pub use header::frame_length;
 pub use packet::{
     Ack, AckProperties, Auth, AuthProperties, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect,
-    DisconnectProperties, Filters, Packet, PacketId, Publish, PublishProperties, ReasonCodes, RetainHandling, Suback,
-    Subscribe, SubscribeFilter, SubscribeProperties, Subscribes, SubscriptionOptions, Unsuback, Unsubscribe, Will,
-    WillProperties,
+    DisconnectProperties, Filters, Packet, Publish, PublishProperties, ReasonCodes, RetainHandling, Suback, Subscribe,
+    SubscribeFilter, SubscribeProperties, Subscribes, SubscriptionOptions, Unsuback, Unsubscribe, Will, WillProperties,
 };
+pub use packet_id::PacketId;
 pub use properties::{SubscriptionIds, UserProperties, UserPropertiesBuf};
 pub use qos::QoS;
 pub use reason::ReasonCode;

@@ -2,11 +2,17 @@
 //!
 //! Which packet has which is said by the packets; each collects its own from a [`Section`].
 
-use std::fmt;
-
 use crate::reader::Reader;
 use crate::writer::Writer;
 use crate::{DecodeError, EncodeError, QoS, Secret};
+
+mod section;
+mod subscription_ids;
+mod user;
+
+pub(crate) use section::Section;
+pub use subscription_ids::SubscriptionIds;
+pub use user::{UserProperties, UserPropertiesBuf};
 
 /// One property and its value (MQTT 5 §2.2.2.2, table 2-4).
 #[derive(Debug, Clone, Copy)]
@@ -200,108 +206,6 @@ fn flag(reader: &mut Reader<'_>, property: &'static str) -> Result<bool, DecodeE
     Ok(in_range(reader.u8(property)?, |value| value <= 1, property)? == 1)
 }
 
-/// The properties of one packet, taken one after the other.
-///
-/// User properties and subscription identifiers may be many, so they are not handed out but remembered as the part
-/// of the section that contains them all; [`UserProperties`] and [`SubscriptionIds`] read that part again.
-pub(crate) struct Section<'a> {
-    packet: &'static str,
-    whole: &'a [u8],
-    reader: Reader<'a>,
-    property: &'static str, // The one handed out last.
-    users: Part,
-    subscription_ids: Part,
-}
-
-impl<'a> Section<'a> {
-    /// Takes the section, which begins with its length, from `reader`.
-    #[inline]
-    pub(crate) fn load(reader: &mut Reader<'a>, packet: &'static str) -> Result<Self, DecodeError> {
-        let length = reader.varint("property length")?;
-        Ok(Self::new(reader.bytes(length as usize, "properties")?, packet))
-    }
-
-    /// A section without the length before it.
-    #[inline]
-    pub(crate) fn new(whole: &'a [u8], packet: &'static str) -> Self {
-        let reader = Reader::new(whole);
-        Self { packet, whole, reader, property: "", users: Part::default(), subscription_ids: Part::default() }
-    }
-
-    /// Whether there is no property at all.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.whole.is_empty()
-    }
-
-    /// The next property other than a user property, which every packet may have; `None` after the last.
-    #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<Property<'a>>, DecodeError> {
-        while !self.reader.is_empty() {
-            let start = self.at();
-            let property = Property::load(&mut self.reader)?;
-            match property {
-                Property::User(..) => self.users.extend(start, self.at()),
-                _ => {
-                    self.property = name(property.id().into());
-                    if matches!(property, Property::SubscriptionId(_)) {
-                        self.subscription_ids.extend(start, self.at());
-                    }
-                    return Ok(Some(property));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Puts the value of the property handed out last into its place, and refuses a second one.
-    pub(crate) fn once<T>(&self, place: &mut Option<T>, value: T) -> Result<(), DecodeError> {
-        if place.replace(value).is_some() {
-            return Err(DecodeError::DuplicateProperty { property: self.property, packet: self.packet });
-        }
-        Ok(())
-    }
-
-    /// Refuses the property handed out last: it belongs to other packets.
-    pub(crate) fn not_allowed<T>(&self) -> Result<T, DecodeError> {
-        Err(DecodeError::PropertyNotAllowed { property: self.property, packet: self.packet })
-    }
-
-    /// All user properties, once `next` has come to the end.
-    pub(crate) fn user_properties(&self) -> UserProperties<'a> {
-        UserProperties { part: self.users.of(self.whole) }
-    }
-
-    /// All subscription identifiers, once `next` has come to the end.
-    pub(crate) fn subscription_ids(&self) -> SubscriptionIds<'a> {
-        SubscriptionIds(Ids::Wire(self.subscription_ids.of(self.whole)))
-    }
-
-    fn at(&self) -> usize {
-        self.whole.len() - self.reader.len()
-    }
-}
-
-/// From the first to the last of some properties, in bytes of the section.
-#[derive(Clone, Copy, Default)]
-struct Part {
-    start: usize,
-    end: usize,
-}
-
-impl Part {
-    fn extend(&mut self, start: usize, end: usize) {
-        if self.end == 0 {
-            self.start = start;
-        }
-        self.end = end;
-    }
-
-    fn of(self, whole: &[u8]) -> &[u8] {
-        &whole[self.start..self.end]
-    }
-}
-
 /// The properties in a part of a section that has been decoded before.
 fn decoded_before(part: &[u8]) -> impl Iterator<Item = Property<'_>> {
     let mut reader = Reader::new(part);
@@ -313,144 +217,6 @@ fn decoded_before(part: &[u8]) -> impl Iterator<Item = Property<'_>> {
         debug_assert!(property.is_ok(), "decoded before: {property:?}");
         property.ok()
     })
-}
-
-/// Pairs of names and values that MQTT gives no meaning to, in the order they came in (MQTT 5 §3.3.2.3.7).
-/// A name may be there more than once.
-#[derive(Clone, Copy, Default)]
-pub struct UserProperties<'a> {
-    /// Invariant: decodes without a fault; empty, or begins with a user property. Others may stand between them.
-    part: &'a [u8],
-}
-
-impl<'a> UserProperties<'a> {
-    /// The pairs in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        decoded_before(self.part).filter_map(|property| match property {
-            Property::User(name, value) => Some((name, value)),
-            _ => None,
-        })
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.part.is_empty()
-    }
-
-    /// The value of the first pair with this name.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.iter().find_map(|(other, value)| (other == name).then_some(value))
-    }
-
-    pub(crate) fn encode(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
-        self.iter().try_for_each(|(name, value)| Property::User(name, value).encode(out))
-    }
-}
-
-impl PartialEq for UserProperties<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for UserProperties<'_> {}
-
-impl fmt::Debug for UserProperties<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-/// User properties to send.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UserPropertiesBuf(Vec<u8>); // As on the wire, without the length of a section.
-
-impl UserPropertiesBuf {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a pair at the end. Fails, and adds nothing, if the name or the value is longer than 65,535 bytes or
-    /// contains U+0000.
-    pub fn push(&mut self, name: &str, value: &str) -> Result<(), EncodeError> {
-        let before = self.0.len();
-        let pushed = Property::User(name, value).encode(&mut Writer::new(&mut self.0));
-        if pushed.is_err() {
-            self.0.truncate(before);
-        }
-        pushed
-    }
-
-    /// The pairs pushed so far.
-    pub fn as_ref(&self) -> UserProperties<'_> {
-        UserProperties { part: &self.0 }
-    }
-}
-
-/// The identifiers of the subscriptions a PUBLISH was sent for (MQTT 5 §3.3.2.3.8).
-#[derive(Clone, Copy)]
-pub struct SubscriptionIds<'a>(Ids<'a>);
-
-#[derive(Clone, Copy)]
-enum Ids<'a> {
-    /// Decodes without a fault; empty, or begins with a subscription identifier.
-    Wire(&'a [u8]),
-    List(&'a [u32]),
-}
-
-impl<'a> SubscriptionIds<'a> {
-    /// The identifiers in order.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
-        let (wire, list) = match self.0 {
-            Ids::Wire(part) => (part, &[][..]),
-            Ids::List(list) => (&[][..], list),
-        };
-        let wire = decoded_before(wire).filter_map(|property| match property {
-            Property::SubscriptionId(id) => Some(id),
-            _ => None,
-        });
-        wire.chain(list.iter().copied())
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        match self.0 {
-            Ids::Wire(part) => part.is_empty(),
-            Ids::List(list) => list.is_empty(),
-        }
-    }
-
-    pub(crate) fn encode(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
-        self.iter().try_for_each(|id| Property::SubscriptionId(id).encode(out))
-    }
-}
-
-impl Default for SubscriptionIds<'_> {
-    fn default() -> Self {
-        Self(Ids::List(&[]))
-    }
-}
-
-impl<'a> From<&'a [u32]> for SubscriptionIds<'a> {
-    /// Each must be 1 to 268,435,455 (MQTT 5 §3.8.2.1.2).
-    fn from(ids: &'a [u32]) -> Self {
-        Self(Ids::List(ids))
-    }
-}
-
-impl PartialEq for SubscriptionIds<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for SubscriptionIds<'_> {}
-
-impl fmt::Debug for SubscriptionIds<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
 }
 
 #[cfg(test)]
@@ -619,20 +385,6 @@ mod tests {
         assert_eq!(decode("PUBLISH", b"\x08\0\x01#"), Err(DecodeError::Wildcard { field }));
         assert_eq!(decode("will", b"\x08\0\x03a/+"), Err(DecodeError::Wildcard { field }));
         assert_eq!(decode("PUBLISH", b"\x08\0\0"), Err(DecodeError::EmptyTopic { field }));
-    }
-
-    #[test]
-    fn user_properties_are_pushed_if_they_can_be_sent() {
-        let mut buffer = UserPropertiesBuf::new();
-        assert!(buffer.as_ref().is_empty());
-        assert_eq!(buffer.push("a", "1"), Ok(()));
-        let long = "x".repeat(65_536);
-        let error = EncodeError::FieldTooLong { field: "user property value", bytes: 65_536 };
-        assert_eq!(buffer.push("b", &long), Err(error));
-        assert_eq!(buffer.push("\0", "c"), Err(EncodeError::Nul { field: "user property name" }));
-        assert_eq!(buffer.push("a", "2"), Ok(()));
-        assert_eq!(buffer.as_ref().iter().collect::<Vec<_>>(), [("a", "1"), ("a", "2")]);
-        assert_eq!(format!("{:?}", buffer.as_ref()), r#"[("a", "1"), ("a", "2")]"#);
     }
 
     /// Decodes a packet with these properties and whatever else it cannot be without.

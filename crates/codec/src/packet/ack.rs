@@ -89,12 +89,14 @@ mod tests {
     use crate::{Packet, UserPropertiesBuf};
 
     /// The first byte of each, the packet around an acknowledgement, and a failure each may carry.
-    const KINDS: [(u8, fn(Ack<'_>) -> Packet<'_>, ReasonCode); 4] = [
+    const KINDS: [(u8, Around, ReasonCode); 4] = [
         (0x40, |ack| Packet::Puback(ack), ReasonCode::QuotaExceeded),
         (0x50, |ack| Packet::Pubrec(ack), ReasonCode::QuotaExceeded),
         (0x62, |ack| Packet::Pubrel(ack), ReasonCode::PacketIdentifierNotFound),
         (0x70, |ack| Packet::Pubcomp(ack), ReasonCode::PacketIdentifierNotFound),
     ];
+
+    type Around = fn(Ack<'_>) -> Packet<'_>;
 
     #[test]
     fn success_is_two_bytes() {

@@ -1,0 +1,7 @@
+//! The codec as its users see it: whole packets, in all versions, against themselves and against other codecs.
+
+mod check;
+mod generate;
+mod hostile;
+mod oracles;
+mod round_trip;
