@@ -1,5 +1,8 @@
 //! rowcast: a database whose records are MQTT topics. Everything with a socket, and the program.
 
 pub mod app;
+pub mod application;
 pub mod auth;
+pub mod cli;
 pub mod config;
+pub mod logging;

@@ -1,3 +1,7 @@
 //! Arguments to exit code; everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rowcast::cli::main(std::env::args_os())
+}
