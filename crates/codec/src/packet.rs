@@ -217,15 +217,4 @@ mod tests {
         assert_eq!(Packet::Publish(publish).encode(Version::V5, &mut out), Err(error));
         assert_eq!(out, b"before");
     }
-
-    #[test]
-    fn a_packet_has_at_most_268_435_455_bytes_after_its_header() {
-        let payload = vec![0; 268_435_455 - 3];
-        let publish = |payload| Packet::Publish(Publish { topic: "a", payload, ..Publish::default() });
-        let mut out = Vec::new();
-        assert_eq!(publish(&payload).encode(Version::V311, &mut out), Ok(()));
-        assert_eq!(out.len(), 268_435_460);
-        let error = EncodeError::TooLarge { field: "remaining length", value: 268_435_456 };
-        assert_eq!(publish(&payload).encode(Version::V5, &mut out), Err(error));
-    }
 }
