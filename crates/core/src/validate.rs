@@ -1,7 +1,7 @@
 //! Whether a payload fits its table, and the document kept if it does.
 //!
 //! A table without attributes takes any payload, byte for byte. A table with attributes takes objects, and keeps
-//! them as JSON: as sent wherever that already is the form to be kept, which is the common case and costs one pass
+//! them as JSON, whatever [`Format`] they were sent in: as sent wherever that already is the form to be kept, which is the common case and costs one pass
 //! and no allocation. What may have to change:
 //!
 //! | attribute      | accepted                                        | kept as                                      |
@@ -75,9 +75,15 @@ impl Validator {
         if !table.is_typed() {
             return Ok(Normalized { payload: Cow::Borrowed(payload), expires_at_ms: None });
         }
-        Format::of(content_type)?;
         let created_ms = created_ms.unwrap_or(now_ms);
-        Pass { table, key, now_ms, created_ms, scratch: &mut self.scratch }.run(payload)
+        let pass = Pass { table, key, now_ms, created_ms, scratch: &mut self.scratch };
+        match Format::of(content_type)?.decode(payload)? {
+            Cow::Borrowed(json) => pass.run(json),
+            Cow::Owned(json) => {
+                let Normalized { payload, expires_at_ms } = pass.run(&json)?;
+                Ok(Normalized { payload: Cow::Owned(payload.into_owned()), expires_at_ms })
+            }
+        }
     }
 }
 
@@ -87,8 +93,8 @@ pub fn key_in(table: &Table, payload: &[u8], content_type: Option<&str>) -> Resu
     if !table.is_typed() {
         return Ok(None);
     }
-    Format::of(content_type)?;
-    let document = pass::check_object(payload)?;
+    let json = Format::of(content_type)?.decode(payload)?;
+    let document = pass::check_object(&json)?;
     let Some(value) = attribute(document.as_bytes(), &table.key.name) else { return Ok(None) };
     if value == "null" {
         return Ok(None);

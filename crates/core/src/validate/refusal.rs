@@ -88,6 +88,13 @@ impl Refusal {
         Self::new(RefusalKind::Syntax, String::new(), expected, found)
     }
 
+    /// The payload is not CBOR or MessagePack, or holds what JSON cannot.
+    pub(super) fn of_bytes(payload: &[u8], fault: Fault) -> Self {
+        let expected = format!("{} at byte {}", fault.expected, fault.at);
+        let found = payload.get(fault.at).map_or_else(|| "nothing".to_owned(), |byte| format!("0x{byte:02x}"));
+        Self::new(RefusalKind::Syntax, String::new(), expected, found)
+    }
+
     /// `value` is no key of the table.
     pub(super) fn of_key(table: &Table, value: &str, error: KeyError) -> Self {
         let expected = match error {

@@ -314,6 +314,9 @@ fn content_types_are_read_without_their_parameters() {
         (Some("application/ld+json"), true),
         (Some("application/merge-patch+json"), false),
         (Some("application/json-patch+json"), false),
+        (Some("application/cbor"), true),
+        (Some("application/x-msgpack"), true),
+        (Some("application/MsgPack"), true),
         (Some("text/plain"), false),
         (Some("application/jsonx"), false),
     ] {
@@ -325,7 +328,7 @@ fn content_types_are_read_without_their_parameters() {
     }
     assert_eq!(
         Format::of(Some("text/plain; x=y")).unwrap_err().to_string(),
-        "payload: expected content type application/json, found `text/plain`"
+        "payload: expected content type application/json, application/cbor or application/msgpack, found `text/plain`"
     );
 }
 
@@ -401,6 +404,49 @@ fn one_attribute_of_a_document_is_found() {
     assert_eq!(attribute(b"{\"a\":1", "a"), None);
 }
 
+#[test]
+fn a_document_is_sent_and_read_in_other_formats() {
+    let (table, key) = table("all/1");
+    let document = concat!(
+        r#"{"id":"1","bytes":"/+8=","text":"/+8=","big":-123456789012345678901234567890,"float":1.5,"#,
+        r#""date":"2026-02-03T04:05:06.789Z","any":[null,true,-1,{"é":""}]}"#
+    );
+    for (format, bytes) in
+        [(Format::Cbor, &b"ebytesB\xff\xef"[..]), (Format::MessagePack, b"\xa5bytes\xc4\x02\xff\xef")]
+    {
+        let encoded = format.encode(table, document.as_bytes()).unwrap();
+        assert!(encoded.windows(bytes.len()).any(|window| window == bytes), "{encoded:x?}");
+        let content_type = Some(format.content_type());
+        let kept = Validator::default().put(table, &key, &encoded, content_type, NOW, None).unwrap();
+        assert_eq!(std::str::from_utf8(&kept.payload).unwrap(), document);
+        assert_eq!(key_in(table, &encoded, content_type).unwrap().unwrap(), key);
+
+        let cut = Validator::default().put(table, &key, &encoded[..encoded.len() - 1], content_type, NOW, None);
+        let words = format!("payload: expected more bytes at byte {}, found nothing", encoded.len() - 1);
+        assert_eq!(cut.unwrap_err().to_string(), words);
+        assert!(format.encode(table, b"not JSON").is_none());
+    }
+    let raw = |payload, format: Format| {
+        Validator::default()
+            .put(table, &key, payload, Some(format.content_type()), NOW, None)
+            .map(|it| it.payload.into_owned())
+    };
+    let twice = raw(b"\xa2cint\x61acint\x05", Format::Cbor).unwrap();
+    assert_eq!(std::str::from_utf8(&twice).unwrap(), r#"{"id":"1","int":5}"#);
+    assert_eq!(
+        raw(b"\xa1cint\x61a", Format::Cbor).unwrap_err().to_string(),
+        r#"attribute `int`: expected Int, found "a""#
+    );
+    assert_eq!(
+        raw(b"\x81\xa3int\xc1", Format::MessagePack).unwrap_err().to_string(),
+        "payload: expected a type MessagePack knows before this at byte 6, found nothing"
+    );
+    assert_eq!(
+        raw(b"\x91\x01", Format::MessagePack).unwrap_err().to_string(),
+        "payload: expected a JSON object, found an array"
+    );
+}
+
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -432,6 +478,12 @@ proptest! {
             let kept = put("free/1", &document).unwrap().payload;
             expected.insert("id".to_owned(), Value::from("1"));
             prop_assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), Value::Object(expected));
+            for format in [Format::Cbor, Format::MessagePack] {
+                let encoded = format.encode(table("free/1").0, &kept).unwrap();
+                let decoded = format.decode(&encoded).unwrap();
+                let [before, after] = [&kept, &decoded].map(|json| serde_json::from_slice::<Value>(json).unwrap());
+                prop_assert!(means_the_same(&before, &after), "{} {}", before, after);
+            }
         }
     }
 
@@ -478,7 +530,24 @@ proptest! {
             let _ = key_in(table, payload, None);
             let _ = merge_patch(Some(payload), payload);
             let _ = attribute(payload, "a");
+            for format in [Format::Cbor, Format::MessagePack] {
+                if let Ok(json) = format.decode(payload) {
+                    prop_assert!(serde_json::from_slice::<Value>(&json).is_ok(), "{:?} {:x?}", format, payload);
+                }
+            }
         }
+    }
+}
+
+/// Numbers may be written otherwise.
+fn means_the_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.to_string() == b.to_string() || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| means_the_same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| means_the_same(a, b)))
+        }
+        _ => a == b,
     }
 }
 
