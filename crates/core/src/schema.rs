@@ -13,10 +13,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use crate::proposal::Durability;
 pub use diagnostic::{Color, Diagnostic, Source, render};
 pub use table::{
-    Attribute, Attributes, Doors, Durability, Export, KeyAttribute, ObjectType, Role, Scalar, Shape, Table, TableIndex,
-    Type,
+    Attribute, Attributes, Doors, Export, KeyAttribute, ObjectType, Role, Scalar, Shape, Table, TableIndex, Type,
 };
 
 use std::sync::Arc;

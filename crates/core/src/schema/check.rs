@@ -12,10 +12,8 @@ use rustc_hash::FxHashMap;
 use super::diagnostic::{Diagnostic, Source};
 use super::directives::{Directives, Place};
 use super::syntax::TypeDefinition;
-use super::table::{
-    Attributes, Doors, Durability, Export, KeyAttribute, ObjectType, Role, Scalar, Shape, Table, TableIndex, Type,
-};
-use super::{Schema, TYPES_MAX};
+use super::table::{Attributes, Doors, Export, KeyAttribute, ObjectType, Role, Scalar, Shape, Table, TableIndex, Type};
+use super::{Durability, Schema, TYPES_MAX};
 use crate::value::KeyType;
 use attributes::{implied_key, innermost, key_type};
 

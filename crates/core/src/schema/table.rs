@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::proposal::Durability;
 use crate::value::KeyType;
 
 /// A type with `@table`: what its records look like, where they are kept, and who can reach them.
@@ -89,17 +90,6 @@ impl Export {
 impl Doors {
     /// What `@export` without arguments means.
     pub const OPEN: Self = Self { mqtt: true, rest: true, sse: true, ws: true };
-}
-
-/// What an acknowledged change has survived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Power loss: it is synced to the disk.
-    Sync,
-    /// The end of the process: the operating system has it.
-    Flush,
-    /// Nothing: it is in memory.
-    Memory,
 }
 
 /// The primary key of a table.

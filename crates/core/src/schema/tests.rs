@@ -1,4 +1,5 @@
 use super::*;
+use crate::value::KeyType;
 
 #[test]
 fn the_dog_of_the_front_page_is_a_table() {
@@ -174,6 +175,21 @@ error: the field `breed` is declared twice
   |
 4 |     breed: String
   |     ^^^^^",
+    );
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    check(
+        "type Dog @tabel @export { id: ID @id made: Long @createdTime }",
+        "
+error: there is no directive `@tabel`
+ --> schema.graphql:1:10
+  |
+1 | type Dog @tabel @export { id: ID @id made: Long @createdTime }
+  |          ^^^^^^
+  |
+  = help: did you mean `@table`?",
     );
 }
 
@@ -377,8 +393,6 @@ fn colour_is_only_there_when_asked_for() {
     assert!(!render(&mistakes, Color::Never).contains('\x1b'));
     assert!(render(&mistakes, Color::Ansi).contains('\x1b'));
 }
-
-use crate::value::KeyType;
 
 #[track_caller]
 fn accept(text: &str) -> Schema {

@@ -27,7 +27,7 @@ impl<'s> Checker<'s> {
                 continue;
             }
             let attribute = self.attribute(index, field, is_table);
-            self.check_alone(index, field, &attribute, &list);
+            self.check_attribute(index, field, &attribute, &list);
             list.push(attribute);
         }
         if is_table && !list.is_empty() {
@@ -41,7 +41,8 @@ impl<'s> Checker<'s> {
         let directives = Directives::check(&field.directives, Place::Field, source, &mut self.diagnostics);
         let ty = self.resolve(index, &field.ty, 0);
         let role = self.role(index, &directives);
-        if !is_table {
+        // A directive that was misspelt may have been `@table`.
+        if !is_table && self.written[index].directives.is_complete() {
             for name in ONLY_IN_TABLES {
                 if let Some(span) = directives.span(name) {
                     self.report(index, span, format!("`@{name}` is for fields of tables")).help =
@@ -99,80 +100,85 @@ impl<'s> Checker<'s> {
             Some(&"createdTime") => Role::CreatedTime,
             Some(&"updatedTime") => Role::UpdatedTime,
             Some(&"expiresAt") => Role::ExpiresAt,
-            Some(&"relationship") => {
-                let name = |argument| directives.text("relationship", argument).map(|(name, _)| name.into());
-                let (from, to) = (name("from"), name("to"));
-                if from.is_none() && to.is_none() {
-                    let span = directives.span("relationship").expect("it is present");
-                    self.report(index, span, "`@relationship` needs `from:` or `to:`").help = Some(
-                        "`from:` names the attribute here that holds the key, `to:` the attribute there".to_owned(),
-                    );
-                }
-                Role::Relationship { from, to }
-            }
-            Some(_) => {
-                let from = directives.text("computed", "from");
-                match from {
-                    Some((from, span)) if from.trim().is_empty() => {
-                        self.report(index, span, "the expression is empty");
-                    }
-                    None => {
-                        let span = directives.span("computed").expect("it is present");
-                        self.report(index, span, "`@computed` needs `from:`").help =
-                            Some("as in `@computed(from: \"price * quantity\")`".to_owned());
-                    }
-                    Some(_) => {}
-                }
-                Role::Computed { from: from.map_or("", |(from, _)| from).into() }
-            }
+            Some(&"relationship") => self.relationship(index, directives),
+            Some(_) => self.computed(index, directives),
         }
     }
 
-    /// Whether an attribute's type goes with what it is, and whether another already is that.
-    fn check_alone(&mut self, index: usize, field: &'s Field, attribute: &Attribute, before: &[Attribute]) {
+    fn relationship(&mut self, index: usize, directives: &Directives<'s>) -> Role {
+        let name = |argument| directives.text("relationship", argument).map(|(name, _)| name.into());
+        let (from, to) = (name("from"), name("to"));
+        if from.is_none() && to.is_none() {
+            let span = directives.span("relationship").expect("it is present");
+            let help = "`from:` names the attribute here that holds the key, `to:` the attribute there";
+            self.report(index, span, "`@relationship` needs `from:` or `to:`").help = Some(help.to_owned());
+        }
+        Role::Relationship { from, to }
+    }
+
+    fn computed(&mut self, index: usize, directives: &Directives<'s>) -> Role {
+        let from = directives.text("computed", "from");
+        match from {
+            Some((from, span)) if from.trim().is_empty() => {
+                self.report(index, span, "the expression is empty");
+            }
+            None => {
+                let span = directives.span("computed").expect("it is present");
+                self.report(index, span, "`@computed` needs `from:`").help =
+                    Some("as in `@computed(from: \"price * quantity\")`".to_owned());
+            }
+            Some(_) => {}
+        }
+        Role::Computed { from: from.map_or("", |(from, _)| from).into() }
+    }
+
+    /// Whether an attribute goes together with those before it, and with its own type.
+    fn check_attribute(&mut self, index: usize, field: &'s Field, attribute: &Attribute, before: &[Attribute]) {
         let name = &field.name.value;
-        let scalar = match attribute.ty.shape {
+        let twice = before.iter().find(|other| same_role(&other.role, &attribute.role));
+        if let (Some(first), Some(role)) = (twice, unique_role(&attribute.role)) {
+            let message = format!("two fields are {role}: `{}` and `{name}`", first.name);
+            self.report(index, &field.name.span, message);
+        }
+        if let Some((message, help)) = self.wrong_type(name, attribute) {
+            self.report(index, &field.ty.span, message).help = help.map(str::to_owned);
+        }
+        let is_value = matches!(innermost(&attribute.ty), Shape::Scalar(_));
+        let is_relationship = matches!(attribute.role, Role::Relationship { .. });
+        if attribute.indexed && (is_relationship || !is_value) {
+            let message = format!("`{name}` cannot be indexed: only built-in types and lists of them can");
+            self.report(index, &field.name.span, message);
+        }
+    }
+
+    /// Why an attribute's type does not go with what it is, and what would.
+    fn wrong_type(&self, name: &str, attribute: &Attribute) -> Option<(String, Option<&'static str>)> {
+        let ty = &attribute.ty;
+        let scalar = match ty.shape {
             Shape::Scalar(scalar) => Some(scalar),
             _ => None,
         };
-        let twice = before.iter().find(|other| same_role(&other.role, &attribute.role));
-        if let (Some(first), Some(directive)) = (twice, directive_of(&attribute.role)) {
-            let message = format!("two fields are {directive}: `{}` and `{name}`", first.name);
-            self.report(index, &field.name.span, message);
-        }
-        match attribute.role {
-            Role::Key if scalar.and_then(key_type).is_none() => {
-                self.report(index, &field.ty.span, format!("a key cannot be of type `{}`", attribute.ty)).help =
-                    Some("keys are ID, String, Int, Long or Any".to_owned());
+        match (&attribute.role, self.table_of(ty)) {
+            (Role::Key, _) if scalar.and_then(key_type).is_none() => {
+                let message = format!("a key cannot be of type `{ty}`");
+                Some((message, Some("keys are ID, String, Int, Long or Any")))
             }
-            Role::CreatedTime | Role::UpdatedTime | Role::ExpiresAt if !scalar.is_some_and(is_time) => {
-                let message = format!("`{name}` holds a time, for which `{}` is no type", attribute.ty);
+            (Role::CreatedTime | Role::UpdatedTime | Role::ExpiresAt, _) if !scalar.is_some_and(is_time) => {
                 let help = match scalar {
                     Some(Scalar::Int) => "epoch milliseconds need more than 32 bits: use Long, or Date",
                     _ => "times are Long, Float, BigInt, Date or Any",
                 };
-                self.report(index, &field.ty.span, message).help = Some(help.to_owned());
+                Some((format!("`{name}` holds a time, for which `{ty}` is no type"), Some(help)))
             }
-            Role::Relationship { .. } => {
-                if self.table_of(&attribute.ty).is_none() {
-                    let message = format!("a relationship leads to a table, and `{}` is none", attribute.ty);
-                    self.report(index, &field.ty.span, message);
-                }
+            (Role::Relationship { .. }, None) => {
+                Some((format!("a relationship leads to a table, and `{ty}` is none"), None))
             }
-            _ => {
-                if let Some(target) = self.table_of(&attribute.ty) {
-                    let table = &self.written[target].definition.name.value;
-                    let message = format!("`{table}` is a table, and records do not hold records");
-                    self.report(index, &field.ty.span, message).help =
-                        Some("add `@relationship(from: ..)`, or nest a type without `@table`".to_owned());
-                }
+            (Role::Relationship { .. }, Some(_)) | (_, None) => None,
+            (_, Some(table)) => {
+                let table = &self.written[table].definition.name.value;
+                let help = "add `@relationship(from: ..)`, or nest a type without `@table`";
+                Some((format!("`{table}` is a table, and records do not hold records"), Some(help)))
             }
-        }
-        let is_value = matches!(innermost(&attribute.ty), Shape::Scalar(_));
-        let is_kept = !matches!(attribute.role, Role::Relationship { .. });
-        if attribute.indexed && !(is_value && is_kept) {
-            let message = format!("`{name}` cannot be indexed: only built-in types and lists of them can");
-            self.report(index, &field.name.span, message);
         }
     }
 
@@ -235,8 +241,8 @@ fn same_role(a: &Role, b: &Role) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
-/// The directive of a role only one attribute of a table can have.
-fn directive_of(role: &Role) -> Option<&'static str> {
+/// What is said of a role only one attribute of a table can have.
+fn unique_role(role: &Role) -> Option<&'static str> {
     match role {
         Role::Key => Some("the key"),
         Role::CreatedTime => Some("`@createdTime`"),
