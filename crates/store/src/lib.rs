@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! Durability for rowcast: one ordered log, the tables folded from it, and the one thread that writes both.
+//!
+//! The log is the only way in. A [`Writer`] turns proposals into frames of the log, applies them to the tables
+//! ([`State`]) and shows them to readers; everybody else holds a [`Store`] and looks. What is kept on disk and how is
+//! in `docs/log-format.md`.
+
+pub mod disk;
+mod error;
+pub mod limits;
+mod log;
+mod meta;
+mod queue;
+mod reader;
+mod store;
+mod tables;
+mod tail;
+mod writer;
+
+pub use disk::{Crash, Disk, DiskFile, FolderError, MemDisk, OsDisk};
+pub use error::{OpenError, ReadError, StateError, StoreError};
+pub use log::{Cut, LogSync, Retention, Verify};
+pub use queue::Queue;
+pub use reader::LogPage;
+pub use store::{Opened, Options, Stats, Store};
+pub use tables::{Due, Effect, LsmState, MemState, Page, RecordBytes, Room, Scan, State};
+pub use writer::{Committed, More, Origin, Sink, Writer, spawn};

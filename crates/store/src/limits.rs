@@ -1,0 +1,40 @@
+//! Every bound of the store in one place. What can be configured is a field of [`crate::Options`].
+
+/// Bytes of a record's key. `lsm-tree` holds keys of up to 65,535 bytes, and ours stand behind a table and, in the
+/// expiry index, a time. A longer topic can carry messages, but not a record.
+pub const KEY_BYTES_MAX: usize = 65_500;
+
+/// Changes the writer takes from its queue for one turn: more would make each of them wait for the others.
+pub const TURN_CHANGES_MAX: usize = 4096;
+
+/// Bytes the writer takes from its queue for one turn, unless one shard's proposals alone are larger.
+pub const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a frame's body: its length is a 32-bit number, and a reader holds a frame in memory whole.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// What a proposal costs in the queue beyond its bytes: the list's slot, and a decision somewhere on the heap.
+pub const PROPOSAL_BYTES: usize = 160;
+
+/// How far beyond the last known entry the log goes on after an unclean stop. What readers saw from memory and the
+/// disk lost lies within it, because no more than half of it is ever committed without a sync.
+pub const SEQUENCE_GAP: u64 = 1_000_000;
+
+/// Changes after which the log is synced even if nobody asked for it.
+pub const UNSYNCED_MAX: u64 = SEQUENCE_GAP / 2;
+
+/// Bytes of log between two marks of a segment's index: what a reader has to skip through at most.
+pub const INDEX_EVERY_BYTES: u64 = 256 * 1024;
+
+/// Bytes read from a log segment at a time.
+pub const READ_BYTES: usize = 256 * 1024;
+
+/// Records the sweeper expires in one turn, so that it does not hold up others.
+pub const EXPIRE_PER_TURN: usize = 1024;
+
+/// Frozen memtables that wait to be written to disk; with one more due, the writer waits.
+pub const FROZEN_MAX: usize = 3;
+
+/// Sorted runs in the tables' first level above which no memtable is flushed until they are merged. `lsm-tree` counts
+/// them in one byte.
+pub const RUNS_MAX: usize = 24;

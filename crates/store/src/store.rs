@@ -1,0 +1,251 @@
+//! The store as its readers hold it.
+
+use crate::disk::{Disk, OsDisk};
+use crate::error::{OpenError, ReadError, StateError};
+use crate::limits::READ_BYTES;
+use crate::log::{self, Cut, LogFiles, Opening, Recovered, Retention, Verify};
+use crate::meta;
+use crate::reader::LogPage;
+use crate::tables::{Effect, LsmState, Page, RecordBytes, Room, Scan, State};
+use crate::tail::Tail;
+use crate::writer::Writer;
+use rowcast_core::{Batch, NodeId, RecordError, Sequence, TableId};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How a store is opened. [`Options::default`] suits a node of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// What node a new folder becomes: a random number. An existing folder keeps its own.
+    pub node: Option<NodeId>,
+    /// Bytes after which a log segment is ended.
+    pub segment_bytes: u64,
+    /// Bytes of the newest log kept in memory for readers.
+    pub ring_bytes: usize,
+    /// Bytes the tables may hold in memory: blocks read from disk, and what is not written to it yet.
+    pub table_bytes: usize,
+    /// How much log is kept.
+    pub retention: Retention,
+    /// How much of the log is read when it is opened.
+    pub verify: Verify,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            node: None,
+            segment_bytes: 64 * 1024 * 1024,
+            ring_bytes: 32 * 1024 * 1024,
+            table_bytes: 192 * 1024 * 1024,
+            retention: Retention::default(),
+            verify: Verify::Tail,
+        }
+    }
+}
+
+/// A handle for readers; cheap to clone. What blocks on the disk says so.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) state: Arc<dyn State>, // Dropped first: its threads end before the folder is given up.
+    files: Arc<LogFiles>,
+    tail: Tail,
+    committed: AtomicU64,
+    pub(crate) node: NodeId,
+    opened: Opened,
+}
+
+/// What was found when the store was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Opened {
+    /// Whether it had been closed in good order.
+    pub clean: bool,
+    /// What an unclean stop left unfinished at the end of the log.
+    pub cut: Option<Cut>,
+    /// Entries of the log that the tables did not have yet.
+    pub replayed: u64,
+}
+
+/// Figures for people to watch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// In how many files.
+    pub segments: usize,
+    /// Bytes of the log in memory.
+    pub tail_bytes: usize,
+    /// The last entry.
+    pub committed: Sequence,
+    /// The log is on the disk up to here.
+    pub synced: Sequence,
+    /// The tables on disk hold everything up to here.
+    pub persisted: Sequence,
+}
+
+impl Store {
+    /// Opens the store in `folder`, or makes one, and brings its tables up to date. `now_ms` is the wall clock,
+    /// milliseconds since 1970. Another process with the same folder is refused.
+    pub fn open(folder: &Path, options: &Options, now_ms: u64) -> Result<(Store, Writer), OpenError> {
+        let disk = Arc::new(OsDisk::open(folder)?);
+        // Before anything else is made, so that a folder that is not ours stays as it is.
+        let node = meta::open(&*disk, options.node)?;
+        let tables = LsmState::open(&folder.join("tables"), options.table_bytes)?;
+        Store::open_with(disk, Arc::new(tables), &Options { node: Some(node), ..*options }, now_ms)
+    }
+
+    /// The same on any disk, over any tables that belong to it.
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        state: Arc<dyn State>,
+        options: &Options,
+        now_ms: u64,
+    ) -> Result<(Store, Writer), OpenError> {
+        let node = meta::open(&*disk, options.node)?;
+        let opening = Opening {
+            disk: &disk,
+            node,
+            segment_bytes: options.segment_bytes,
+            applied: state.applied(),
+            verify: options.verify,
+            now_ms,
+        };
+        let mut replayed = 0;
+        let recovered = log::open(&opening, &mut |frame| {
+            if state.ready()? == Room::DiskFull {
+                return Err(StateError::Full { place: disk.place("") }.into());
+            }
+            let batch = Batch::new(frame.first, frame.last, frame.body.clone());
+            let effects: Vec<Effect<'_>> = batch.entries().filter_map(|entry| Effect::of(&entry, node)).collect();
+            replayed += frame.last.0 + 1 - frame.first.0;
+            Ok(state.apply(&effects, frame.last)?)
+        })?;
+        let Recovered { log, clock, clean, cut } = recovered;
+        let last = log.last();
+        state.attach(Arc::clone(&log.shared.sync));
+        let shared = Arc::new(Shared {
+            state,
+            files: Arc::clone(&log.shared),
+            tail: Tail::new(last, options.ring_bytes),
+            committed: AtomicU64::new(last.0),
+            node,
+            opened: Opened { clean, cut, replayed },
+        });
+        let writer = Writer::new(Arc::clone(&shared), log, clock, options.retention, node.0 ^ now_ms);
+        Ok((Store(shared), writer))
+    }
+
+    /// The record's bytes, expired or not. May wait for the disk.
+    pub fn get(&self, table: TableId, key: &[u8]) -> Result<Option<RecordBytes>, ReadError> {
+        Ok(self.0.get(table, key)?)
+    }
+
+    /// Records of a table in the order of their keys. May wait for the disk.
+    pub fn scan(&self, scan: &Scan<'_>) -> Result<Page, ReadError> {
+        Ok(self.0.state.scan(scan)?)
+    }
+
+    /// The greatest key of a table. May wait for the disk.
+    pub fn last_key(&self, table: TableId) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.0.state.last_key(table)?)
+    }
+
+    /// How many records a table has, expired ones included; reads all of their keys, and stops at `max`. Waits for the
+    /// disk.
+    pub fn count(&self, table: TableId, max: u64) -> Result<u64, ReadError> {
+        let mut count = 0;
+        let mut next: Option<Vec<u8>> = None;
+        loop {
+            let from = next.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let records_max = (max - count).min(COUNT_PAGE) as usize;
+            let page = self.scan(&Scan { table, from, prefix: None, bytes_max: READ_BYTES, records_max })?;
+            count += page.len() as u64;
+            next = page.next;
+            if next.is_none() || count >= max {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// The batches after `after`, about `bytes_max` of them, but one at least if there is any. Waits for the disk when
+    /// the reader is far behind: see [`Store::read_tail`].
+    pub fn read_log(&self, after: Sequence, bytes_max: usize) -> Result<LogPage, ReadError> {
+        if let Some(page) = self.read_tail(after, bytes_max) {
+            return Ok(page);
+        }
+        let batches = self.0.files.read(after, self.committed(), bytes_max)?;
+        Ok(self.page(batches))
+    }
+
+    /// The same from memory alone, without ever waiting; `None`: it is too long ago for that.
+    #[must_use]
+    pub fn read_tail(&self, after: Sequence, bytes_max: usize) -> Option<LogPage> {
+        self.0.tail.after(after, bytes_max).map(|batches| self.page(batches))
+    }
+
+    fn page(&self, batches: Vec<Arc<Batch>>) -> LogPage {
+        // The tail has a batch a moment before it counts as committed.
+        let committed = batches.last().map_or(Sequence::ZERO, |batch| batch.last()).max(self.committed());
+        LogPage { batches, oldest: self.oldest(), committed }
+    }
+
+    /// The last entry that is committed: shown, applied, and as durable as was asked for.
+    #[must_use]
+    pub fn committed(&self) -> Sequence {
+        Sequence(self.0.committed.load(Ordering::Acquire))
+    }
+
+    /// The position from which on the log still has everything.
+    #[must_use]
+    pub fn oldest(&self) -> Sequence {
+        self.0.files.oldest()
+    }
+
+    /// Which node this is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// What was found when it was opened.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.0.opened
+    }
+
+    /// Figures for people to watch.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (log_bytes, segments) = self.0.files.size();
+        Stats {
+            log_bytes,
+            segments,
+            tail_bytes: self.0.tail.bytes(),
+            committed: self.committed(),
+            synced: self.0.files.sync.synced(),
+            persisted: self.0.state.persisted(),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Result<Option<RecordBytes>, StateError> {
+        self.state.get(table, key)
+    }
+
+    /// Shows a batch that is applied already to everyone.
+    pub(crate) fn publish(&self, batch: Arc<Batch>) {
+        let last = batch.last();
+        self.tail.push(batch);
+        self.committed.store(last.0, Ordering::Release);
+    }
+
+    pub(crate) fn damaged(&self, error: RecordError) -> StateError {
+        StateError::Failed { place: self.files.disk.place("tables"), what: error.to_string() }
+    }
+}
+
+const COUNT_PAGE: u64 = 4096; // Records.

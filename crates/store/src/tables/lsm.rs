@@ -1,0 +1,203 @@
+//! A base on the disk: one `lsm-tree`.
+//!
+//! Known hazards of the library, and what we do: the version is pinned; no FIFO compaction, no `clear`, one thread
+//! that compacts; its own memtable stays empty; every key has one version per flush, and reads see all of them, so its
+//! snapshots are not used. It holds a lock over the syncs of its version file: reads that reach the disk wait for
+//! those, the writer does not.
+
+use super::layers::{Base, BaseError, Cells, Tables, spawn};
+use crate::disk::is_full;
+use crate::error::StateError;
+use crate::limits::RUNS_MAX;
+use lsm_tree::compaction::Leveled;
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, Slice, ValueType};
+use std::collections::HashSet;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::time::Duration;
+
+/// The flushed part of tables on the disk.
+pub struct LsmBase(Arc<Lsm>);
+
+struct Lsm {
+    tree: AnyTree,
+    folder: PathBuf,
+    next: AtomicU64,    // Number of the next flush: what orders the versions of a key.
+    making: RwLock<()>, // Read by who makes table files, written by who cleans up after a failure.
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct Wanted {
+    compaction: bool,
+}
+
+impl Tables<LsmBase> {
+    /// Opens the tables in `folder`, or makes them. `memory_bytes` bounds what they hold in memory: half of it for the
+    /// blocks read from disk, half for what was not written yet.
+    pub fn open(folder: &Path, memory_bytes: usize) -> Result<Tables<LsmBase>, StateError> {
+        let place = folder.display().to_string();
+        let failed = |error| match base_error(error) {
+            BaseError::Full => StateError::Full { place: place.clone() },
+            BaseError::Failed(what) => StateError::Failed { place: place.clone(), what },
+        };
+        let tree = Config::new(folder, Default::default(), Default::default())
+            .use_cache(Arc::new(Cache::with_capacity_bytes(memory_bytes as u64 / 2)))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES_MAX))))
+            .open()
+            .map_err(failed)?;
+        let next = AtomicU64::new(tree.get_highest_persisted_seqno().map_or(1, |last| last + 1));
+        let lsm = Arc::new(Lsm {
+            tree,
+            folder: folder.to_owned(),
+            next,
+            making: RwLock::new(()),
+            wanted: Mutex::default(),
+            changed: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let memtable_bytes = (memory_bytes / MEMORY_PARTS).max(MEMTABLE_BYTES_MIN);
+        let mut tables = Tables::over(LsmBase(Arc::clone(&lsm)), memtable_bytes, place)?;
+        tables.spawn_flusher();
+        tables.threads.push(spawn("compact", move || lsm.compact_until_stopped()));
+        Ok(tables)
+    }
+}
+
+impl Base for LsmBase {
+    fn get(&self, key: &[u8]) -> Result<Option<Slice>, BaseError> {
+        self.0.tree.get(key, ALL).map_err(base_error)
+    }
+
+    fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: &[u8],
+    ) -> Box<dyn DoubleEndedIterator<Item = Result<(Slice, Slice), BaseError>> + Send> {
+        let range = self.0.tree.range::<&[u8], _>((from, Bound::Excluded(to)), ALL, None);
+        Box::new(range.map(|cell| cell.into_inner().map_err(base_error)))
+    }
+
+    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError> {
+        let lsm = &*self.0;
+        let from_id = lsm.tree.next_table_id();
+        let flushed = lsm.flush(cells, own);
+        match &flushed {
+            Ok(()) => lsm.want_compaction(),
+            Err(_) => lsm.remove_unfinished(from_id),
+        }
+        flushed
+    }
+
+    fn wait_for_room(&self) {
+        let lsm = &*self.0;
+        let mut wanted = lsm.wanted.lock().expect("no holder panics");
+        while lsm.tree.l0_run_count() >= RUNS_MAX && !lsm.stop.load(Ordering::Acquire) {
+            wanted.compaction = true;
+            lsm.changed.notify_all();
+            // Compaction that fails for want of room is tried again by and by.
+            (wanted, _) = lsm.changed.wait_timeout(wanted, RETRY).expect("no holder panics");
+        }
+    }
+
+    fn stop(&self) {
+        self.0.stop.store(true, Ordering::Release);
+        let _wanted = self.0.wanted.lock().expect("no holder panics"); // Or a waiter would miss it.
+        self.0.changed.notify_all();
+    }
+}
+
+impl Lsm {
+    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError> {
+        let _making = self.making.read().expect("no holder panics");
+        let version = self.next.fetch_add(1, Ordering::AcqRel);
+        let own = InternalValue::from_components(own.0, own.1, version, ValueType::Value);
+        let cells = cells.iter().map(|(key, value)| match value {
+            Some(value) => InternalValue::from_components(key.clone(), value.clone(), version, ValueType::Value),
+            None => InternalValue::new_tombstone(key.clone(), version),
+        });
+        // The tables' own key is the greatest there is.
+        let cells = cells.chain([own]).map(Ok);
+        if let Some((tables, _)) = self.tree.flush_to_tables(cells).map_err(base_error)? {
+            self.tree.register_tables(&tables, None, None, &[], ALL).map_err(base_error)?;
+        }
+        Ok(())
+    }
+
+    fn want_compaction(&self) {
+        self.wanted.lock().expect("no holder panics").compaction = true;
+        self.changed.notify_all();
+    }
+
+    fn compact_until_stopped(&self) {
+        let strategy = Arc::new(Leveled::default());
+        loop {
+            {
+                let mut wanted = self.wanted.lock().expect("no holder panics");
+                while !wanted.compaction && !self.stop.load(Ordering::Acquire) {
+                    wanted = self.changed.wait(wanted).expect("no holder panics");
+                }
+                wanted.compaction = false;
+            }
+            loop {
+                if self.stop.load(Ordering::Acquire) {
+                    return;
+                }
+                let before = self.tree.current_version().id();
+                let from_id = self.tree.next_table_id();
+                let making = self.making.read().expect("no holder panics");
+                let compacted = self.tree.compact(Arc::clone(&strategy) as _, ALL);
+                drop(making);
+                if compacted.is_err() {
+                    // The tables are as before. A damaged block is told to whoever reads it; no room, to the flush.
+                    self.remove_unfinished(from_id);
+                    break;
+                }
+                if self.tree.current_version().id() == before {
+                    break;
+                }
+                self.changed.notify_all();
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Removes table files that were begun from number `from_id` on and are part of nothing. The library leaves them
+    /// when the disk is full, where they are least welcome.
+    fn remove_unfinished(&self, from_id: u64) {
+        let _nobody_makes = self.making.write().expect("no holder panics");
+        let live: HashSet<u64> = self.tree.current_version().iter_tables().map(|table| table.id()).collect();
+        for id in from_id..self.tree.next_table_id() {
+            if !live.contains(&id) {
+                // It may not be there, or somebody may still read it: then it goes at the next start.
+                let _ = std::fs::remove_file(self.folder.join("tables").join(id.to_string()));
+            }
+        }
+    }
+}
+
+fn base_error(error: lsm_tree::Error) -> BaseError {
+    match error {
+        lsm_tree::Error::Io(error) if is_full(&error) => BaseError::Full,
+        error => BaseError::Failed(error.to_string()),
+    }
+}
+
+/// Reads see every version below this one; the newest of a key wins. Compaction keeps that one alone.
+const ALL: SeqNo = 1 << 62;
+
+/// Memtables of one active and [`crate::limits::FROZEN_MAX`] frozen ones make half of the memory.
+const MEMORY_PARTS: usize = 2 * (1 + crate::limits::FROZEN_MAX);
+
+/// Smaller ones would make more files than compaction is worth.
+const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
+
+/// Table files held open at a time.
+const OPEN_FILES_MAX: usize = 256;
+
+/// How often a full first level is looked at again.
+const RETRY: Duration = Duration::from_secs(1);

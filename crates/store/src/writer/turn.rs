@@ -1,0 +1,288 @@
+//! One turn of the writer: proposals in, a frame and their outcomes out.
+
+use crate::error::StateError;
+use crate::limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX};
+use crate::log::FrameHeader;
+use crate::store::Shared;
+use crate::tables::Effect;
+use crate::writer::Origin;
+use bytes::Bytes;
+use hashbrown::HashTable;
+use rowcast_core::{
+    Batch, ChangeKind, Clock, Completion, Durability, Entry, Hlc, NodeId, Outcome, Proposal, Proposals, Record,
+    Rejection, Sequence, TableId, set_hlc,
+};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Entries gathering in a frame.
+///
+/// Invariant: `scratch.entries` has one mark for each entry in `frame`, and `scratch.latest` finds the last change of
+/// each record among them.
+pub(super) struct Turn<'a> {
+    shared: &'a Shared,
+    clock: &'a mut Clock,
+    scratch: &'a mut Scratch,
+    first: Sequence,
+    now_ms: u64,
+    frame: Vec<u8>,
+    latest: Hlc,
+    durability: Durability,
+}
+
+/// What a turn leaves to be written.
+pub(super) struct Written {
+    /// Room for the header, then the entries.
+    pub(super) frame: Vec<u8>,
+    pub(super) count: u32,
+    pub(super) latest: Hlc,
+    /// The highest that anything written asked for.
+    pub(super) durability: Durability,
+    first: Sequence,
+}
+
+/// Memory that turns share.
+pub(super) struct Scratch {
+    entries: Vec<Mark>,
+    latest: HashTable<u32>, // Indexes into `entries`.
+    decided: Vec<u8>,
+    seed: u64, // Of the hashes: keys are chosen by strangers.
+}
+
+/// Where an entry is in the frame.
+struct Mark {
+    offset: u32,
+    key: u32,
+    key_length: u16,
+    table: TableId,
+    /// It changes a record, and none after it changes that record again.
+    counts: bool,
+}
+
+impl Mark {
+    fn is(&self, table: TableId, key: &[u8], frame: &[u8]) -> bool {
+        self.table == table && self.key_in(frame) == key
+    }
+
+    fn key_in<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        &frame[self.key as usize..][..usize::from(self.key_length)]
+    }
+}
+
+impl Scratch {
+    pub(super) fn new(seed: u64) -> Scratch {
+        Scratch { entries: Vec::new(), latest: HashTable::new(), decided: Vec::new(), seed }
+    }
+
+    /// What the turn that just ended does to the tables: the last change of each record.
+    pub(super) fn effects<'a>(&self, batch: &'a Batch, node: NodeId) -> Vec<Effect<'a>> {
+        let mut sequence = batch.first();
+        let mut effects = Vec::with_capacity(self.entries.len());
+        for mark in &self.entries {
+            if mark.counts {
+                let entry = &batch.bytes()[mark.offset as usize - FrameHeader::BYTES..];
+                let (entry, _) = Entry::decode(entry, sequence).expect("the turn wrote whole entries");
+                effects.extend(Effect::of(&entry, node));
+            }
+            sequence = sequence.next();
+        }
+        effects
+    }
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        clock: &'a mut Clock,
+        scratch: &'a mut Scratch,
+        first: Sequence,
+        now_ms: u64,
+        work: &[(Origin, Proposals)],
+    ) -> Turn<'a> {
+        scratch.entries.clear();
+        scratch.latest.clear();
+        let bytes: usize = work.iter().map(|(_, proposals)| proposals.bytes.len()).sum();
+        let mut frame = Vec::with_capacity(FrameHeader::BYTES + bytes);
+        frame.resize(FrameHeader::BYTES, 0);
+        let (latest, durability) = (Hlc::default(), Durability::Memory);
+        Turn { shared, clock, scratch, first, now_ms, frame, latest, durability }
+    }
+
+    /// Decides on proposals and adds what is to be written.
+    pub(super) fn decide(&mut self, proposals: Proposals) -> Result<Vec<Completion>, StateError> {
+        let Proposals { bytes, list } = proposals;
+        let mut completions = Vec::with_capacity(list.len());
+        for proposal in list {
+            let token = proposal.token;
+            let outcome = self.decide_one(proposal, &bytes)?;
+            completions.extend(token.map(|token| Completion { token, outcome }));
+        }
+        Ok(completions)
+    }
+
+    pub(super) fn finish(self) -> Written {
+        Written {
+            frame: self.frame,
+            count: self.scratch.entries.len() as u32,
+            latest: self.latest,
+            durability: self.durability,
+            first: self.first,
+        }
+    }
+
+    fn decide_one(&mut self, proposal: Proposal, bytes: &[u8]) -> Result<Outcome, StateError> {
+        let given = &bytes[proposal.entries];
+        let mut decided = std::mem::take(&mut self.scratch.decided);
+        decided.clear();
+        let mut existed = None;
+        let mut refused = None;
+        if let Some((table, key, decide)) = proposal.decide {
+            let now_ms = self.now_ms;
+            let verdict = self.look_up(table, &key, |record| {
+                existed = Some(record.is_some());
+                decide(record.as_ref(), now_ms, &mut decided)
+            })?;
+            refused = verdict.err().map(Outcome::Rejected);
+        } else if let Some((table, key)) = plain_delete(given) {
+            let found = self.look_up(table, key, |record| record.is_some())?;
+            existed = Some(found);
+            refused = (!found).then_some(Outcome::Absent);
+        }
+        let refused = refused.or_else(|| self.unwritable(&decided, given).map(Outcome::Rejected));
+        let sequence = self.next();
+        if refused.is_none() {
+            self.add(&decided);
+            self.add(given);
+            self.durability = self.durability.max(proposal.durability);
+        }
+        self.scratch.decided = decided;
+        Ok(refused.unwrap_or(Outcome::Done { sequence, existed }))
+    }
+
+    /// The sequence of the next entry.
+    fn next(&self) -> Sequence {
+        Sequence(self.first.0 + self.scratch.entries.len() as u64)
+    }
+
+    /// Shows the record as of this very point, if it is there and not expired.
+    fn look_up<T>(
+        &self,
+        table: TableId,
+        key: &[u8],
+        look: impl FnOnce(Option<Record<'_>>) -> T,
+    ) -> Result<T, StateError> {
+        let alive = |record: &Record<'_>| !record.is_expired(self.now_ms);
+        let hash = self.hash(table, key);
+        let same = |&at: &u32| self.scratch.entries[at as usize].is(table, key, &self.frame);
+        if let Some(&at) = self.scratch.latest.find(hash, same) {
+            let sequence = Sequence(self.first.0 + u64::from(at));
+            let entry = &self.frame[self.scratch.entries[at as usize].offset as usize..];
+            let (entry, _) = Entry::decode(entry, sequence).expect("the turn wrote whole entries");
+            return Ok(look(Effect::of(&entry, self.shared.node).and_then(|effect| effect.record).filter(alive)));
+        }
+        let found = self.shared.get(table, key)?;
+        let record = match &found {
+            Some(bytes) => Some(bytes.record().map_err(|error| self.shared.damaged(error))?),
+            None => None,
+        };
+        Ok(look(record.filter(alive)))
+    }
+
+    /// Why these entries cannot be written, if so.
+    fn unwritable(&self, decided: &[u8], given: &[u8]) -> Option<Rejection> {
+        if self.frame.len() + decided.len() + given.len() > FRAME_BYTES_MAX {
+            let words = "the changes of this turn together are too large for one commit; propose fewer at a time";
+            return Some(Rejection::Invalid(words.to_owned()));
+        }
+        let longest = entries(decided)
+            .chain(entries(given))
+            .filter(|(entry, _)| entry.change.kind.is_state())
+            .map(|(entry, _)| entry.change.key.len())
+            .max()?;
+        (longest > KEY_BYTES_MAX).then(|| {
+            Rejection::Invalid(format!("a record's key has {longest} bytes, more than the {KEY_BYTES_MAX} it may have"))
+        })
+    }
+
+    /// Adds entries to the frame, numbered and stamped.
+    fn add(&mut self, bytes: &[u8]) {
+        for (entry, encoded) in entries(bytes) {
+            let offset = self.frame.len();
+            self.frame.extend_from_slice(encoded);
+            if entry.origin.is_some() {
+                self.clock.observe(entry.hlc); // It keeps the stamp of where it comes from.
+                self.latest = self.latest.max(entry.hlc);
+            } else {
+                self.latest = self.clock.tick(self.now_ms);
+                set_hlc(&mut self.frame[offset..], self.latest);
+            }
+            self.mark(&entry, encoded, offset);
+        }
+    }
+
+    fn mark(&mut self, entry: &Entry<'_>, encoded: &[u8], offset: usize) {
+        let at = self.scratch.entries.len() as u32;
+        let (table, key) = (entry.change.table, entry.change.key);
+        let counts = entry.change.kind.is_state() && !entry.superseded;
+        // The key's place within the entry, without saying here again how entries are laid out.
+        let key_offset = key.as_ptr() as usize - encoded.as_ptr() as usize;
+        let mark = Mark {
+            offset: offset as u32,
+            key: (offset + key_offset) as u32,
+            key_length: key.len() as u16,
+            table,
+            counts,
+        };
+        self.scratch.entries.push(mark);
+        if !counts {
+            return;
+        }
+        let hash = self.hash(table, key);
+        let Scratch { entries, latest, seed, .. } = &mut *self.scratch;
+        let frame = &self.frame;
+        if let Some(earlier) = latest.find_mut(hash, |&at| entries[at as usize].is(table, key, frame)) {
+            entries[*earlier as usize].counts = false;
+            *earlier = at;
+        } else {
+            latest.insert_unique(hash, at, |&at| {
+                let mark = &entries[at as usize];
+                hash_of(mark.table, mark.key_in(frame), *seed)
+            });
+        }
+    }
+
+    fn hash(&self, table: TableId, key: &[u8]) -> u64 {
+        hash_of(table, key, self.scratch.seed)
+    }
+}
+
+impl Written {
+    /// The batch, once the frame has its header; `last` is the sequence of its last entry.
+    pub(super) fn into_batch(self, last: Sequence) -> Batch {
+        Batch::new(self.first, last, Bytes::from(self.frame).slice(FrameHeader::BYTES..))
+    }
+}
+
+fn hash_of(table: TableId, key: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(key, seed ^ u64::from(table.0))
+}
+
+/// The table and key of a proposal that is one delete and nothing else, of a table that clients see.
+fn plain_delete(given: &[u8]) -> Option<(TableId, &[u8])> {
+    let (entry, encoded) = entries(given).next()?;
+    let change = entry.change;
+    let plain = change.kind == ChangeKind::Delete && encoded.len() == given.len() && entry.origin.is_none();
+    (plain && !change.table.is_internal()).then_some((change.table, change.key))
+}
+
+/// Entries that a proposal holds, each with its bytes.
+fn entries(mut bytes: &[u8]) -> impl Iterator<Item = (Entry<'_>, &[u8])> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let (entry, size) = Entry::decode(bytes, Sequence::ZERO).expect("`Change::encode` made the entries");
+        let (encoded, rest) = bytes.split_at(size);
+        bytes = rest;
+        Some((entry, encoded))
+    })
+}
