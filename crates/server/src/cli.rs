@@ -4,15 +4,24 @@
 //! the colours out where there is no terminal.
 
 mod check;
+mod connection;
+mod format;
+mod http;
 mod init;
+mod percent;
+mod properties;
+mod publish;
 pub mod screen;
 mod serve;
+mod subscribe;
+mod url;
 
 use crate::application::SchemaError;
 use crate::config::LoadError;
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use hyper::Method;
 use rowcast_core::schema::{Color, render};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,6 +53,20 @@ enum Command {
     Check(check::Check),
     /// Write a small working application
     Init(init::Init),
+    /// Publish to an MQTT server
+    #[command(disable_help_flag = true)]
+    Pub(Box<publish::PublishCommand>),
+    /// Subscribe to an MQTT server, and show what comes
+    #[command(disable_help_flag = true)]
+    Sub(Box<subscribe::SubscribeCommand>),
+    /// Read records over HTTP
+    Get(http::Get),
+    /// Write a record over HTTP
+    Put(http::Change),
+    /// Change some attributes of a record over HTTP
+    Patch(http::Change),
+    /// Delete records over HTTP
+    Delete(http::Delete),
     /// Write completions for a shell to standard output
     #[command(after_help = "Example:\n  rowcast completions bash > /etc/bash_completion.d/rowcast")]
     Completions {
@@ -66,7 +89,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             anstream::eprintln!("{}", shown(&error));
-            ExitCode::FAILURE
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -79,6 +102,12 @@ impl Command {
             Self::Run(serve) => serve.run(Mode::Run),
             Self::Check(check) => check.run(),
             Self::Init(init) => init.run(),
+            Self::Pub(publish) => publish.run(),
+            Self::Sub(subscribe) => subscribe.run(),
+            Self::Get(get) => get.run(),
+            Self::Put(change) => change.run(Method::PUT),
+            Self::Patch(change) => change.run(Method::PATCH),
+            Self::Delete(delete) => delete.run(),
             Self::Completions { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "rowcast", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)
@@ -91,9 +120,29 @@ impl Command {
 fn shown(error: &anyhow::Error) -> String {
     let diagnostics = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(LoadError::Wrong(diagnostics)), _) | (_, Some(SchemaError::Wrong(diagnostics))) => diagnostics,
-        _ => return format!("{RED}error{RED:#}: {error:#}"),
+        _ => return error_line(&format!("{error:#}")),
     };
     render(diagnostics, Color::Ansi)
+}
+
+fn error_line(what: &str) -> String {
+    format!("{RED}error{RED:#}: {what}")
+}
+
+/// Arguments that are each right and together wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Usage {
+    fn new(message: impl Into<String>) -> Usage {
+        Usage(message.into())
+    }
+}
+
+/// Runs a command that talks to a server, on this thread.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
 const RED: Style = AnsiColor::BrightRed.on_default().bold();

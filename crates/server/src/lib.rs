@@ -4,5 +4,6 @@ pub mod app;
 pub mod application;
 pub mod auth;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod logging;
