@@ -123,7 +123,7 @@ impl Authenticator {
         Ok(Authenticator { shared: Arc::new(shared) })
     }
 
-    /// What someone without credentials is, coming from `peer`.
+    /// What someone without credentials is, coming from `peer`; who comes through a Unix socket comes from 127.0.0.1.
     pub fn without_credentials(&self, peer: IpAddr) -> Result<Principal, AuthError> {
         if self.shared.rules.authorize_local && peer.to_canonical().is_loopback() {
             Ok(Principal::local())

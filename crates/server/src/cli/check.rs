@@ -3,7 +3,7 @@
 use super::serve::Settings;
 use super::{GREEN, YELLOW, shown};
 use crate::application;
-use crate::config::{Listen, Loaded, Mode, load};
+use crate::config::{Listen, LoadError, Loaded, Mode, load};
 use clap::Args;
 use rowcast_core::schema::Schema;
 use std::fmt::Write;
@@ -25,6 +25,9 @@ impl Check {
     /// Shows every mistake of every file before it says whether there was one.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let loaded = load(Mode::Run, &self.settings.given(self.folder.clone()));
+        if let Err(error @ LoadError::NoFolder(_)) = loaded {
+            return Err(error.into());
+        }
         let schema = application::read_schema(&self.folder);
         if let Ok(Loaded { warnings, .. }) = &loaded {
             for warning in warnings.iter().chain(&application::unread_files(&self.folder)) {

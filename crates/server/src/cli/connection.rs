@@ -1,12 +1,12 @@
 //! How `pub` and `sub` connect: the flags of `mosquitto_pub` and `mosquitto_sub`.
 
 use super::Usage;
+use super::credentials::{password_from_input, variable};
 use super::properties::{PropertyFlags, parse_properties};
 use super::url::Url;
 use crate::client::{Client, Target, Welcome};
 use clap::{ArgAction, Args};
 use rowcast_codec::{Connect, ConnectProperties, QoS, Secret, Topic, Version, Will, WillProperties};
-use std::io::BufRead;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -207,21 +207,6 @@ fn parse_expiry(text: &str) -> Result<u32, String> {
         "-1" | "∞" => Ok(u32::MAX),
         _ => text.parse().map_err(|_| "expected seconds, or -1 for ever".to_owned()),
     }
-}
-
-/// A variable that is set to something.
-pub(super) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// The first line of standard input, without its end.
-pub(super) fn password_from_input() -> std::io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    std::io::stdin().lock().read_until(b'\n', &mut line)?;
-    let length = line.trim_ascii_end().len();
-    let end = line[length..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(line.len() - length);
-    line.truncate(length + end);
-    Ok(line)
 }
 
 #[cfg(test)]

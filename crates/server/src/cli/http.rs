@@ -1,6 +1,6 @@
 //! `rowcast get`, `put`, `patch` and `delete`: records over HTTP.
 
-use super::connection::{password_from_input, variable};
+use super::credentials::{password_from_input, variable};
 use super::percent::encode_path;
 use super::url::Url;
 use super::{Usage, block_on, error_line};
