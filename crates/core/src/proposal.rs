@@ -44,7 +44,7 @@ pub enum Outcome {
     Done {
         /// The sequence of its first entry: the version of the record it wrote.
         sequence: Sequence,
-        /// Whether there was a record before; `None` if nobody looked.
+        /// Whether there was a record before, or one of several; `None` if nobody looked.
         existed: Option<bool>,
     },
     /// A plain delete found nothing to delete; nothing was written.
@@ -70,9 +70,10 @@ pub struct Proposal {
     pub token: Option<Token>,
     /// What the outcome waits for.
     pub durability: Durability,
-    /// Looks at the record of `(table, key)` and writes the first entries.
-    pub decide: Option<(TableId, Vec<u8>, Decide)>,
-    /// Entries that are there already, within [`Proposals::bytes`]; they follow those of `decide`.
+    /// Each looks at the record of a table and a key as it is before this proposal, and writes the first entries. The
+    /// first that is against it ends it.
+    pub decisions: Vec<(TableId, Vec<u8>, Decide)>,
+    /// Entries that are there already, within [`Proposals::bytes`]; they follow those of the decisions.
     pub entries: Range<usize>,
 }
 
@@ -98,7 +99,7 @@ impl Proposals {
         for change in changes {
             change.encode(&mut self.bytes);
         }
-        self.list.push(Proposal { token, durability, decide: None, entries: start..self.bytes.len() });
+        self.list.push(Proposal { token, durability, decisions: Vec::new(), entries: start..self.bytes.len() });
     }
 
     /// Adds a proposal that depends on the record of `(table, key)`; `changes` follow if the decision is for it.
@@ -111,7 +112,21 @@ impl Proposals {
         changes: &[Change<'_>],
     ) {
         self.push(token, durability, changes);
-        self.list.last_mut().expect("just pushed").decide = Some((table, key, decide));
+        self.list.last_mut().expect("just pushed").decisions.push((table, key, decide));
+    }
+
+    /// Adds a proposal that depends on several records, each of which is decided on once; `entries`, encoded already,
+    /// follow if all decisions are for it.
+    pub fn push_all_decided(
+        &mut self,
+        token: Option<Token>,
+        durability: Durability,
+        decisions: Vec<(TableId, Vec<u8>, Decide)>,
+        entries: &[u8],
+    ) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(entries);
+        self.list.push(Proposal { token, durability, decisions, entries: start..self.bytes.len() });
     }
 }
 

@@ -13,7 +13,8 @@ pub const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a frame's body: its length is a 32-bit number, and a reader holds a frame in memory whole.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// What a proposal costs in the queue beyond its bytes: the list's slot, and a decision somewhere on the heap.
+/// What a proposal costs in the queue beyond its bytes, and each decision beyond its key: a slot in a list, and more
+/// somewhere on the heap.
 pub const PROPOSAL_BYTES: usize = 160;
 
 /// How far beyond the last known entry the log goes on after an unclean stop. What readers saw from memory and the

@@ -105,8 +105,9 @@ impl Queue {
 }
 
 fn cost(proposals: &Proposals) -> usize {
-    let keys: usize = proposals.list.iter().filter_map(|proposal| proposal.decide.as_ref()).map(|it| it.1.len()).sum();
-    proposals.bytes.len() + keys + proposals.list.len() * PROPOSAL_BYTES
+    let decisions = || proposals.list.iter().flat_map(|proposal| &proposal.decisions);
+    let keys: usize = decisions().map(|(_, key, _)| key.len()).sum();
+    proposals.bytes.len() + keys + (proposals.list.len() + decisions().count()) * PROPOSAL_BYTES
 }
 
 #[cfg(test)]

@@ -71,6 +71,32 @@ fn a_decision_sees_the_record_as_of_its_turn_and_may_refuse() {
 }
 
 #[test]
+fn one_decision_against_it_ends_a_proposal_that_depends_on_several_records() {
+    let (mut home, _) = Home::new(Options::default());
+    let insert = |keys: &[&str]| {
+        let mut entries = Vec::new();
+        let mut decisions = Vec::new();
+        for key in keys {
+            put(DOG, key, "new").encode(&mut entries);
+            let absent: rowcast_core::Decide = Box::new(|record, _, _| match record {
+                Some(record) => Err(Rejection::Condition(Some(record.version))),
+                None => Ok(()),
+            });
+            decisions.push((DOG, key.as_bytes().to_vec(), absent));
+        }
+        let mut proposals = Proposals::default();
+        proposals.push_all_decided(Some(Token(0)), Durability::Sync, decisions, &entries);
+        proposals
+    };
+    let refused = Outcome::Rejected(Rejection::Condition(Some(Sequence(2))));
+    let done = |sequence| Outcome::Done { sequence: Sequence(sequence), existed: Some(false) };
+    assert_eq!(home.propose(insert(&["a", "b"])), [done(1)]);
+    assert_eq!(home.propose(insert(&["c", "b", "d"])), [refused]);
+    assert_eq!(home.propose(insert(&["c", "d"])), [done(3)]);
+    assert_eq!(home.log(Sequence::ZERO), ["1 new", "2 new", "3 new", "4 new"]);
+}
+
+#[test]
 fn changes_of_one_proposal_stand_or_fall_together() {
     let (mut home, _) = Home::new(Options::default());
     let long = "k".repeat(65_535);

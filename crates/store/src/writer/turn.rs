@@ -135,17 +135,23 @@ impl<'a> Turn<'a> {
         decided.clear();
         let mut existed = None;
         let mut refused = None;
-        if let Some((table, key, decide)) = proposal.decide {
-            let now_ms = self.now_ms;
-            let verdict = self.look_up(table, &key, |record| {
-                existed = Some(record.is_some());
-                decide(record.as_ref(), now_ms, &mut decided)
-            })?;
-            refused = verdict.err().map(Outcome::Rejected);
-        } else if let Some((table, key)) = plain_delete(given) {
+        if proposal.decisions.is_empty()
+            && let Some((table, key)) = plain_delete(given)
+        {
             let found = self.look_up(table, key, |record| record.is_some())?;
             existed = Some(found);
             refused = (!found).then_some(Outcome::Absent);
+        }
+        for (table, key, decide) in proposal.decisions {
+            let now_ms = self.now_ms;
+            let verdict = self.look_up(table, &key, |record| {
+                existed = Some(existed == Some(true) || record.is_some());
+                decide(record.as_ref(), now_ms, &mut decided)
+            })?;
+            if let Err(rejection) = verdict {
+                refused = Some(Outcome::Rejected(rejection));
+                break;
+            }
         }
         let refused = refused.or_else(|| self.unwritable(&decided, given).map(Outcome::Rejected));
         let sequence = self.next();
