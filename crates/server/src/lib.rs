@@ -6,4 +6,5 @@ pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod db;
 pub mod logging;

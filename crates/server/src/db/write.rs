@@ -1,0 +1,235 @@
+//! Changes of one record.
+
+use super::{Condition, Db, DbError, RecordRef, TableRef, now_ms};
+use bytes::Bytes;
+use rowcast_codec::{PublishProperties, QoS};
+use rowcast_core::validate::{Format, Refusal, Validator, created_ms, expires_at_ms, merge_patch};
+use rowcast_core::{Change, ChangeKind, Decide, Outcome, Proposals, Record, Rejection, Sequence, SessionId};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What someone sends for a record, or as an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payload {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// What they are; at most 65,535 bytes, without NUL.
+    pub content_type: Option<Box<str>>,
+}
+
+/// A record that was put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Its version.
+    pub version: Sequence,
+    /// There was none before.
+    pub created: bool,
+}
+
+impl Db {
+    /// Replaces a record, or makes it.
+    pub async fn put(&self, place: &RecordRef, payload: Payload, condition: Condition) -> Result<Written, DbError> {
+        let table = place.table().table();
+        if payload.bytes.is_empty() && !table.is_typed() {
+            return Err(DbError::Empty);
+        }
+        if table.needs_previous() {
+            return self.decide(place, condition, Draft::Put(payload)).await;
+        }
+        // What does not depend on the record before is done here, not in the writer.
+        let mut entry = Vec::new();
+        let refused = |refusal| DbError::Refused { refusal, item: None };
+        put_entry(place, &payload, None, now_ms(), &mut entry).map_err(refused)?;
+        let decide: Decide = Box::new(move |current, _, _| condition.decide(current));
+        self.propose_decided(place, decide, &entry).await
+    }
+
+    /// Lays a merge patch (RFC 7396) onto a record, or onto nothing, and puts the result.
+    pub async fn patch(&self, place: &RecordRef, patch: Bytes, condition: Condition) -> Result<Written, DbError> {
+        self.decide(place, condition, Draft::Patch(patch)).await
+    }
+
+    /// Removes a record; [`DbError::Absent`] if there is none.
+    pub async fn delete(&self, place: &RecordRef, condition: Condition) -> Result<(), DbError> {
+        let decide: Decide = Box::new(move |current, _, _| {
+            condition.decide(current)?;
+            current.map(|_| ()).ok_or(Rejection::Absent)
+        });
+        let mut entry = Vec::new();
+        change(ChangeKind::Delete, place.table(), place.encoded(), &[], &[]).encode(&mut entry);
+        self.propose_decided(place, decide, &entry).await.map(|_| ())
+    }
+
+    /// Lets an event pass by at a record's topic, whether there is such a record or not.
+    pub async fn event(&self, place: &RecordRef, payload: &Payload) -> Result<Sequence, DbError> {
+        self.message(place.table(), place.encoded(), payload).await
+    }
+
+    /// Lets an event pass by at a table's own topic.
+    pub async fn channel_event(&self, table: &TableRef, payload: &Payload) -> Result<Sequence, DbError> {
+        self.message(table, &[], payload).await
+    }
+
+    async fn message(&self, table: &TableRef, key: &[u8], payload: &Payload) -> Result<Sequence, DbError> {
+        let properties = properties(payload.content_type.as_deref());
+        let change = change(ChangeKind::Message, table, key, &properties, &payload.bytes);
+        let durability = table.durability();
+        let outcome = self.propose(|token, proposals| proposals.push(Some(token), durability, &[change])).await?;
+        written(outcome).map(|written| written.version)
+    }
+
+    /// Writes what depends on the record as it is.
+    async fn decide(&self, place: &RecordRef, condition: Condition, draft: Draft) -> Result<Written, DbError> {
+        let room = self.shared.drafts.take(draft.bytes()).ok_or(DbError::Busy)?;
+        let refused = Arc::new(OnceLock::new());
+        let (target, refusal) = (place.clone(), Arc::clone(&refused));
+        let decide: Decide = Box::new(move |current, now_ms, entries| {
+            condition.decide(current)?;
+            let written = draft.write(&target, current, now_ms, entries);
+            drop((draft, room));
+            written.map_err(|reason| {
+                let words = reason.to_string();
+                let _ = refusal.set(reason);
+                Rejection::Invalid(words)
+            })
+        });
+        let written = self.propose_decided(place, decide, &[]).await;
+        match refused.get() {
+            Some(refusal) => Err(DbError::Refused { refusal: refusal.clone(), item: None }),
+            None => written,
+        }
+    }
+
+    async fn propose_decided(&self, place: &RecordRef, decide: Decide, entries: &[u8]) -> Result<Written, DbError> {
+        let decisions = vec![(place.table().id(), place.encoded().to_vec(), decide)];
+        let durability = place.table().durability();
+        let propose = |token, proposals: &mut Proposals| {
+            proposals.push_all_decided(Some(token), durability, decisions, entries);
+        };
+        written(self.propose(propose).await?)
+    }
+}
+
+/// Room for what waits for the writer inside of decisions, where its queue does not count it.
+#[derive(Clone, Default)]
+pub(super) struct Drafts {
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Some of that room, given back when dropped.
+struct DraftRoom {
+    bytes: usize,
+    of: Drafts,
+}
+
+impl Drafts {
+    /// Room for `bytes` more; `None` while there is none. Nothing is too large for itself alone.
+    fn take(&self, bytes: usize) -> Option<DraftRoom> {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let room = DraftRoom { bytes, of: self.clone() };
+        (before == 0 || before + bytes <= DRAFT_BYTES_MAX).then_some(room)
+    }
+}
+
+impl Drop for DraftRoom {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a record is to become.
+enum Draft {
+    Put(Payload),
+    Patch(Bytes),
+}
+
+impl Draft {
+    fn bytes(&self) -> usize {
+        match self {
+            Draft::Put(payload) => payload.bytes.len(),
+            Draft::Patch(patch) => patch.len(),
+        }
+    }
+
+    /// Appends the entry of the put it becomes where `current` is.
+    fn write(
+        &self,
+        place: &RecordRef,
+        current: Option<&Record<'_>>,
+        now_ms: u64,
+        entries: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        match self {
+            Draft::Put(payload) => put_entry(place, payload, current, now_ms, entries),
+            Draft::Patch(patch) => {
+                let bytes = merge_patch(current.map(|record| record.payload), patch)?.into();
+                let before = current.and_then(|record| PublishProperties::parse_forwarded(record.properties).ok());
+                let before = before.and_then(|properties| properties.content_type);
+                let content_type = before.filter(|before| Format::of(Some(before)).is_ok()).unwrap_or(JSON);
+                put_entry(place, &Payload { bytes, content_type: Some(content_type.into()) }, current, now_ms, entries)
+            }
+        }
+    }
+}
+
+/// Appends the entry of a put, its payload checked against its table.
+pub(super) fn put_entry(
+    place: &RecordRef,
+    payload: &Payload,
+    current: Option<&Record<'_>>,
+    now_ms: u64,
+    entries: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let table = place.table().table();
+    let content_type = payload.content_type.as_deref();
+    let created = current.filter(|_| table.needs_previous()).and_then(|record| created_ms(table, record.payload));
+    let normalized = Validator::default().put(table, place.key(), &payload.bytes, content_type, now_ms, created)?;
+    // A document is JSON whatever it was sent as; other payloads are what they were said to be.
+    let properties = properties(content_type.filter(|_| !table.is_typed()));
+    let mut change = change(ChangeKind::Put, place.table(), place.encoded(), &properties, &normalized.payload);
+    change.expires_ms = expires_at_ms(table, &normalized, now_ms);
+    change.encode(entries);
+    Ok(())
+}
+
+fn change<'a>(
+    kind: ChangeKind,
+    table: &TableRef,
+    key: &'a [u8],
+    properties: &'a [u8],
+    payload: &'a [u8],
+) -> Change<'a> {
+    Change {
+        kind,
+        qos: QoS::AtLeastOnce,
+        table: table.id(),
+        key,
+        publisher: SessionId::NONE,
+        expires_ms: None,
+        properties,
+        payload,
+    }
+}
+
+/// The MQTT properties that say what a payload is.
+fn properties(content_type: Option<&str>) -> Vec<u8> {
+    let mut properties = Vec::new();
+    let published = PublishProperties { content_type, ..PublishProperties::default() };
+    published.forwarded(&mut properties).expect("a content type fits a property");
+    properties
+}
+
+pub(super) fn written(outcome: Outcome) -> Result<Written, DbError> {
+    match outcome {
+        Outcome::Done { sequence, existed } => Ok(Written { version: sequence, created: existed == Some(false) }),
+        Outcome::Absent | Outcome::Rejected(Rejection::Absent) => Err(DbError::Absent),
+        Outcome::Rejected(Rejection::Condition(current)) => Err(DbError::Condition(current)),
+        Outcome::Rejected(Rejection::Invalid(words)) => Err(DbError::Failed(words)),
+        Outcome::Full => Err(DbError::Full),
+    }
+}
+
+const JSON: &str = "application/json";
+
+/// Bytes of patches, and of puts that need the record before, that may wait for the writer.
+const DRAFT_BYTES_MAX: usize = 64 * 1024 * 1024;
