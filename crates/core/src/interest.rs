@@ -27,6 +27,8 @@ pub struct Subscription {
     pub retain_as_published: bool,
     /// Deliver with the topic spelled by the table's alias, as the filter was.
     pub alias: bool,
+    /// Tells the spellings of one filter apart, which are different subscriptions; 0: the canonical one.
+    pub spelling: u32,
     /// Sent along with each delivery (MQTT 5 §3.8.2.1.2).
     pub identifier: Option<NonZeroU32>,
     /// Only what came after this; what was before is in the retained state it was sent.
@@ -58,7 +60,8 @@ struct Node {
     plus: Option<usize>,
 }
 
-type Holders = FxHashMap<Subscriber, Subscription>;
+/// By subscriber and spelling.
+type Holders = FxHashMap<(Subscriber, u32), Subscription>;
 
 /// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
 const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
@@ -80,7 +83,7 @@ impl Default for Interest {
 }
 
 impl Interest {
-    /// Adds a subscription; one of the same subscriber on the same filter is replaced and returned.
+    /// Adds a subscription; one of the same subscriber on the same filter, spelled the same, is replaced and returned.
     pub fn subscribe(&mut self, filter: &TopicFilter<'_>, subscription: Subscription) -> Option<Subscription> {
         let mut at = self.root;
         let mut below = false;
@@ -93,14 +96,19 @@ impl Interest {
         }
         let node = &mut self.nodes[at];
         let holders = if below { &mut node.below } else { &mut node.exact };
-        let replaced = holders.insert(subscription.subscriber, subscription);
+        let replaced = holders.insert((subscription.subscriber, subscription.spelling), subscription);
         self.filters += usize::from(replaced.is_none());
         self.forget(filter);
         replaced
     }
 
     /// Takes a subscription away; returns it if there was one.
-    pub fn unsubscribe(&mut self, filter: &TopicFilter<'_>, subscriber: Subscriber) -> Option<Subscription> {
+    pub fn unsubscribe(
+        &mut self,
+        filter: &TopicFilter<'_>,
+        subscriber: Subscriber,
+        spelling: u32,
+    ) -> Option<Subscription> {
         let mut path = Vec::with_capacity(8);
         let mut at = self.root;
         let mut below = false;
@@ -118,7 +126,7 @@ impl Interest {
         }
         let node = &mut self.nodes[at];
         let holders = if below { &mut node.below } else { &mut node.exact };
-        let removed = holders.remove(&subscriber)?;
+        let removed = holders.remove(&(subscriber, spelling))?;
         if holders.is_empty() {
             *holders = Holders::default(); // Gives the memory back.
         }
@@ -255,6 +263,7 @@ mod tests {
             no_local: false,
             retain_as_published: false,
             alias: false,
+            spelling: 0,
             identifier: None,
             since: Sequence::ZERO,
         }
@@ -276,7 +285,7 @@ mod tests {
             assert_eq!(found, selected, "{topic}");
         }
         for (index, text) in filters.iter().enumerate() {
-            assert!(interest.unsubscribe(&filter(text), Subscriber(index as u32)).is_some(), "{text}");
+            assert!(interest.unsubscribe(&filter(text), Subscriber(index as u32), 0).is_some(), "{text}");
         }
         assert!(interest.is_empty() && interest.nodes.len() == 1 && interest.matches(topic).is_empty());
     }
@@ -303,11 +312,11 @@ mod tests {
             interest.subscribe(&filter(text), subscription(index as u32));
         }
         assert_eq!(count(&mut interest), 3);
-        interest.unsubscribe(&filter("dog/+"), Subscriber(1));
+        interest.unsubscribe(&filter("dog/+"), Subscriber(1), 0);
         assert_eq!(count(&mut interest), 2);
-        interest.unsubscribe(&filter("dog/1"), Subscriber(0));
+        interest.unsubscribe(&filter("dog/1"), Subscriber(0), 0);
         assert_eq!(count(&mut interest), 1);
-        assert_eq!(interest.unsubscribe(&filter("dog/1"), Subscriber(0)), None);
+        assert_eq!(interest.unsubscribe(&filter("dog/1"), Subscriber(0), 0), None);
     }
 
     #[test]

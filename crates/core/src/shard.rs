@@ -32,7 +32,7 @@ use bytes::Bytes;
 use connection::{Connection, Opening, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
-use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, frame_length};
+use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, frame_length};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::collections::BTreeMap;
@@ -133,6 +133,8 @@ pub enum Input {
     Evict {
         /// Which.
         client_id: Box<str>,
+        /// Whose it is, or was just now.
+        connection: ConnectionId,
         /// For whom.
         claimant: Claimant,
     },
@@ -389,6 +391,8 @@ struct Leaving {
     session: Box<Session>,
     /// Who waits for it.
     claimant: Option<Claimant>,
+    /// Publishes of QoS 2 that the writer may still refuse.
+    undecided: Vec<(Token, PacketId)>,
 }
 
 /// Buffers that keep their allocation between packets.
@@ -502,7 +506,7 @@ impl Shard {
         match input {
             Input::Authenticated { connection, result } => self.on_authenticated(connection, result, now),
             Input::Claimed { connection, previous } => self.on_claimed(connection, previous, now),
-            Input::Evict { client_id, claimant } => self.on_evict(&client_id, claimant, now),
+            Input::Evict { client_id, connection, claimant } => self.on_evict(&client_id, connection, claimant, now),
             Input::Committed { batch, completions } => {
                 if let Some(batch) = batch {
                     self.on_batch(&batch, now);
@@ -687,18 +691,28 @@ impl Shard {
         self.end(id, end::Cause::Closed, now);
     }
 
-    /// Appends a packet for the client, unless it is larger than the client takes.
+    /// Appends a packet for the client; without what is there only to be read if it would be too large for the client,
+    /// and not at all if it still is [MQTT-3.1.2-24].
     fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let version = connection.version;
-        connection.outbox.append(|out| {
-            // What the server composes fits the wire; a packet that does not is left out like one too large for the
-            // client.
-            let before = out.len();
-            if packet.encode(version, out).is_err() {
-                out.truncate(before);
-            }
-        });
+        let packet_max = connection.packet_max as usize;
+        let append = |packet: &Packet<'_>, outbox: &mut Outbox| {
+            let mut fits = false;
+            outbox.append(|out| {
+                let before = out.len();
+                fits = packet.encode(version, out).is_ok() && out.len() - before <= packet_max;
+                if !fits {
+                    out.truncate(before);
+                }
+            });
+            fits
+        };
+        if !append(packet, &mut connection.outbox)
+            && let Some(bare) = without_words(packet)
+        {
+            append(&bare, &mut connection.outbox);
+        }
         self.wake(id);
     }
 
@@ -742,6 +756,18 @@ impl Shard {
 
     fn session_number(&mut self) -> SessionId {
         SessionId(self.number())
+    }
+}
+
+/// A packet without reason string, where it is one that the server gives one to [MQTT-3.2.2-19], [MQTT-3.14.2-3].
+fn without_words<'a>(packet: &Packet<'a>) -> Option<Packet<'a>> {
+    match packet.clone() {
+        Packet::Connack(mut connack) => {
+            connack.properties.reason_string = None;
+            Some(Packet::Connack(connack))
+        }
+        Packet::Disconnect(disconnect) => Some(Packet::Disconnect(Disconnect::new(disconnect.reason))),
+        _ => None,
     }
 }
 

@@ -112,14 +112,14 @@ impl Tables {
     }
 
     /// Writes the canonical topic of a record, or of a table's channel where `key` is empty. `false`: its table is
-    /// not exported, nobody can hear of it.
+    /// not open to MQTT, nobody can hear of it.
     pub fn topic(&self, table: TableId, key: &[u8], topic: &mut String) -> bool {
         topic.clear();
         if table == TableId::TOPICS {
             return decode_text(key, topic);
         }
         let Some(table) = self.get(table) else { return false };
-        if table.export.is_none() {
+        if !table.export.as_ref().is_some_and(|export| export.doors.mqtt) {
             return false;
         }
         topic.push_str(exported_name(table));

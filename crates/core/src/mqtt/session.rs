@@ -68,12 +68,19 @@ pub enum Flow {
 pub struct Snapshot {
     /// The subscription's filter, as the client spelled it.
     pub filter: Box<str>,
+    /// Records not changed after this are left out: the client has them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from: u64,
     /// Records changed after this are left out: the log brings them.
     pub until: u64,
     /// Where to go on: a place in the filter's list of ranges, and the key behind which to read.
     pub range: usize,
     /// The last key that was looked at in that range, encoded.
     pub after: Option<Vec<u8>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A session as it is stored in [`TableId::SESSIONS`](crate::TableId::SESSIONS), in JSON. Enough to continue with the same packet identifiers:

@@ -20,13 +20,13 @@ impl Shard {
 
     /// [`Shard::answer`] for answers that are just a reason.
     pub(super) fn answer_now(&mut self, id: ConnectionId, then: Then, reason: ReasonCode, now: Moment) {
-        self.answer(id, Pending { token: None, then, reason, detail: None, version: None }, now);
+        self.answer(id, Pending { token: None, then, reason, detail: None, version: None, topic: None }, now);
     }
 
     /// Queues an answer that waits for a proposal.
     pub(super) fn answer_later(&mut self, id: ConnectionId, then: Then, token: Token, now: Moment) {
-        let pending = Pending { token: Some(token), then, reason: ReasonCode::Success, detail: None, version: None };
-        self.answer(id, pending, now);
+        let reason = ReasonCode::Success;
+        self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic: None }, now);
     }
 
     /// A proposal of this shard was decided.
@@ -35,6 +35,9 @@ impl Shard {
         if let Some(leaving) = self.leaving.remove(&token) {
             self.on_left(leaving);
             return;
+        }
+        if let Outcome::Rejected(_) | Outcome::Full = outcome {
+            self.forget_received(token);
         }
         let slot = (token.0 >> 40) as usize;
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -50,11 +53,25 @@ impl Shard {
         let Some(pending) = connection.acks.iter_mut().find(|pending| pending.token == Some(token)) else { return };
         pending.token = None;
         let sequence = apply_outcome(pending, outcome);
+        let rejected = pending.topic.take().filter(|_| pending.reason == ReasonCode::PayloadFormatInvalid);
+        let rejected = rejected.map(|topic| (topic, pending.detail.clone().unwrap_or_default()));
         if let (Some(sequence), Then::Suback { joins, .. }) = (sequence, &mut pending.then) {
             let joins = std::mem::take(joins);
             self.join(id, joins, sequence);
         }
+        if let Some((topic, words)) = rejected {
+            self.report_rejected(id, &topic, &words);
+        }
         self.flush_acks(id, now);
+    }
+
+    /// A publish was refused whose connection is gone: its client will repeat it, and must not be told it was received.
+    fn forget_received(&mut self, token: Token) {
+        for leaving in self.leaving.values_mut() {
+            if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {
+                leaving.session.received.remove(&packet);
+            }
+        }
     }
 
     /// Sends the answers whose turn it is.
@@ -95,7 +112,9 @@ impl Shard {
                 self.send_ack(id, *packet, &pending, Packet::Pubrec, now);
             }
             Then::Pubcomp(packet) => {
-                connection.inbound_open = connection.inbound_open.saturating_sub(1);
+                // What an earlier connection published is not counted in this one.
+                let counted = u16::from(*reason == ReasonCode::Success);
+                connection.inbound_open = connection.inbound_open.saturating_sub(counted);
                 self.send_ack(id, *packet, &pending, Packet::Pubcomp, now);
             }
             Then::Pubrel(packet) => self.send_ack(id, *packet, &pending, Packet::Pubrel, now),

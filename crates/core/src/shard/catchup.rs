@@ -15,6 +15,7 @@ use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
 use crate::record::Record;
 use rowcast_codec::{Ack, EncodeError, Packet, PacketId, QoS, ReasonCode};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Bytes of log or records that one read brings at most.
@@ -263,7 +264,7 @@ impl Shard {
         }
         connection.reading = false;
         let Some(session) = &mut connection.session else { return };
-        let Some(Snapshot { filter, until, range, .. }) = session.snapshots.front().cloned() else { return };
+        let Some(Snapshot { filter, from, until, range, .. }) = session.snapshots.front().cloned() else { return };
         let held = session.subscriptions.get(&filter).cloned();
         let table = held.as_ref().and_then(|held| self.tables.ranges(&held.filter).get(range).map(|range| range.table));
         let (Some(held), Some(table)) = (held, table) else {
@@ -274,7 +275,7 @@ impl Shard {
         let sent_before = connection.outbox.len();
         let mut all = true;
         for scanned in records {
-            let delivered = self.send_record(id, table, scanned, (&held.filter, held.subscription), until, now);
+            let delivered = self.send_record(id, table, scanned, (&held.filter, held.subscription), from..=until, now);
             if delivered == Delivered::NoRoom {
                 all = false;
                 break;
@@ -305,11 +306,12 @@ impl Shard {
         table: TableId,
         scanned: &ScannedRecord,
         (filter, subscription): (&str, Subscription),
-        until: u64,
+        versions: RangeInclusive<u64>, // The first of which the client has.
         now: Moment,
     ) -> Delivered {
         let Ok(record) = Record::decode(&scanned.record) else { return Delivered::Done };
-        if record.version.0 > until || record.is_expired(now.wall_ms) {
+        let version = record.version.0;
+        if version == *versions.start() || !versions.contains(&version) || record.is_expired(now.wall_ms) {
             return Delivered::Done; // The log brings what came later.
         }
         let entry = entry_of_record(table, &scanned.key, &record);
@@ -366,6 +368,7 @@ impl Shard {
         connection.reading = false;
         if let Some(oldest) = lost_until {
             self.on_log_lost(id, oldest);
+            return self.pump(id, now); // What is there is read again, behind the state it follows.
         }
         'read: for batch in batches {
             for entry in batch.entries() {
@@ -425,16 +428,21 @@ impl Shard {
         true
     }
 
-    /// The log was cut while the client was away: it gets the current state of what it subscribed to, and we say
-    /// that events may be lost.
+    /// The log was cut before the client had read it: the client gets the current state of what changed meanwhile, then
+    /// the log from where it begins, and we say that events may be lost.
     fn on_log_lost(&mut self, id: ConnectionId, oldest: Sequence) {
-        let seen = self.seen;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
         let Flow::Behind { after: position } = session.flow else { return };
-        session.flow = Flow::Behind { after: Sequence(oldest.0.saturating_sub(1)) };
-        for filter in session.subscriptions.keys() {
-            session.snapshots.push_back(Snapshot { filter: filter.clone(), until: seen.0, range: 0, after: None });
+        let until = Sequence(oldest.0.saturating_sub(1));
+        session.flow = Flow::Behind { after: until };
+        for (filter, held) in &session.subscriptions {
+            // QoS 0 is not kept for those who are away, and was dropped for those who are slow.
+            if held.subscription.qos > QoS::AtMostOnce && held.subscription.since < until {
+                let from = position.0.max(held.subscription.since.0);
+                let snapshot = Snapshot { filter: filter.clone(), from, until: until.0, range: 0, after: None };
+                session.snapshots.push_back(snapshot);
+            }
         }
         let client_id = session.client_id.clone();
         self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
@@ -462,7 +470,7 @@ impl Shard {
     pub(super) fn begin_snapshot(&mut self, id: ConnectionId, filter: &str, until: Sequence) {
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.snapshots.retain(|snapshot| &*snapshot.filter != filter);
-        session.snapshots.push_back(Snapshot { filter: filter.into(), until: until.0, range: 0, after: None });
+        session.snapshots.push_back(Snapshot { filter: filter.into(), from: 0, until: until.0, range: 0, after: None });
     }
 
     /// Writes down where durable sessions stand, so that a restart repeats less.
@@ -517,16 +525,17 @@ fn entry_of_record<'a>(table: TableId, key: &'a [u8], record: &Record<'a>) -> En
 }
 
 impl StoredSubscription {
-    /// As it is matched.
+    /// As it is matched, with its filter in the canonical spelling.
     #[must_use]
-    pub fn subscription(self, id: ConnectionId, alias: bool, since: Sequence) -> Subscription {
+    pub fn subscription(self, id: ConnectionId, since: Sequence) -> Subscription {
         let options = self.options();
         Subscription {
             subscriber: crate::interest::Subscriber(id.slot),
             qos: options.qos,
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,
-            alias,
+            alias: false,
+            spelling: 0,
             identifier: self.identifier,
             since,
         }

@@ -6,12 +6,14 @@ use super::publish::{Refused, Said, internal_delete, internal_row};
 use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
 use crate::catalog::ResolvedFilter;
 use crate::change::Change;
+use crate::interest::Subscription;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::policy::{Operation, Principal, may};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
 use crate::tables::Tables;
 use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Topic, TopicFilter, Version, Will as WireWill};
+use std::hash::Hasher;
 use std::sync::Arc;
 
 impl Shard {
@@ -44,7 +46,8 @@ impl Shard {
         // A version nobody speaks is answered in the oldest way [MQTT-3.1.2-2]; what is no CONNECT at all, not.
         if fault.reason() == ReasonCode::UnsupportedProtocolVersion {
             if let Some(connection) = self.connection_mut(id) {
-                let above = matches!(fault, DecodeError::ProtocolLevel { level, .. } if *level > 5);
+                // The upper bit is how a bridge of Mosquitto asks first; refused, it asks for the level itself.
+                let above = matches!(fault, DecodeError::ProtocolLevel { level, .. } if *level & 0x7f > 5);
                 connection.version = if above { Version::V5 } else { Version::V311 };
             }
             return self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
@@ -89,7 +92,7 @@ impl Shard {
         };
         let Some(connection) = self.connection_mut(id) else { return Ok(()) };
         let keep_alive = match limits.keep_alive_max_secs {
-            0 => connect.keep_alive_secs,
+            max if max == 0 || !is_v5 => connect.keep_alive_secs, // MQTT 3 cannot be told another one.
             max if connect.keep_alive_secs == 0 || connect.keep_alive_secs > max => max,
             _ => connect.keep_alive_secs,
         };
@@ -342,7 +345,7 @@ impl Shard {
             let Ok(options) = serde_json::from_slice::<StoredSubscription>(value) else { continue };
             let since = options.since.map_or(*version, Sequence);
             let filter = spelled.into(); // Resolved when it is joined.
-            let subscription = options.subscription(id, false, since);
+            let subscription = options.subscription(id, since);
             session.subscriptions.insert(spelled.into(), Held { filter, subscription, options });
         }
         Some(Box::new(session))
@@ -357,7 +360,7 @@ impl Shard {
             let Some(session) = &mut connection.session else { continue };
             for held in session.subscriptions.values() {
                 if let Ok(filter) = TopicFilter::new(&held.filter) {
-                    self.interest.unsubscribe(&filter, held.subscription.subscriber);
+                    self.interest.unsubscribe(&filter, held.subscription.subscriber, held.subscription.spelling);
                 }
             }
             rejoin(id, session, &self.tables, &mut self.interest);
@@ -378,11 +381,22 @@ fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &m
             ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => continue,
         };
         held.filter = filter.into();
-        held.subscription = held.options.subscription(id, alias, held.subscription.since);
+        let spelling = spelling_of(spelled, &held.filter);
+        held.subscription = Subscription { alias, spelling, ..held.options.subscription(id, held.subscription.since) };
         if let Ok(filter) = TopicFilter::new(&held.filter) {
             interest.subscribe(&filter, held.subscription);
         }
     }
+}
+
+/// Tells a filter's spelling from the others that select the same.
+pub(super) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
+    if spelled == canonical {
+        return 0;
+    }
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(spelled.as_bytes());
+    (hasher.finish() >> 32) as u32 | 1
 }
 
 /// The row a session is stored as. `expires_ms`: when it ends, once its connection has.

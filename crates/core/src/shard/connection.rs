@@ -57,6 +57,8 @@ pub(super) struct Pending {
     pub detail: Option<Box<str>>,
     /// Told as user property `version` when a precondition failed.
     pub version: Option<u64>,
+    /// What was published to, where the writer may still refuse it.
+    pub topic: Option<Box<str>>,
 }
 
 /// What to do when it is the answer's turn.

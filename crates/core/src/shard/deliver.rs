@@ -113,7 +113,7 @@ impl Selected {
             let qos = message.qos.min(subscription.qos);
             selected.qos = Some(selected.qos.map_or(qos, |highest| highest.max(qos)));
             selected.retain |= message.is_state && subscription.retain_as_published;
-            selected.alias = subscription.alias;
+            selected.alias |= subscription.alias; // Who has a filter with a wildcard as well takes either.
             selected.identifiers.extend(subscription.identifier.map(|identifier| identifier.get()));
         }
         selected.retain |= message.is_snapshot;

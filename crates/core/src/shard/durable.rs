@@ -23,6 +23,7 @@ const ANYONE: Subscription = Subscription {
     no_local: false,
     retain_as_published: false,
     alias: false,
+    spelling: 0,
     identifier: None,
     since: Sequence::ZERO,
 };
@@ -56,7 +57,7 @@ impl DurableInterest {
         if *holders == 0 {
             self.holders.remove(filter.as_str());
             if let Ok(filter) = TopicFilter::new(&filter) {
-                self.interest.unsubscribe(&filter, ANYONE.subscriber);
+                self.interest.unsubscribe(&filter, ANYONE.subscriber, ANYONE.spelling);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How a connection ends: what becomes of its will, its subscriptions and its session.
 
 use super::connect::{session_row, will_row};
-use super::connection::{ConnectionId, Phase, Will};
+use super::connection::{ConnectionId, Phase, Then, Will};
 use super::publish::{internal_delete, internal_row};
 use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
 use crate::interest::Subscriber;
@@ -63,26 +63,20 @@ impl Shard {
         }
     }
 
-    /// Another connection takes a client identifier over.
-    pub(super) fn on_evict(&mut self, client_id: &str, claimant: Claimant, now: Moment) {
-        if let Some(leaving) = self.leaving.values_mut().find(|leaving| *leaving.client_id == *client_id) {
+    /// Another connection takes over what `id` has, or waits for.
+    pub(super) fn on_evict(&mut self, client_id: &str, id: ConnectionId, claimant: Claimant, now: Moment) {
+        if let Some(leaving) = self.leaving.values_mut().find(|leaving| leaving.connection == id) {
             leaving.claimant = Some(claimant);
             return;
         }
-        if let Some(opening) = self.abandoned.values_mut().find(|opening| *opening.client_id == *client_id) {
+        if let Some(opening) = self.abandoned.get_mut(&id) {
             opening.superseded = Some(claimant);
             return;
         }
-        let owner = self
-            .connections
-            .iter()
-            .find(|(_, connection)| connection.phase != Phase::Closing && connection.client_id() == client_id)
-            .map(|(slot, connection)| super::id_of(slot, connection));
-        let Some(id) = owner else {
+        let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase != Phase::Closing) else {
             self.effects.push(Effect::HandOff { client_id: client_id.into(), claimant, session: None });
             return;
         };
-        let Some(connection) = self.connection_mut(id) else { return };
         if let (Phase::Claiming, Some(opening)) = (connection.phase, &mut connection.opening) {
             opening.superseded = Some(claimant); // Its own claim is not answered yet; what it brings goes on.
             return;
@@ -107,7 +101,7 @@ impl Shard {
         }
         let was_claiming = connection.phase == Phase::Claiming;
         connection.phase = Phase::Closing;
-        connection.acks.clear();
+        let acks = std::mem::take(&mut connection.acks);
         connection.queue.clear();
         connection.aliases = Vec::new();
         connection.held = None;
@@ -123,7 +117,7 @@ impl Shard {
         };
         for held in session.subscriptions.values() {
             if let Ok(filter) = TopicFilter::new(&held.filter) {
-                self.interest.unsubscribe(&filter, Subscriber(id.slot));
+                self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
         }
         let client_id = session.client_id.clone();
@@ -139,7 +133,12 @@ impl Shard {
             let stored = session.store(seen);
             let expires_ms = expires_ms(session.expiry_secs, now);
             self.proposals.push(Some(token), Durability::Sync, &[session_row(&client_id, &stored, expires_ms)]);
-            self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant });
+            let undecided = acks.iter().filter_map(|pending| match (pending.token, &pending.then) {
+                (Some(token), Then::Pubrec(packet)) => Some((token, *packet)),
+                _ => None,
+            });
+            let undecided = undecided.collect();
+            self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided });
         } else if let Some(claimant) = claimant {
             self.effects.push(Effect::HandOff { client_id, claimant, session: None });
         } else {
@@ -149,7 +148,7 @@ impl Shard {
 
     /// A session that was left is on disk: it can be taken over, or forgotten here.
     pub(super) fn on_left(&mut self, leaving: Leaving) {
-        let Leaving { client_id, connection, session, claimant } = leaving;
+        let Leaving { client_id, connection, session, claimant, .. } = leaving;
         self.effects.push(match claimant {
             Some(claimant) => Effect::HandOff { client_id, claimant, session: Some(session) },
             None => Effect::Release { client_id, connection },

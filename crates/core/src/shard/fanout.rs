@@ -107,10 +107,10 @@ impl Shard {
         let has_queue = !connection.queue.is_empty();
         let open = connection.phase == super::connection::Phase::Open;
         let Some(session) = &mut connection.session else { return Delivered::Done };
-        if let Some(sequence) = message.sequence {
-            if session.flow != Flow::Live || sequence <= session.live_after {
-                return Delivered::Done; // The log brings it, or brought it.
-            }
+        if let Some(sequence) = message.sequence
+            && (session.flow != Flow::Live || sequence <= session.live_after)
+        {
+            return Delivered::Done; // The log brings it, or brought it.
         }
         let selected = Selected::by(subscriptions, message, session.id);
         let Some(qos) = selected.qos else { return Delivered::Done };

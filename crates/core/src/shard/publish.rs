@@ -13,7 +13,7 @@ use crate::schema::TableIndex;
 use crate::tables::{Place, Tables};
 use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
-use rowcast_codec::{Ack, Publish, QoS, ReasonCode, Topic};
+use rowcast_codec::{Ack, Publish, PublishProperties, QoS, ReasonCode, Topic};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ impl Shard {
             Ok(()) => self.check(id, &said, &properties, now),
             Err(error) => Err(Refused(ReasonCode::ImplementationSpecificError, error.to_string())),
         };
-        let done = checked.map(|checked| self.propose(id, publish, checked, &properties, now));
+        let done = checked.map(|checked| self.propose(id, publish, &said, checked, &properties, now));
         self.scratch.properties = properties;
         done
     }
@@ -208,8 +208,8 @@ impl Shard {
                 if kind.is_state() && topic.len() > RETAINED_TOPIC_BYTES_MAX {
                     return refused(ReasonCode::TopicNameInvalid, "the topic is too long to be retained");
                 }
-                if let Some(condition) = said.condition.clone() {
-                    checked.decide = Some(decide_open(condition, said, properties, &scratch.key, publisher, &checked));
+                if said.condition.is_some() {
+                    checked.decide = Some(decide_open(said, properties, &scratch.key, publisher, &checked));
                 }
             }
             Place::Channel(table) => {
@@ -234,7 +234,7 @@ impl Shard {
                         content_type: said.content_type.map(str::to_owned),
                         is_patch,
                         condition: said.condition.clone(),
-                        properties: properties.to_vec(),
+                        properties: if is_patch { of_patched(properties) } else { properties.to_vec() },
                         qos: said.qos,
                         publisher,
                         expires_ms: message_expires_ms,
@@ -251,8 +251,8 @@ impl Shard {
                     if let std::borrow::Cow::Owned(payload) = normalized.payload {
                         checked.payload = Some(payload);
                     }
-                } else if let Some(condition) = said.condition.clone() {
-                    checked.decide = Some(decide_open(condition, said, properties, &scratch.key, publisher, &checked));
+                } else if said.condition.is_some() {
+                    checked.decide = Some(decide_open(said, properties, &scratch.key, publisher, &checked));
                 }
             }
         }
@@ -263,7 +263,15 @@ impl Shard {
     }
 
     /// Hands a checked publish to the log, or on to whoever listens now.
-    fn propose(&mut self, id: ConnectionId, publish: &Publish<'_>, checked: Checked, properties: &[u8], now: Moment) {
+    fn propose(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        said: &Said<'_>,
+        checked: Checked,
+        properties: &[u8],
+        now: Moment,
+    ) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
         let publisher = session.id;
@@ -298,7 +306,15 @@ impl Shard {
             };
             let token = self.token(id.slot);
             let handshake = handshake.as_deref().map(|key| internal_row(TableId::HANDSHAKES, key, &[]));
-            match checked.decide {
+            let topic = checked.decide.is_some().then(|| said.topic.into());
+            let decide = match checked.decide {
+                // With a handshake beside it, the writer would not look whether there is something to delete.
+                None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
+                    Some(decide_open(said, properties, &key, publisher, &checked))
+                }
+                decide => decide,
+            };
+            match decide {
                 Some(decide) => {
                     let place = (checked.table, key.clone());
                     self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
@@ -309,7 +325,8 @@ impl Shard {
                 },
             }
             self.scratch.key = key;
-            self.answer_later(id, answer_to(publish), token, now);
+            let (then, reason) = (answer_to(publish), ReasonCode::Success);
+            self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic }, now);
             return;
         }
         if self.settings.shards > 1 {
@@ -339,8 +356,14 @@ impl Shard {
             }
             return;
         }
-        let pending =
-            Pending { token: None, then: answer_to(publish), reason, detail: Some(words.into()), version: None };
+        let pending = Pending {
+            token: None,
+            then: answer_to(publish),
+            reason,
+            detail: Some(words.into()),
+            version: None,
+            topic: None,
+        };
         self.answer(id, pending, now);
     }
 
@@ -467,26 +490,30 @@ impl Put {
     }
 }
 
-/// A put or delete as it is, on a precondition.
-fn decide_open(
-    condition: Condition,
-    said: &Said<'_>,
-    properties: &[u8],
-    key: &[u8],
-    publisher: SessionId,
-    checked: &Checked,
-) -> Decide {
+/// A put or delete as it is, if its precondition holds.
+fn decide_open(said: &Said<'_>, properties: &[u8], key: &[u8], publisher: SessionId, checked: &Checked) -> Decide {
     let (kind, table, qos, expires_ms) = (checked.kind, checked.table, said.qos, checked.expires_ms);
     let (key, properties, payload) = (key.to_vec(), properties.to_vec(), said.payload.to_vec());
+    let condition = said.condition.clone();
     Box::new(move |record, _, out| {
-        holds(Some(&condition), record)?;
+        holds(condition.as_ref(), record)?;
         if kind == ChangeKind::Delete && record.is_none() {
-            return Err(Rejection::Absent);
+            return Ok(()); // Nothing is announced if there was nothing; what stands beside it is written all the same.
         }
         Change { kind, qos, table, key: &key, publisher, expires_ms, properties: &properties, payload: &payload }
             .encode(out);
         Ok(())
     })
+}
+
+/// Properties of a patch as those of the record it makes, which is no patch.
+fn of_patched(properties: &[u8]) -> Vec<u8> {
+    let mut patched = Vec::new();
+    if let Ok(parsed) = PublishProperties::parse_forwarded(properties) {
+        let forwarded = PublishProperties { content_type: None, ..parsed }.forwarded(&mut patched);
+        debug_assert!(forwarded.is_ok(), "decoded properties can be sent");
+    }
+    patched
 }
 
 fn holds(condition: Option<&Condition>, record: Option<&crate::record::Record<'_>>) -> Result<(), Rejection> {

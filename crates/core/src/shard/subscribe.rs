@@ -5,7 +5,7 @@ use super::publish::{internal_delete, internal_row, levels};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
 use crate::change::Change;
-use crate::interest::Subscriber;
+use crate::interest::{Subscriber, Subscription};
 use crate::mqtt::session::{Held, StoredSubscription, rows};
 use crate::policy::{Operation, may};
 use crate::position::{Sequence, TableId};
@@ -150,7 +150,9 @@ impl Shard {
             RetainHandling::SendIfNew => existing.is_none(),
             RetainHandling::DoNotSend => false,
         };
-        let subscription = options.subscription(id, alias, since.unwrap_or(now.committed));
+        let spelling = super::connect::spelling_of(asked.filter, &canonical);
+        let subscription = options.subscription(id, since.unwrap_or(now.committed));
+        let subscription = Subscription { alias, spelling, ..subscription };
         let held = Held { filter: canonical.into(), subscription, options };
         Ok(Granted { held, replaced, join: Join { filter: asked.filter.into(), snapshot } })
     }
@@ -200,14 +202,8 @@ impl Shard {
             reasons.push(ReasonCode::Success);
             session.snapshots.retain(|snapshot| &*snapshot.filter != spelled);
             gone.push(rows::subscription(&session.client_id, spelled, &held.options));
-            // Two spellings of one filter are two subscriptions.
-            let twin = session.subscriptions.values().find(|other| other.filter == held.filter);
-            let twin = twin.map(|twin| twin.subscription);
             if let Ok(filter) = TopicFilter::new(&held.filter) {
-                match twin {
-                    Some(twin) => drop(self.interest.subscribe(&filter, twin)),
-                    None => drop(self.interest.unsubscribe(&filter, Subscriber(id.slot))),
-                }
+                self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
         }
         let packet = unsubscribe.packet_id;
