@@ -1,0 +1,478 @@
+//! A model of a node around its shards: carries out what they ask for, in an order of the test's choosing.
+
+use crate::store::Store;
+use rowcast_codec::ReasonCode;
+use rowcast_core::catalog::Catalog;
+use rowcast_core::limits::Limits;
+use rowcast_core::mqtt::session::StoredSession;
+use rowcast_core::policy::Principal;
+use rowcast_core::schema::{Schema, Source};
+use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Peer, Previous, Report, Settings, Shard};
+use rowcast_core::tables::Tables;
+use rowcast_core::{Durability, Proposals, TableId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Some shards, a writer, a directory of client identifiers, accounts, sockets.
+pub(crate) struct Node {
+    setup: Setup,
+    tables: Arc<Tables>,
+    shards: Vec<Shard>,
+    pub(crate) store: Store,
+    now_ms: u64,
+    starts: u64,
+    /// What is on its way to each shard.
+    mail: Vec<VecDeque<Input>>,
+    /// Handed to the writer, by which shard; `None`: by somebody else.
+    proposed: VecDeque<(Option<usize>, Proposals)>,
+    jobs: VecDeque<(usize, Effect)>,
+    directory: BTreeMap<Box<str>, Owner>,
+    sockets: Vec<Socket>,
+    pub(crate) reports: Vec<Report>,
+    pub(crate) stopped: Stopped,
+}
+
+/// What a node is made with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) shards: usize,
+    pub(crate) limits: Limits,
+    pub(crate) open_topics: bool,
+    pub(crate) close_on_rejected: bool,
+    pub(crate) seed: u64,
+}
+
+/// What does not get on for now.
+#[derive(Default)]
+pub(crate) struct Stopped {
+    pub(crate) disk: bool,
+    pub(crate) accounts: bool,
+    pub(crate) claims: bool,
+    pub(crate) reads: bool,
+}
+
+struct Owner {
+    shard: usize,
+    connection: ConnectionId,
+    user: Option<Arc<str>>,
+}
+
+/// One client's connection.
+struct Socket {
+    shard: usize,
+    connection: ConnectionId,
+    /// Sent by the client, not taken by the shard yet.
+    inbound: Vec<u8>,
+    /// Written by the shard, not looked at by the client yet.
+    outbound: Vec<u8>,
+    /// Whether the client takes what is written.
+    takes: bool,
+    dirty: bool,
+    open: bool,
+}
+
+/// Which socket of a [`Node`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SocketId(usize);
+
+/// Something that could happen next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Work {
+    /// A shard looks at what was posted to it.
+    Mail(usize),
+    /// A read, or the checking of a password, is done.
+    Job(usize),
+    /// The writer commits what it has.
+    Write,
+    /// A socket is written and read.
+    Socket(SocketId),
+}
+
+/// Milliseconds since 1970 when a test begins.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Accounts: name, password, whether it may do everything.
+const USERS: [(&str, &str, bool); 3] = [("rex", "bone", true), ("eve", "apple", true), ("bob", "stick", false)];
+const SCHEMA: &str = include_str!("../scripts/schema.graphql");
+
+impl Node {
+    pub(crate) fn new(setup: Setup) -> Node {
+        let mut node = Node {
+            tables: Arc::new(declared_tables(SCHEMA)),
+            shards: Vec::new(),
+            store: Store::default(),
+            now_ms: 0,
+            starts: 0,
+            mail: Vec::new(),
+            proposed: VecDeque::new(),
+            jobs: VecDeque::new(),
+            directory: BTreeMap::new(),
+            sockets: Vec::new(),
+            reports: Vec::new(),
+            stopped: Stopped::default(),
+            setup,
+        };
+        node.start();
+        node
+    }
+
+    /// The process ends without a word, and starts again. `power_cut`: what was not synced is gone as well.
+    pub(crate) fn restart(&mut self, power_cut: bool) {
+        self.store.crash(power_cut);
+        self.mail.clear();
+        self.proposed.clear();
+        self.jobs.clear();
+        self.directory.clear();
+        for socket in &mut self.sockets {
+            socket.open = false;
+        }
+        self.start();
+    }
+
+    fn start(&mut self) {
+        self.starts += 1;
+        let now = self.moment();
+        let seen = self.store.committed();
+        self.shards = (0..self.setup.shards)
+            .map(|index| {
+                let settings = Settings {
+                    index: index as u32,
+                    shards: self.setup.shards as u32,
+                    limits: self.setup.limits.clone(),
+                    open_topics: self.setup.open_topics,
+                    close_on_rejected: self.setup.close_on_rejected,
+                    seed: self.setup.seed ^ self.starts << 32 ^ (index as u64) << 16,
+                };
+                Shard::new(settings, Arc::clone(&self.tables), seen)
+            })
+            .collect();
+        self.mail = (0..self.setup.shards).map(|_| VecDeque::new()).collect();
+        for shard in &mut self.shards {
+            for (key, _) in self.store.rows(TableId::SUBSCRIPTIONS) {
+                shard.restore_subscription(key);
+            }
+        }
+        let expiry_secs: BTreeMap<&[u8], u32> = self
+            .store
+            .rows(TableId::SESSIONS)
+            .map(|(key, row)| (key, serde_json::from_slice::<StoredSession>(row.payload).expect("stored").expiry_secs))
+            .collect();
+        for (key, row) in self.store.rows(TableId::SESSIONS) {
+            let lasts = row.expires_ms.is_none();
+            self.shards[0].restore_session(text(key), row.payload, lasts, now);
+        }
+        for (key, row) in self.store.rows(TableId::WILLS) {
+            self.shards[0].restore_will(text(key), row.payload, expiry_secs.get(key).copied(), now);
+        }
+        for shard in 0..self.shards.len() {
+            self.collect(shard);
+        }
+    }
+
+    pub(crate) fn wall_ms(&self) -> u64 {
+        EPOCH_MS + self.now_ms
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { monotonic_ms: self.now_ms, wall_ms: self.wall_ms(), committed: self.store.committed() }
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Time goes by; nothing else happens meanwhile.
+    pub(crate) fn advance(&mut self, ms: u64) {
+        self.now_ms += ms;
+        let now = self.moment();
+        for shard in 0..self.shards.len() {
+            self.shards[shard].tick(now);
+            self.collect(shard);
+        }
+        let expired = self.store.expired(now.wall_ms);
+        if !expired.is_empty() && !self.stopped.disk {
+            self.propose(expired);
+        }
+    }
+
+    /// A change from somewhere else than MQTT.
+    pub(crate) fn propose(&mut self, proposals: Proposals) {
+        self.proposed.push_back((None, proposals));
+    }
+
+    /// The node is told to stop.
+    pub(crate) fn shutdown(&mut self) {
+        for mail in &mut self.mail {
+            mail.push_back(Input::Shutdown);
+        }
+    }
+
+    /// Another schema takes the place of this one.
+    pub(crate) fn reload(&mut self, schema: &str) {
+        self.tables = Arc::new(declared_tables(schema));
+        for mail in &mut self.mail {
+            mail.push_back(Input::Tables(Arc::clone(&self.tables)));
+        }
+    }
+
+    // Sockets -----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn connect(&mut self, shard: usize, trusted: bool) -> SocketId {
+        let trusted = trusted.then_some(Principal { user: None, super_user: true });
+        let peer = Peer { trusted, address: "192.0.2.1:1".to_owned() };
+        let now = self.moment();
+        let connection = self.shards[shard].accept(peer, now);
+        let (inbound, outbound) = (Vec::new(), Vec::new());
+        self.sockets.push(Socket { shard, connection, inbound, outbound, takes: true, dirty: false, open: true });
+        SocketId(self.sockets.len() - 1)
+    }
+
+    /// The client sends.
+    pub(crate) fn send(&mut self, id: SocketId, bytes: &[u8]) {
+        let socket = &mut self.sockets[id.0];
+        socket.inbound.extend_from_slice(bytes);
+        socket.dirty = true;
+    }
+
+    /// What was written to the client since the last time.
+    pub(crate) fn received(&mut self, id: SocketId) -> &mut Vec<u8> {
+        &mut self.sockets[id.0].outbound
+    }
+
+    pub(crate) fn is_open(&self, id: SocketId) -> bool {
+        self.sockets[id.0].open
+    }
+
+    /// Whether the client takes what is written.
+    pub(crate) fn set_takes(&mut self, id: SocketId, takes: bool) {
+        self.sockets[id.0].takes = takes;
+        self.sockets[id.0].dirty = true;
+    }
+
+    /// The connection is lost.
+    pub(crate) fn lose(&mut self, id: SocketId) {
+        let now = self.moment();
+        let socket = &mut self.sockets[id.0];
+        if std::mem::take(&mut socket.open) {
+            let (shard, connection) = (socket.shard, socket.connection);
+            self.shards[shard].disconnected(connection, now);
+            self.collect(shard);
+        }
+    }
+
+    /// Writes and reads a socket; at most `bytes` of what waits to be written.
+    fn serve(&mut self, id: SocketId, mut bytes: usize) {
+        let now = self.moment();
+        let socket = &mut self.sockets[id.0];
+        socket.dirty = false;
+        if !socket.open {
+            return;
+        }
+        let (shard, connection) = (socket.shard, socket.connection);
+        let mut wrote = false;
+        if let Some(outbox) = self.shards[shard].outbox(connection)
+            && socket.takes
+        {
+            while !outbox.is_empty() && bytes > 0 {
+                let front = outbox.front();
+                let count = front.len().min(bytes);
+                socket.outbound.extend_from_slice(&front[..count]);
+                outbox.advance(count);
+                bytes -= count;
+                wrote = true;
+            }
+            socket.dirty |= !outbox.is_empty();
+        }
+        if wrote {
+            self.shards[shard].written(connection, now);
+        }
+        let state = self.shards[shard].state(connection);
+        if state.is_some_and(|state| state.reads || state.closes) && !socket.inbound.is_empty() {
+            let taken = self.shards[shard].receive(connection, &socket.inbound, now);
+            socket.inbound.drain(..taken);
+        }
+        self.collect(shard);
+        let closes = self.shards[shard].state(connection).is_none_or(|state| state.closes);
+        let left = self.shards[shard].outbox(connection).map_or(0, |outbox| outbox.len());
+        if closes && left == 0 {
+            self.lose(id);
+        } else if left > 0 && self.sockets[id.0].takes {
+            self.sockets[id.0].dirty = true;
+        }
+    }
+
+    // What happens next -------------------------------------------------------------------------------------------
+
+    /// Everything that could happen next.
+    pub(crate) fn work(&self) -> Vec<Work> {
+        let mail = (0..self.mail.len()).filter(|&shard| match self.mail[shard].front() {
+            Some(Input::Claimed { .. }) => !self.stopped.claims,
+            front => front.is_some(),
+        });
+        let jobs = (0..self.jobs.len()).filter(|&job| match &self.jobs[job].1 {
+            Effect::Authenticate { .. } => !self.stopped.accounts,
+            _ => !self.stopped.reads,
+        });
+        let sockets = (0..self.sockets.len()).filter(|&socket| self.sockets[socket].dirty);
+        let write = (!self.stopped.disk && !self.proposed.is_empty()).then_some(Work::Write);
+        mail.map(Work::Mail)
+            .chain(sockets.map(|socket| Work::Socket(SocketId(socket))))
+            .chain(jobs.map(Work::Job))
+            .chain(write)
+            .collect()
+    }
+
+    /// Does it. `amount`: how much of it at most, in bytes of a socket or proposals of the writer.
+    pub(crate) fn perform(&mut self, work: Work, amount: usize) {
+        let now = self.moment();
+        match work {
+            Work::Mail(shard) => {
+                if let Some(input) = self.mail[shard].pop_front() {
+                    self.shards[shard].input(input, now);
+                    self.collect(shard);
+                }
+            }
+            Work::Job(job) => {
+                if let Some((shard, effect)) = self.jobs.remove(job) {
+                    self.carry_out(shard, effect);
+                }
+            }
+            Work::Write => self.write(amount),
+            Work::Socket(socket) => self.serve(socket, amount),
+        }
+    }
+
+    /// Lets everything happen until nothing is left to do, in a fixed order.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            match self.work().first() {
+                Some(&work) => self.perform(work, usize::MAX),
+                None => return,
+            }
+        }
+        panic!("the node does not come to rest: {:?}", self.work());
+    }
+
+    fn write(&mut self, amount: usize) {
+        let count = self.proposed.len().min(amount);
+        let (shards, proposals): (Vec<_>, Vec<_>) = self.proposed.drain(..count).unzip();
+        let (batch, completions) = self.store.commit(proposals, self.wall_ms());
+        let mut of_shards: Vec<Vec<_>> = vec![Vec::new(); self.shards.len()];
+        for (shard, completions) in shards.into_iter().zip(completions) {
+            if let Some(shard) = shard {
+                of_shards[shard].extend(completions);
+            }
+        }
+        for (shard, completions) in of_shards.into_iter().enumerate() {
+            if batch.is_some() || !completions.is_empty() {
+                self.mail[shard].push_back(Input::Committed { batch: batch.clone(), completions });
+            }
+        }
+    }
+
+    /// Takes what a shard wants done.
+    fn collect(&mut self, shard: usize) {
+        let mut effects = Vec::new();
+        self.shards[shard].take_effects(&mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Wake(connection) => {
+                    let woken = |socket: &&mut Socket| socket.shard == shard && socket.connection == connection;
+                    if let Some(socket) = self.sockets.iter_mut().filter(|socket| socket.open).find(woken) {
+                        socket.dirty = true;
+                    }
+                }
+                Effect::Claim { client_id, user, claimant } => self.claim(client_id, user, claimant),
+                Effect::Release { client_id, connection } => {
+                    let owns = |owner: &Owner| owner.shard == shard && owner.connection == connection;
+                    if self.directory.get(&client_id).is_some_and(owns) {
+                        self.directory.remove(&client_id);
+                    }
+                }
+                Effect::HandOff { client_id, claimant, session } => {
+                    let previous = match session {
+                        Some(session) => Previous::Live(session),
+                        None => Previous::Stored(self.store.session_rows(&client_id, self.wall_ms())),
+                    };
+                    self.answer(claimant, previous);
+                }
+                Effect::Report(report) => self.reports.push(report),
+                job => self.jobs.push_back((shard, job)),
+            }
+        }
+        if let Some(events) = self.shards[shard].take_events() {
+            for (other, mail) in self.mail.iter_mut().enumerate() {
+                if other != shard {
+                    mail.push_back(Input::Events(events.clone()));
+                }
+            }
+        }
+        if let Some(proposals) = self.shards[shard].take_proposals() {
+            self.proposed.push_back((Some(shard), proposals));
+        }
+    }
+
+    fn claim(&mut self, client_id: Box<str>, user: Option<Arc<str>>, claimant: Claimant) {
+        let owner = Owner { shard: claimant.shard as usize, connection: claimant.connection, user };
+        match self.directory.get(&client_id) {
+            None => {
+                let rows = self.store.session_rows(&client_id, self.wall_ms());
+                self.directory.insert(client_id, owner);
+                self.answer(claimant, Previous::Stored(rows));
+            }
+            Some(current) if current.user != owner.user => self.answer(claimant, Previous::Refused),
+            Some(current) => {
+                let evict = Input::Evict { client_id: client_id.clone(), connection: current.connection, claimant };
+                self.mail[current.shard].push_back(evict);
+                self.directory.insert(client_id, owner);
+            }
+        }
+    }
+
+    fn answer(&mut self, claimant: Claimant, previous: Previous) {
+        let input = Input::Claimed { connection: claimant.connection, previous };
+        self.mail[claimant.shard as usize].push_back(input);
+    }
+
+    fn carry_out(&mut self, shard: usize, effect: Effect) {
+        let input = match effect {
+            Effect::Authenticate { connection, user, password } => {
+                let account = USERS.iter().find(|(name, secret, _)| *name == &*user && secret.as_bytes() == password);
+                let result = account
+                    .map(|&(name, _, super_user)| Principal { user: Some(name.into()), super_user })
+                    .ok_or(ReasonCode::BadUserNameOrPassword);
+                Input::Authenticated { connection, result }
+            }
+            Effect::ReadLog { connection, after, bytes } => {
+                let (batches, lost_until) = self.store.read_log(after, bytes);
+                Input::LogRead { connection, batches, lost_until }
+            }
+            Effect::ReadRecords { connection, range, after, records, bytes } => {
+                let (records, complete) = self.store.read_records(&range, after.as_ref(), records, bytes);
+                Input::RecordsRead { connection, records, complete }
+            }
+            Effect::Fetch { connection, messages } => {
+                let messages = messages.iter().map(|wanted| (wanted.number, self.store.fetch(wanted))).collect();
+                Input::Fetched { connection, messages }
+            }
+            Effect::CollectRows { client_id } => {
+                let rows = self.store.session_rows(&client_id, self.wall_ms());
+                Input::Purge { client_id, rows }
+            }
+            other => unreachable!("{other:?} is no job"),
+        };
+        self.mail[shard].push_back(input);
+    }
+}
+
+/// Beyond it, something goes round and round.
+const TURNS_MAX: usize = 1_000_000;
+
+fn declared_tables(schema: &str) -> Tables {
+    let source = Source { name: "schema.graphql".into(), text: schema.into() };
+    let schema = Schema::parse(&[source]).expect("a schema");
+    Tables::new(Catalog::new(schema), Durability::Sync, |table| TableId(64 + table.index.0))
+}
+
+fn text(key: &[u8]) -> &str {
+    std::str::from_utf8(key).expect("a client identifier")
+}
