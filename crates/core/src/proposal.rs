@@ -93,6 +93,16 @@ impl Proposals {
         self.list.is_empty()
     }
 
+    /// Puts other proposals behind these.
+    pub fn append(&mut self, other: Proposals) {
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.list.extend(other.list.into_iter().map(|mut proposal| {
+            proposal.entries = proposal.entries.start + offset..proposal.entries.end + offset;
+            proposal
+        }));
+    }
+
     /// Adds a proposal of one change or several that stand or fall together.
     pub fn push(&mut self, token: Option<Token>, durability: Durability, changes: &[Change<'_>]) {
         let start = self.bytes.len();

@@ -564,10 +564,15 @@ impl Shard {
         (!self.proposals.is_empty()).then(|| std::mem::take(&mut self.proposals))
     }
 
-    /// Bytes of what [`Shard::take_proposals`] would return.
+    /// Whether there are proposals or events to be taken.
     #[must_use]
-    pub fn proposed_bytes(&self) -> usize {
-        self.proposals.bytes.len()
+    pub fn has_handover(&self) -> bool {
+        !self.proposals.is_empty() || !self.events.is_empty()
+    }
+
+    /// Ends a connection that cannot be served: what it is owed cannot be read.
+    pub fn abort(&mut self, id: ConnectionId, now: Moment) {
+        self.close(id, ReasonCode::UnspecifiedError, "what the client is owed cannot be read", now);
     }
 
     /// Messages for all other shards: [`Input::Events`].

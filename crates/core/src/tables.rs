@@ -3,7 +3,7 @@
 use crate::catalog::{Catalog, Resolved};
 use crate::position::TableId;
 use crate::proposal::Durability;
-use crate::schema::{Durability as Declared, Table, TableIndex};
+use crate::schema::{Table, TableIndex};
 use crate::value::{Key, KeyError};
 use rustc_hash::FxHashMap;
 
@@ -79,12 +79,7 @@ impl Tables {
     /// What an acknowledged change of `table` (`None`: an open topic) waits for.
     #[must_use]
     pub fn durability(&self, table: Option<&Table>) -> Durability {
-        match table.and_then(|table| table.durability) {
-            None => self.durability,
-            Some(Declared::Sync) => Durability::Sync,
-            Some(Declared::Flush) => Durability::Flush,
-            Some(Declared::Memory) => Durability::Memory,
-        }
+        table.and_then(|table| table.durability).unwrap_or(self.durability)
     }
 
     /// Where the record of `topic` is kept. Writes its encoded key to `key` and its canonical topic to `canonical`.
@@ -146,10 +141,12 @@ impl Tables {
     #[must_use]
     pub fn ranges(&self, filter: &str) -> Vec<Range> {
         let mut ranges = Vec::new();
+        let mut is_tables = false; // The filter names a table: no open topic is below that.
         for table in self.catalog.tables() {
             let Some(export) = table.export.as_ref().filter(|export| export.doors.mqtt) else { continue };
             let Some(rest) = strip_name(filter, &export.name) else { continue };
             let id = self.id(table);
+            is_tables |= filter.starts_with(&*export.name);
             match rest {
                 "#" | "+" => ranges.push(Range { table: id, from: Vec::new(), to: None }),
                 _ if !has_wildcard(rest) => {
@@ -161,6 +158,9 @@ impl Tables {
                 }
                 _ => ranges.extend(literal_range(id, &[2], rest)),
             }
+        }
+        if is_tables {
+            return ranges;
         }
         if has_wildcard(filter) {
             ranges.extend(literal_range(TableId::TOPICS, &[], filter));

@@ -34,6 +34,8 @@ pub struct Session {
     pub away_until: Sequence,
     /// Retained state that is still to be sent, one subscription after the other.
     pub snapshots: VecDeque<Snapshot>,
+    /// How many snapshots were begun.
+    pub snapshots_begun: u64,
     /// Deliveries of an earlier connection, by number, still to be sent again.
     pub redeliver: VecDeque<u64>,
     /// Whether the stored form differs from this in ways that only cost repetition (acknowledgements).
@@ -66,6 +68,9 @@ pub enum Flow {
 /// The current records that a new subscription is still to be sent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// Tells it from others of its session: an answer to a read may come when it is no longer the first.
+    #[serde(skip)]
+    pub number: u64,
     /// The subscription's filter, as the client spelled it.
     pub filter: Box<str>,
     /// Records not changed after this are left out: the client has them.
@@ -217,6 +222,7 @@ impl Session {
             live_after: after,
             away_until: Sequence::ZERO,
             snapshots: VecDeque::new(),
+            snapshots_begun: 0,
             redeliver: VecDeque::new(),
             dirty: false,
         }
@@ -267,7 +273,10 @@ impl Session {
         session.window = Window::restore(stored.count, stored.in_flight);
         session.flow = Flow::Behind { after: Sequence(stored.position) };
         session.away_until = committed;
-        session.snapshots = stored.snapshots;
+        for snapshot in stored.snapshots {
+            session.snapshots_begun += 1;
+            session.snapshots.push_back(Snapshot { number: session.snapshots_begun, ..snapshot });
+        }
         for id in handshakes {
             match id {
                 Ok(received) => drop(session.received.insert(received)),
@@ -275,6 +284,22 @@ impl Session {
             }
         }
         Some(session)
+    }
+
+    /// Begins sending the current records of a subscription, those changed behind `from` and up to `until`; all over
+    /// again, if it was under way.
+    pub fn begin_snapshot(&mut self, filter: &str, from: Sequence, until: Sequence) {
+        self.snapshots.retain(|snapshot| &*snapshot.filter != filter);
+        self.snapshots_begun += 1;
+        let number = self.snapshots_begun;
+        self.snapshots.push_back(Snapshot {
+            number,
+            filter: filter.into(),
+            from: from.0,
+            until: until.0,
+            range: 0,
+            after: None,
+        });
     }
 
     /// A new connection begins: everything under way goes out again, in order (MQTT 5 §4.4).

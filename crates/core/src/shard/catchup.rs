@@ -249,6 +249,7 @@ impl Shard {
             return false;
         };
         let after = snapshot.after.clone();
+        connection.snapshot_read = snapshot.number;
         let window = held.subscription.qos != QoS::AtMostOnce;
         let records = if window { session.window.room().min(READ_RECORDS) } else { READ_RECORDS };
         let bytes = READ_BYTES.min(outbound_bytes / 2).max(1);
@@ -264,7 +265,12 @@ impl Shard {
         }
         connection.reading = false;
         let Some(session) = &mut connection.session else { return };
-        let Some(Snapshot { filter, from, until, range, .. }) = session.snapshots.front().cloned() else { return };
+        let asked = connection.snapshot_read;
+        let Some(Snapshot { filter, from, until, range, .. }) =
+            session.snapshots.front().filter(|snapshot| snapshot.number == asked).cloned()
+        else {
+            return self.pump(id, now); // Unsubscribed meanwhile; another may be waiting.
+        };
         let held = session.subscriptions.get(&filter).cloned();
         let table = held.as_ref().and_then(|held| self.tables.ranges(&held.filter).get(range).map(|range| range.table));
         let (Some(held), Some(table)) = (held, table) else {
@@ -436,13 +442,12 @@ impl Shard {
         let Flow::Behind { after: position } = session.flow else { return };
         let until = Sequence(oldest.0.saturating_sub(1));
         session.flow = Flow::Behind { after: until };
-        for (filter, held) in &session.subscriptions {
-            // QoS 0 is not kept for those who are away, and was dropped for those who are slow.
-            if held.subscription.qos > QoS::AtMostOnce && held.subscription.since < until {
-                let from = position.0.max(held.subscription.since.0);
-                let snapshot = Snapshot { filter: filter.clone(), from, until: until.0, range: 0, after: None };
-                session.snapshots.push_back(snapshot);
-            }
+        // QoS 0 is not kept for those who are away, and was dropped for those who are slow.
+        let kept = session.subscriptions.iter().filter(|(_, held)| held.subscription.qos > QoS::AtMostOnce);
+        let kept = kept.map(|(filter, held)| (filter.clone(), held.subscription.since));
+        let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
+        for (filter, since) in missed {
+            session.begin_snapshot(&filter, position.max(since), until);
         }
         let client_id = session.client_id.clone();
         self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
@@ -469,8 +474,7 @@ impl Shard {
     /// Begins sending the current records of a subscription.
     pub(super) fn begin_snapshot(&mut self, id: ConnectionId, filter: &str, until: Sequence) {
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        session.snapshots.retain(|snapshot| &*snapshot.filter != filter);
-        session.snapshots.push_back(Snapshot { filter: filter.into(), from: 0, until: until.0, range: 0, after: None });
+        session.begin_snapshot(filter, Sequence::ZERO, until);
     }
 
     /// Writes down where durable sessions stand, so that a restart repeats less.

@@ -153,6 +153,8 @@ pub(super) struct Connection {
     pub will: Option<Will>,
     /// A read of log or records is under way for this connection.
     pub reading: bool,
+    /// For which snapshot, if it is of records.
+    pub snapshot_read: u64,
     /// Messages that stand in no log, in their order, and their bytes.
     pub queue: VecDeque<Queued>,
     pub queue_bytes: usize,
@@ -189,6 +191,7 @@ impl Connection {
             problem_information: true,
             will: None,
             reading: false,
+            snapshot_read: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
             held: None,

@@ -225,12 +225,14 @@ impl Shard {
     // Stored sessions ------------------------------------------------------------------------------------------------------
 
     /// A row of [`TableId::SESSIONS`] that is there when the node starts. `lasts`: it has no expiry, because its client
-    /// was connected when the node ended; its time begins now.
-    pub fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) {
-        let Some(session) = Session::load(client_id, row, std::iter::empty(), now.committed) else { return };
+    /// was connected when the node ended; its time begins now. Returns how many seconds the session outlives its
+    /// connection; `None` if the row is not a session.
+    pub fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) -> Option<u32> {
+        let session = Session::load(client_id, row, std::iter::empty(), now.committed)?;
         if lasts && let Some(expires_ms) = expires_ms(session.expiry_secs, now) {
             self.proposals.push(None, Durability::Sync, &[session_row(client_id, row, Some(expires_ms))]);
         }
+        Some(session.expiry_secs)
     }
 
     /// The store removed a session whose time ran out.
