@@ -36,7 +36,12 @@ const HOME: Origin = Origin(77);
 impl Home {
     /// An empty database.
     pub(crate) fn new() -> Home {
-        Home::open(MemDisk::new(1), Arc::new(MemState::new(1 << 20)), 64 * 1024 * 1024)
+        Home::with_queue(64 * 1024 * 1024)
+    }
+
+    /// The same with a queue of that many bytes before the writer.
+    pub(crate) fn with_queue(bytes: usize) -> Home {
+        Home::open(MemDisk::new(1), Arc::new(MemState::new(1 << 20)), bytes)
     }
 
     fn open(disk: MemDisk, state: Arc<MemState>, queue_bytes: usize) -> Home {
@@ -66,6 +71,11 @@ impl Home {
         if let Some(writer) = self.writer.take() {
             writer.join().expect("the writer ended in good order");
         }
+    }
+
+    /// Leaves its disk no room to write, or gives it back.
+    pub(crate) fn limit_disk(&self, capacity: Option<u64>) {
+        self.disk.set_capacity(capacity);
     }
 
     pub(crate) fn table(&self, name: &str) -> TableRef {
@@ -285,7 +295,7 @@ fn many_at_once_get_numbers_of_their_own() {
 #[test]
 fn a_full_queue_is_busy_and_nothing_waits_for_ever() {
     run(async {
-        let home = Home::open(MemDisk::new(1), Arc::new(MemState::new(1 << 20)), 2_000);
+        let home = Home::with_queue(2_000);
         home.declare(DOGS).await;
         let table = home.table("Dog");
         let mut puts = tokio::task::JoinSet::new();

@@ -36,7 +36,7 @@ impl Walk {
         &self.table
     }
 
-    /// The next page, which may be empty; `None` after the last.
+    /// The next page, which may be empty; `None` after the last. After an error it stands where it stood.
     pub async fn next(&mut self) -> Result<Option<Page>, DbError> {
         self.cursor.next(&self.db).await
     }
@@ -63,7 +63,7 @@ impl Cursor {
         if self.finished {
             return Ok(None);
         }
-        let (table, prefix, after) = (self.table, self.prefix.clone(), self.after.take());
+        let (table, prefix, after) = (self.table, self.prefix.clone(), self.after.clone());
         let scan = move |store: &Store| {
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let prefix = Some(&*prefix).filter(|prefix| !prefix.is_empty());

@@ -1,0 +1,267 @@
+//! HTTP: every record is a resource, every table a collection of them.
+//!
+//! | file             | what it knows                                           |
+//! |------------------|---------------------------------------------------------|
+//! | `router`, `path` | what a URL names                                        |
+//! | `rest`           | what the methods do to records                          |
+//! | `listing`        | many records in one answer                              |
+//! | `describe`       | what a table is                                         |
+//! | `preconditions`  | entity tags                                             |
+//! | `negotiation`    | what a client accepts                                   |
+//! | `auth`, `cors`   | who asks, and for which page                            |
+//! | `problem`        | how refusals look, and the table from errors to statuses|
+//! | `body`, `patient`| bytes in and out, within bounds of size and time        |
+//! | `health`         | whether the server lives and is ready                   |
+//!
+//! What a table can do beyond that (queries, other formats, streams of changes) is refused by name until it is there;
+//! nothing asked for is left out in silence.
+
+mod auth;
+mod body;
+mod cors;
+mod describe;
+mod health;
+mod limits;
+mod listing;
+mod negotiation;
+mod path;
+mod patient;
+mod preconditions;
+mod problem;
+mod rest;
+mod router;
+#[cfg(test)]
+mod tests;
+
+pub use health::Readiness;
+pub use limits::Patience;
+pub use router::OpenTopics;
+
+use crate::auth::Authenticator;
+use crate::config::{Config, Cors};
+use crate::db::Db;
+use body::Body;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use patient::Patient;
+use problem::{Kind, Problem};
+use rest::Call;
+use router::Resource;
+use rowcast_core::policy::Operation;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct HttpState {
+    db: Db,
+    authenticator: Authenticator,
+    settings: Settings,
+    readiness: Readiness,
+    closing: watch::Sender<bool>,
+}
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest body of a request, in bytes.
+    pub body_bytes_max: usize,
+    /// How many records a query may read to find those it is about.
+    pub scan_records_max: u64,
+    /// Which pages of other origins may use this server.
+    pub cors: Cors,
+    /// Whether `/$topics/` is there.
+    pub open_topics: OpenTopics,
+    /// How long peers may take.
+    pub patience: Patience,
+}
+
+impl Settings {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Settings {
+        Settings {
+            body_bytes_max: config.http.body_bytes_max,
+            scan_records_max: config.http.scan_records_max,
+            cors: config.http.cors.clone(),
+            open_topics: if config.mqtt.open_topics { OpenTopics::Kept } else { OpenTopics::Refused },
+            patience: Patience::default(),
+        }
+    }
+}
+
+impl HttpState {
+    /// What is needed to answer requests about `db`.
+    #[must_use]
+    pub fn new(db: Db, authenticator: Authenticator, settings: Settings) -> HttpState {
+        HttpState { db, authenticator, settings, readiness: Readiness::default(), closing: watch::Sender::new(false) }
+    }
+
+    /// Where to say that the server is not ready, and why.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Ends every connection: idle ones now, others with the answer they are waiting for.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+/// Serves one connection until it ends. `peer` is whom the transport knows it comes from; headers that claim something
+/// else (`X-Forwarded-For`) are not looked at. Runs on a current-thread runtime with time, since answers are not
+/// `Send`.
+pub async fn serve_connection<S>(stream: S, peer: IpAddr, state: Arc<HttpState>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let patience = state.settings.patience;
+    let mut closing = state.closing.subscribe();
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(answer(&state, peer, request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(patience.head);
+    builder.max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream, patience.answer)), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = closing.wait_for(|closing| *closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "an HTTP connection ended early");
+    }
+}
+
+/// One request, and its answer whatever happens.
+async fn answer(state: &HttpState, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let (head, mut body) = request.into_parts();
+    let mut response = match respond(state, peer, &head, &mut body).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(head.uri.path()),
+    };
+    if !response.headers().contains_key(header::CONNECTION) {
+        body::discard(&head.headers, &mut body, &state.settings.patience).await;
+    }
+    cors::share(&state.settings.cors, &head.headers, response.headers_mut());
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if head.method == Method::HEAD { without_body(response) } else { response }
+}
+
+async fn respond(
+    state: &HttpState,
+    peer: IpAddr,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Problem> {
+    one_host(head)?;
+    if cors::is_preflight(&head.method, &head.headers) {
+        return Ok(cors::preflight(&state.settings.cors, &head.headers));
+    }
+    let path = match head.uri.path() {
+        "*" if head.method == Method::OPTIONS => return Ok(options(ANYTHING)),
+        path if path.starts_with('/') => path::decode(path)?,
+        _ => return Err(Problem::new(Kind::MalformedRequest, "a request names a path, which begins with a slash")),
+    };
+    let query = head.uri.query();
+    let principal = match &*path {
+        "health" | "ready" => None,
+        _ => Some(auth::authenticate(&state.authenticator, &state.settings.cors, &head.headers, peer).await?),
+    };
+    let resource = router::resolve(&state.db.tables(), state.settings.open_topics, &path, query)?;
+    if let (Some(principal), Some(topic)) = (principal, resource.topic()) {
+        auth::authorize(&principal, operation(head), &topic)?;
+    }
+    let mut call = Call { state, headers: &head.headers, query, body };
+    dispatch(&mut call, &head.method, &resource).await
+}
+
+/// What a method does to a resource.
+async fn dispatch(call: &mut Call<'_>, method: &Method, resource: &Resource) -> Result<Response<Body>, Problem> {
+    match (resource, method.as_str()) {
+        (Resource::Health, "GET" | "HEAD") => Ok(health::health()),
+        (Resource::Ready, "GET" | "HEAD") => Ok(health::ready(&call.state.readiness.reasons())),
+        (Resource::Table(table), "GET" | "HEAD") => rest::describe(call, table),
+        (Resource::Records { table, below }, "GET" | "HEAD") => rest::list(call, table, below.as_deref()).await,
+        (Resource::Table(table) | Resource::Records { table, below: None }, "POST") if !table.is_open_topics() => {
+            rest::post_table(call, table).await
+        }
+        (Resource::Records { .. }, "PUT" | "DELETE") => {
+            Err(Problem::new(Kind::NotAvailable, "several records are not changed by one request yet"))
+        }
+        (Resource::Record { table, key }, "GET" | "HEAD") => rest::read(call, table, key).await,
+        (Resource::Record { table, key }, "PUT") => rest::put(call, table, key).await,
+        (Resource::Record { table, key }, "PATCH") => rest::patch(call, table, key).await,
+        (Resource::Record { table, key }, "DELETE") => rest::delete(call, table, key).await,
+        (Resource::Record { table, key }, "POST") => rest::post_record(call, table, key).await,
+        (resource, "OPTIONS") => Ok(options(allowed(resource))),
+        (resource, _) => Err(Problem::new(Kind::MethodNotAllowed, format!("here there is {}", allowed(resource)))
+            .header(header::ALLOW, HeaderValue::from_static(allowed(resource)))),
+    }
+}
+
+/// What a request wants to do, in the words rights are given in.
+fn operation(head: &Parts) -> Operation {
+    match head.method.as_str() {
+        "PUT" | "PATCH" => Operation::Put,
+        "DELETE" => Operation::Delete,
+        "POST" if head.headers.contains_key(rest::ROWCAST_EVENT) => Operation::Publish,
+        "POST" => Operation::Put,
+        _ => Operation::Read,
+    }
+}
+
+/// What can be done to a resource, as `Allow` says it.
+fn allowed(resource: &Resource) -> &'static str {
+    match resource {
+        Resource::Health | Resource::Ready => "GET, HEAD, OPTIONS",
+        Resource::Table(table) | Resource::Records { table, below: None } if !table.is_open_topics() => {
+            "GET, HEAD, POST, OPTIONS"
+        }
+        Resource::Table(_) | Resource::Records { .. } => "GET, HEAD, OPTIONS",
+        Resource::Record { .. } => ANYTHING,
+    }
+}
+
+const ANYTHING: &str = "GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS";
+
+fn options(allowed: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = hyper::StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Refuses a request that could mean another server than this one (RFC 9112 §3.2).
+fn one_host(head: &Parts) -> Result<(), Problem> {
+    match head.headers.get_all(header::HOST).iter().count() {
+        1 => Ok(()),
+        0 if head.version < Version::HTTP_11 => Ok(()),
+        _ => Err(Problem::new(Kind::MalformedRequest, "a request has exactly one Host header")),
+    }
+}
+
+/// What HEAD shows of an answer: all but its body, whose length is told if it is known.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    let length = response.body().length();
+    if let Some(length) = length.filter(|length| *length > 0) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
+    response
+}

@@ -1,0 +1,108 @@
+//! Who a request comes from, and whether they may do what it asks.
+
+use super::cors::{self, Page};
+use super::problem::{Kind, Problem};
+use crate::auth::{self, AuthError, Authenticator, Principal};
+use crate::config::Cors;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use rowcast_core::policy::{self, Operation};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The user a request shows credentials of, or whoever it may be without.
+pub(super) async fn authenticate(
+    authenticator: &Authenticator,
+    cors: &Cors,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Principal, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+    let Some(value) = values.next() else { return without_credentials(authenticator, cors, headers, peer) };
+    if values.next().is_some() {
+        return Err(Problem::new(Kind::MalformedRequest, "there is more than one Authorization header"));
+    }
+    let credentials = value.to_str().ok().and_then(|value| auth::basic(value).ok());
+    let credentials = credentials.ok_or_else(|| challenge("the Authorization header is not one of Basic"))?;
+    let verified = match authenticator.recognise(&credentials.user, &credentials.password) {
+        Some(principal) => Ok(principal),
+        None => authenticator.verify(&credentials.user, &credentials.password, peer).await,
+    };
+    verified.map_err(refused)
+}
+
+/// Trust in this machine is not trust in every page its browser shows: neither a page of another origin nor a name
+/// that only happens to lead here (DNS rebinding) may use it.
+fn without_credentials(
+    authenticator: &Authenticator,
+    cors: &Cors,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Principal, Problem> {
+    let principal = authenticator.without_credentials(peer).map_err(refused)?;
+    if !principal.super_user || (names_this_machine(headers) && cors::page(cors, headers) != Page::Foreign) {
+        return Ok(principal);
+    }
+    Err(challenge("without credentials only requests to localhost are let in, and not from pages of other origins"))
+}
+
+/// Whether `Host` is a name of the loopback interface that no name server answers for.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let (name, address) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((address, _port)) => ("", address),
+        None => host.split_once(':').map_or((host, host), |(name, _port)| (name, name)),
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+fn refused(error: AuthError) -> Problem {
+    match error {
+        AuthError::Refused | AuthError::Required => challenge(error.to_string()),
+        AuthError::Overloaded => {
+            Problem::new(Kind::Busy, error.to_string()).header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+        AuthError::Throttled { retry_after } => Problem::new(Kind::TooManyAttempts, error.to_string())
+            .header(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1))),
+    }
+}
+
+fn challenge(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    let realm = HeaderValue::from_static("Basic realm=\"rowcast\", charset=\"UTF-8\"");
+    Problem::new(Kind::Unauthenticated, detail).header(header::WWW_AUTHENTICATE, realm)
+}
+
+/// Whether the user may do this to a topic, or to those a filter selects.
+pub(super) fn authorize(principal: &Principal, operation: Operation, topic: &str) -> Result<(), Problem> {
+    let user = Some(Arc::clone(&principal.user));
+    if policy::may(&policy::Principal { user, super_user: principal.super_user }, operation, topic) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Forbidden, format!("user {} has no right to this", principal.user)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_nobody_else_can_give_are_this_machine() {
+        for host in ["localhost", "LOCALHOST:9926", "a.localhost", "127.0.0.1:9926", "127.1.2.3", "[::1]:9926", "[::1]"]
+        {
+            assert!(check(host), "{host}");
+        }
+        for host in
+            ["", "example.org", "localhost.example.org", "192.0.2.1", "[2001:db8::1]:80", "127.0.0.1.nip.io", "::1"]
+        {
+            assert!(!check(host), "{host}");
+        }
+    }
+
+    fn check(host: &'static str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static(host));
+        names_this_machine(&headers)
+    }
+}

@@ -1,0 +1,102 @@
+//! Who is let in, and which pages.
+
+use super::*;
+use crate::auth::Credentials;
+
+fn basic(user: &str, password: &str) -> String {
+    let credentials = Credentials { user: user.to_owned(), password: password.as_bytes().to_vec() };
+    format!("Authorization: {}", credentials.to_basic())
+}
+
+#[test]
+fn without_a_right_password_nobody_is_let_in() {
+    with_settings(
+        |_| {},
+        Local::Unknown,
+        async |server| {
+            let put = async |headers: &[&str]| server.ask("PUT /dog/1", headers, r#"{"name":"Rex"}"#).await;
+            for authorization in [
+                "X: none".to_owned(),
+                basic("admin", "wrong"),
+                basic("admin", ""),
+                basic("nobody", "secret"),
+                "Authorization: Bearer abc".to_owned(),
+                "Authorization: Basic !!!".to_owned(),
+                "Authorization: secret".to_owned(),
+            ] {
+                let reply = put(&[&authorization]).await;
+                assert_eq!(reply.problem(), (401, "unauthenticated".to_owned()), "{authorization}");
+                assert!(reply.header("www-authenticate").starts_with("Basic realm=\"rowcast\""));
+                // What there is and what is not looks the same from outside.
+                for path in ["/dog/1", "/none", "/$topics/x", "/closed/1"] {
+                    assert_eq!(server.ask(&format!("GET {path}"), &[&authorization], "").await.status, 401, "{path}");
+                }
+            }
+            assert_eq!(put(&[&basic("admin", "secret"), &basic("admin", "secret")]).await.status, 400);
+            assert_eq!(put(&[&basic("rex", "bone")]).await.problem(), (403, "forbidden".to_owned()));
+            assert_eq!(put(&[&basic("admin", "secret")]).await.status, 201);
+            // Nobody may claim to come from elsewhere.
+            assert_eq!(put(&["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"]).await.status, 401);
+            assert_eq!(server.get("/health").await.json()["status"], "ok");
+            assert_eq!(server.get("/ready").await.json()["ready"], true);
+        },
+    );
+}
+
+#[test]
+fn trust_in_this_machine_is_no_trust_in_pages() {
+    with_server(async |server| {
+        let ask = async |headers: &[&str]| server.ask("POST /blob/", headers, "x").await.status;
+        let port = server.address.port();
+        let same = format!("Origin: http://localhost:{port}");
+        let host = format!("Host: localhost:{port}");
+        assert_eq!(ask(&["Host: localhost"]).await, 201);
+        assert_eq!(ask(&["Host: 127.0.0.1:9926"]).await, 201);
+        assert_eq!(ask(&[&host, &same]).await, 201);
+        assert_eq!(ask(&["Host: rebound.example.org"]).await, 401);
+        assert_eq!(ask(&[&host, "Origin: https://evil.example"]).await, 401);
+        assert_eq!(ask(&[&host, "Origin: null"]).await, 401);
+        assert_eq!(ask(&["Host: localhost", &basic("admin", "wrong")]).await, 401);
+    });
+}
+
+#[test]
+fn pages_are_welcome_as_configured() {
+    let listed = Cors::Origins(vec!["https://app.example".to_owned()]);
+    with_settings(
+        |settings| settings.cors = listed,
+        Local::Trusted,
+        async |server| {
+            let preflight = async |origin: &str| {
+                let origin = format!("Origin: {origin}");
+                server.ask("OPTIONS /dog/1", &[&origin, "Access-Control-Request-Method: PUT"], "").await
+            };
+            let reply = preflight("https://app.example").await;
+            assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, "https://app.example"));
+            assert!(reply.header("access-control-allow-methods").contains("PATCH"));
+            assert!(reply.header("access-control-allow-headers").contains("If-Match"));
+            let reply = preflight("https://evil.example").await;
+            assert_eq!((reply.status, reply.headers.get("access-control-allow-origin")), (204, None));
+            assert_eq!(reply.headers.get("access-control-allow-methods"), None);
+            let reply = server.ask("GET /dog/1", &["Origin: https://app.example"], "").await;
+            assert_eq!((reply.status, reply.header("access-control-allow-origin")), (404, "https://app.example"));
+            assert!(reply.headers.get_all("vary").iter().any(|vary| vary == "Origin"));
+        },
+    );
+    with_server(async |server| {
+        let reply = server.ask("GET /health", &["Origin: https://app.example"], "").await;
+        assert_eq!((reply.status, reply.headers.get("access-control-allow-origin")), (200, None));
+    });
+}
+
+#[test]
+fn a_server_that_is_not_ready_says_why() {
+    with_server(async |server| {
+        server.state.readiness().withhold("stopping");
+        let reply = server.get("/ready").await;
+        assert_eq!((reply.status, reply.text()), (503, r#"{"ready":false,"reasons":["stopping"]}"#));
+        assert_eq!(server.get("/health").await.status, 200);
+        server.state.readiness().grant("stopping");
+        assert_eq!(server.get("/ready").await.text(), r#"{"ready":true}"#);
+    });
+}
