@@ -50,6 +50,7 @@ const SCHEMA: &str = r#"
     type Post @table @export { id: ID @id text: String made: Long @createdTime }
     type Sealed @table @export(name: "farm/animals") @sealed { id: ID @id }
     type Closed @table @export(rest: false)
+    type Web @table @export(mqtt: false) { id: ID @id }
     type Private @table @hidden @export
 "#;
 

@@ -329,6 +329,18 @@ fn topics_of_tables_and_of_the_server_are_not_open() {
 }
 
 #[test]
+fn each_door_of_a_table_is_shut_by_itself() {
+    with_server(async |server| {
+        server.put("/web/1", "{}").await;
+        assert_eq!(server.get("/Web/1").await.text(), r#"{"id":"1"}"#);
+        assert_eq!(server.get("/$topics/web/1").await.status, 404);
+        for head in ["GET /closed/1", "PUT /closed/1", "GET /closed/", "GET /closed", "PUT /$topics/closed/1"] {
+            assert_eq!(server.ask(head, &[], "x").await.problem(), (404, "not-found".to_owned()), "{head}");
+        }
+    });
+}
+
+#[test]
 fn a_table_describes_itself() {
     with_server(async |server| {
         let dog = server.get("/dog").await.json();
