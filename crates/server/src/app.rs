@@ -1,8 +1,428 @@
 //! Wires the rooms: the order of start, the order of stop.
+//!
+//! Start: schema, log and tables, accounts, doors, then a thread a shard. Nobody is let in before everything is there.
+//! Stop: doors shut, clients are told, sessions are written down, the writer ends, the log is closed.
 
-use crate::config::{Config, Mode};
+use crate::application::{SchemaError, read_schema};
+use crate::auth::{Account, Accounts, Authenticator, Rules};
+use crate::cli::screen::{Address, Screen, render};
+use crate::config::{Config, Mode, RejectedPublish};
+use crate::db::{Completions, Db};
+use crate::http::{self, HttpState};
+use crate::net::{Listener, bind};
+use crate::runtime::{Directory, Door, Inbox, Message, Node, Runtime, each_record};
+use crate::{mqtt, watch};
+use anyhow::Context;
+use rowcast_codec::QoS;
+use rowcast_core::catalog::Catalog;
+use rowcast_core::shard::{Input, Settings, Shard};
+use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, SessionId, TableId};
+use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+/// Bytes of proposals that may wait for the writer.
+const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// How often a stop looks whether everything is quiet.
+const STOP_STEP: Duration = Duration::from_millis(5);
 
 /// Runs the application until it is told to stop.
-pub fn run(_config: Config, _mode: Mode) -> anyhow::Result<()> {
-    anyhow::bail!("this version cannot serve yet")
+pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+    let schema = read_schema(&config.folder)?;
+    let tables = schema.tables.clone();
+    raise_file_limit();
+    let shards = config.threads.get();
+    let seed = random()?;
+    let now_ms = crate::db::now_ms();
+    let (store, writer) = Store::open(&config.storage.path, &options(&config, NodeId(random()?.max(1))), now_ms)
+        .with_context(|| format!("cannot open the data in {}", config.storage.path.display()))?;
+    report_opening(&store);
+
+    let inboxes: Vec<Arc<Inbox>> = (0..shards).map(|_| Arc::new(Inbox::default())).collect();
+    let for_room = inboxes.clone();
+    let room = move |origin: Origin| {
+        if let Some(inbox) = for_room.get(origin.0 as usize) {
+            inbox.push(Message::Room);
+        }
+    };
+    let queue = Queue::new(QUEUE_BYTES, Box::new(room));
+    let origin = Origin(shards as u32);
+    let db = Db::new(store.clone(), queue.clone(), origin, config.storage.durability)?;
+    let sink = Fanout { inboxes: inboxes.clone(), completions: db.completions(), origin };
+    let writer = rowcast_store::spawn(writer, queue.clone(), Box::new(sink));
+
+    // What must be there before the first client: tables with their numbers, an account.
+    let main = Builder::new_current_thread().enable_all().build()?;
+    let numbered = main.block_on(db.number(Catalog::new(schema)))?;
+    db.set_tables(numbered);
+    let accounts = Arc::new(StoredAccounts { store: store.clone() });
+    let admin_password = match mode {
+        Mode::Run => main.block_on(first_account(&db, &accounts))?,
+        Mode::Dev => None,
+    };
+    let rules = Rules {
+        authorize_local: config.authentication.authorize_local,
+        require_authentication: config.mqtt.require_authentication,
+        cache_ttl: config.authentication.cache_ttl,
+    };
+    let authenticator = Authenticator::new(accounts, rules)?;
+    let doors: Vec<Listener> =
+        bind(Door::Mqtt, &config.mqtt.listen)?.into_iter().chain(bind(Door::Http, &config.http.listen)?).collect();
+    let addresses = |door| -> Vec<Address> {
+        doors.iter().filter(|listener| listener.door() == door).map(Listener::address).collect()
+    };
+    let (mqtt_addresses, http_addresses) = (addresses(Door::Mqtt), addresses(Door::Http));
+    let node = Arc::new(Node {
+        store,
+        queue: queue.clone(),
+        db: db.clone(),
+        authenticator: authenticator.clone(),
+        directory: Directory::default(),
+        inboxes,
+        started: Instant::now(),
+    });
+    let http = Arc::new(HttpState::new(db.clone(), authenticator, http::Settings::of(&config)));
+
+    let found = Arc::new(look_back(&node.store)?);
+    let mut threads = Vec::new();
+    for index in 0..shards as u32 {
+        let (node, http, found) = (Arc::clone(&node), Arc::clone(&http), Arc::clone(&found));
+        let (settings, timeout) = (settings(&config, index, seed), config.shutdown_timeout);
+        let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+        threads.push(thread.spawn(move || {
+            let shard = make_shard(&node, settings, &found);
+            drop(found);
+            serve_shard(node, http, index, shard, timeout);
+        })?);
+    }
+    drop(found);
+
+    let screen = Screen {
+        mode,
+        folder: &config.folder,
+        data: &config.storage.path,
+        mqtt: &mqtt_addresses,
+        http: &http_addresses,
+        tables: &tables,
+        trusts_local: config.authentication.authorize_local,
+        admin_password: admin_password.as_deref(),
+    };
+    anstream::print!("{}", render(&screen));
+    main.block_on(async {
+        let accepting = doors.into_iter().map(|listener| {
+            let node = Arc::clone(&node);
+            tokio::spawn(listener.accept(move |door, stream, address| hand_out(&node, door, stream, address)))
+        });
+        let accepting: Vec<_> = accepting.collect();
+        let reload = async {
+            match mode {
+                Mode::Dev => watch::schema(&config.folder, || reload_schema(&config, &db, &node)).await,
+                Mode::Run => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            signal = told_to_stop() => tracing::info!(signal, "stopping"),
+            () = reload => {}
+        }
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    });
+    stop(&node, &http, threads);
+    queue.close();
+    if writer.join().is_err() {
+        anyhow::bail!("the writer ended with a panic");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn random() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system has no random numbers: {error}"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn settings(config: &Config, index: u32, seed: u64) -> Settings {
+    Settings {
+        index,
+        shards: config.threads.get() as u32,
+        limits: config.mqtt.limits.clone(),
+        open_topics: config.mqtt.open_topics,
+        close_on_rejected: config.mqtt.rejected_publish == RejectedPublish::Disconnect,
+        seed: seed.wrapping_add(u64::from(index) << 56),
+    }
+}
+
+fn options(config: &Config, node: NodeId) -> Options {
+    let cache = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
+    let ring_bytes = (cache / 8).min(32 * 1024 * 1024);
+    Options {
+        node: Some(node),
+        ring_bytes,
+        table_bytes: cache - ring_bytes,
+        retention: Retention {
+            age_ms: Some(u64::try_from(config.retention.age.as_millis()).unwrap_or(u64::MAX)),
+            bytes: Some(config.retention.bytes),
+        },
+        ..Options::default()
+    }
+}
+
+fn report_opening(store: &Store) {
+    let opened = store.opened();
+    if opened.clean {
+        return;
+    }
+    let replayed = opened.replayed;
+    tracing::info!(replayed, "the last stop was not a clean one: the tables were brought up to date from the log");
+    if let Some(cut) = &opened.cut {
+        tracing::info!(?cut, "what was being written when it stopped, and was never acknowledged, is cut off");
+    }
+}
+
+/// As many sockets as the system allows; the default of most shells is a thousand.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// What a shard's thread does until it is stopped.
+fn serve_shard(node: Arc<Node>, http: Arc<HttpState>, index: u32, shard: Shard, timeout: Duration) {
+    let runtime = match Builder::new_current_thread().enable_all().event_interval(31).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start a shard");
+            std::process::exit(1);
+        }
+    };
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let this = Runtime::new(node, index, shard);
+        let stopping = Rc::new(tokio::sync::Notify::new());
+        let stop = Rc::clone(&stopping);
+        let turns = Rc::clone(&this).turns(move |runtime, message| match message {
+            Message::Accepted(door, stream, address) => serve(runtime, &http, door, stream, address),
+            Message::Stop => {
+                runtime.with(|shard, now| shard.input(Input::Shutdown, now));
+                stop.notify_one();
+            }
+            Message::Input(_) | Message::Room => {}
+        });
+        let quiet = async {
+            stopping.notified().await;
+            let deadline = Instant::now() + timeout;
+            while Instant::now() < deadline && !this.look(|shard| shard.is_quiet() && shard.connections() == 0) {
+                tokio::time::sleep(STOP_STEP).await;
+            }
+        };
+        tokio::select! {
+            () = turns => {}
+            () = quiet => {}
+        }
+    });
+}
+
+fn serve(runtime: &Rc<Runtime>, http: &Arc<HttpState>, door: Door, stream: TcpStream, address: SocketAddr) {
+    let stream = match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, %address, "a connection cannot be served");
+            return;
+        }
+    };
+    match door {
+        Door::Mqtt => drop(tokio::task::spawn_local(mqtt::serve(Rc::clone(runtime), stream, address))),
+        Door::Http => drop(tokio::task::spawn_local(http::serve_connection(stream, address.ip(), Arc::clone(http)))),
+    }
+}
+
+/// Gives a connection to the shard that has the fewest.
+fn hand_out(node: &Node, door: Door, stream: TcpStream, address: SocketAddr) {
+    let inbox = node.inboxes.iter().min_by_key(|inbox| inbox.connections.load(Ordering::Relaxed));
+    if let Some(inbox) = inbox {
+        inbox.push(Message::Accepted(door, stream, address));
+    }
+}
+
+/// What the store holds of clients that were connected, or away, when the node ended.
+#[derive(Default)]
+struct Found {
+    /// Keys of subscriptions.
+    subscriptions: Vec<Vec<u8>>,
+    /// Client identifier, row, and whether its client was connected.
+    sessions: Vec<(String, Vec<u8>, bool)>,
+    /// Client identifier and row.
+    wills: Vec<(String, Vec<u8>)>,
+}
+
+fn look_back(store: &Store) -> anyhow::Result<Found> {
+    let mut found = Found::default();
+    each_record(store, TableId::SUBSCRIPTIONS, None, |key, _| found.subscriptions.push(key.to_vec()))?;
+    each_record(store, TableId::SESSIONS, None, |key, record| {
+        if let Ok(client_id) = std::str::from_utf8(key) {
+            found.sessions.push((client_id.to_owned(), record.payload.to_vec(), record.expires_ms.is_none()));
+        }
+    })?;
+    each_record(store, TableId::WILLS, None, |key, record| {
+        if let Ok(client_id) = std::str::from_utf8(key) {
+            found.wills.push((client_id.to_owned(), record.payload.to_vec()));
+        }
+    })?;
+    Ok(found)
+}
+
+/// A shard, in the thread that is to own it. Each knows who may come back; the first takes care of sessions and wills
+/// that have no connection.
+fn make_shard(node: &Node, settings: Settings, found: &Found) -> Shard {
+    let is_first = settings.index == 0;
+    let mut shard = Shard::new(settings, node.db.tables(), node.store.committed());
+    for key in &found.subscriptions {
+        shard.restore_subscription(key);
+    }
+    if is_first {
+        let now = node.now();
+        let mut expiries = HashMap::new();
+        for (client_id, row, lasts) in &found.sessions {
+            if let Some(expiry_secs) = shard.restore_session(client_id, row, *lasts, now) {
+                expiries.insert(client_id, expiry_secs);
+            }
+        }
+        for (client_id, row) in &found.wills {
+            shard.restore_will(client_id, row, expiries.get(client_id).copied(), now);
+        }
+    }
+    shard
+}
+
+fn stop(node: &Node, http: &HttpState, threads: Vec<JoinHandle<()>>) {
+    http.close();
+    for inbox in &node.inboxes {
+        inbox.push(Message::Stop);
+    }
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a shard ended with a panic");
+        }
+    }
+}
+
+async fn told_to_stop() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+async fn reload_schema(config: &Config, db: &Db, node: &Node) {
+    let schema = match read_schema(&config.folder) {
+        Ok(schema) => schema,
+        Err(error @ (SchemaError::Wrong(_) | SchemaError::Missing(_) | SchemaError::Unreadable { .. })) => {
+            return tracing::error!("the schema stays as it was:\n{error}");
+        }
+    };
+    let catalog = Catalog::new(schema);
+    let changes = catalog.changes_from(db.tables().catalog());
+    if changes.iter().any(rowcast_core::catalog::SchemaChange::is_refused) {
+        for change in &changes {
+            tracing::error!("the schema stays as it was: {change}");
+        }
+        return;
+    }
+    match db.number(catalog).await {
+        Ok(tables) => {
+            db.set_tables(Arc::clone(&tables));
+            for inbox in &node.inboxes {
+                inbox.push(Message::Input(Input::Tables(Arc::clone(&tables))));
+            }
+            for change in changes {
+                tracing::info!("{change}");
+            }
+            tracing::info!("the schema was read again");
+        }
+        Err(error) => tracing::error!("the schema stays as it was: {error}"),
+    }
+}
+
+/// Makes the account `admin` if there is none at all; returns the password if it was made up.
+async fn first_account(db: &Db, accounts: &StoredAccounts) -> anyhow::Result<Option<String>> {
+    let mut any = false;
+    each_record(&accounts.store, TableId::USERS, None, |_, _| any = true)?;
+    if any {
+        return Ok(None);
+    }
+    let given = std::env::var("ROWCAST_ADMIN_PASSWORD").ok();
+    let (account, made_up) = Account::first(given.as_deref());
+    let value = account.encode();
+    let change = Change {
+        kind: ChangeKind::Put,
+        qos: QoS::AtLeastOnce,
+        table: TableId::USERS,
+        key: account.name.as_bytes(),
+        publisher: SessionId::NONE,
+        expires_ms: None,
+        properties: &[],
+        payload: &value,
+    };
+    db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[change])).await?;
+    Ok(made_up)
+}
+
+/// Accounts as the store has them.
+struct StoredAccounts {
+    store: Store,
+}
+
+impl Accounts for StoredAccounts {
+    fn find(&self, name: &str) -> Option<Account> {
+        let bytes = self.store.get(TableId::USERS, name.as_bytes()).ok()??;
+        Account::decode(name, bytes.record().ok()?.payload).ok()
+    }
+}
+
+/// Tells the shards, and whoever else waits, what the writer did.
+struct Fanout {
+    inboxes: Vec<Arc<Inbox>>,
+    completions: Completions,
+    origin: Origin,
+}
+
+impl Sink for Fanout {
+    fn committed(&mut self, batch: Option<Arc<Batch>>, completions: Vec<(Origin, Vec<Completion>)>) {
+        // Everyone has the batch before anyone is told that something in it is done: who hears of it and then asks
+        // another shard finds it there.
+        if let Some(batch) = &batch {
+            for inbox in &self.inboxes {
+                let input = Input::Committed { batch: Some(Arc::clone(batch)), completions: Vec::new() };
+                inbox.push_silently(Message::Input(input));
+            }
+        }
+        for (origin, completions) in completions {
+            if origin == self.origin {
+                self.completions.complete(completions);
+            } else if let Some(inbox) = self.inboxes.get(origin.0 as usize) {
+                inbox.push_silently(Message::Input(Input::Committed { batch: None, completions }));
+            }
+        }
+        for inbox in &self.inboxes {
+            inbox.notify();
+        }
+    }
+
+    fn failed(&mut self, error: StoreError) {
+        // Memory and disk may differ from here on: starting again is the tested way out.
+        tracing::error!(%error, "the log cannot be written; the server ends");
+        std::process::exit(1);
+    }
 }

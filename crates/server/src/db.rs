@@ -192,7 +192,7 @@ fn get(store: &Store, table: TableId, key: &[u8]) -> Result<Option<Stored>, DbEr
 }
 
 /// Milliseconds since 1970.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 

@@ -9,3 +9,7 @@ pub mod config;
 pub mod db;
 pub mod http;
 pub mod logging;
+pub mod mqtt;
+pub mod net;
+pub mod runtime;
+pub mod watch;

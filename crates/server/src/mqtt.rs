@@ -1,0 +1,143 @@
+//! One MQTT connection: bytes between a socket and its shard. What they mean is the shard's business.
+
+use crate::runtime::Runtime;
+use rowcast_core::shard::{ConnectionId, State};
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Serves a connection until it ends.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(runtime: Rc<Runtime>, stream: S, address: SocketAddr) {
+    let id = runtime.accept(address);
+    let mut driver = Driver { runtime, stream, id, rest: Vec::new(), shut: false };
+    poll_fn(|context| driver.poll(context)).await;
+    driver.runtime.gone(id);
+}
+
+struct Driver<S> {
+    runtime: Rc<Runtime>,
+    stream: S,
+    id: ConnectionId,
+    /// Bytes that came and are not handled yet: part of a packet, or packets that must wait.
+    rest: Vec<u8>,
+    /// Everything is written and the socket is being shut.
+    shut: bool,
+}
+
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    /// Reads once, writes what there is, and leaves the thread to others; ready when the connection is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.runtime.park(self.id, context.waker());
+        if self.shut {
+            return self.poll_shut(context);
+        }
+        if self.poll_read(context).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.poll_write(context).is_ready() {
+            return Poll::Ready(());
+        }
+        match self.runtime.look(|shard| (shard.state(self.id), shard.outbox(self.id).is_none_or(|out| out.is_empty())))
+        {
+            (None, _) => Poll::Ready(()),
+            (Some(State { closes: true, .. }), true) => {
+                self.shut = true;
+                self.poll_shut(context)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ready: the connection is over.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(state) = self.runtime.look(|shard| shard.state(self.id)) else { return Poll::Ready(()) };
+        if state.closes || !state.reads || self.runtime.is_stalled(context.waker()) {
+            return Poll::Pending;
+        }
+        if !self.rest.is_empty() {
+            // Packets that had to wait may be handled now.
+            let rest = std::mem::take(&mut self.rest);
+            let used = self.runtime.with(|shard, now| shard.receive(self.id, &rest, now));
+            self.rest = rest;
+            self.rest.drain(..used);
+            if used > 0 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        let runtime = Rc::clone(&self.runtime);
+        let mut buffer = runtime.buffer.borrow_mut();
+        let mut read = ReadBuf::new(&mut buffer);
+        match Pin::new(&mut self.stream).poll_read(context, &mut read) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
+            Poll::Ready(_) => return Poll::Ready(()), // Closed by the other side, or failed.
+        }
+        let came = read.filled();
+        if self.rest.is_empty() {
+            let used = runtime.with(|shard, now| shard.receive(self.id, came, now));
+            self.rest.extend_from_slice(&came[used..]);
+        } else {
+            self.rest.extend_from_slice(came);
+            let rest = std::mem::take(&mut self.rest);
+            let used = runtime.with(|shard, now| shard.receive(self.id, &rest, now));
+            self.rest = rest;
+            self.rest.drain(..used);
+        }
+        if self.rest.is_empty() {
+            self.rest = Vec::new(); // An idle connection holds no buffer.
+        }
+        // Others first; this socket may have more.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ready: the connection is over.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let runtime = Rc::clone(&self.runtime);
+        let mut wrote = false;
+        loop {
+            let result = runtime.look(|shard| {
+                let Some(outbox) = shard.outbox(self.id) else { return Poll::Ready(Ok(0)) };
+                if outbox.is_empty() {
+                    return Poll::Pending;
+                }
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let filled = outbox.slices(&mut slices);
+                let written = if self.stream.is_write_vectored() {
+                    ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..filled]))
+                } else {
+                    ready!(Pin::new(&mut self.stream).poll_write(context, outbox.front()))
+                };
+                if let Ok(count) = written {
+                    outbox.advance(count);
+                }
+                Poll::Ready(written)
+            });
+            match result {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => wrote = true,
+            }
+        }
+        if wrote {
+            runtime.with(|shard, now| shard.written(self.id, now));
+        }
+        // Buffered streams send what they hold.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_shut(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.stream).poll_shutdown(context).map(drop)
+    }
+}

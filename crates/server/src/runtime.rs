@@ -1,0 +1,421 @@
+//! A thread per core: sockets and timers around a [`Shard`], and what it asks for carried out.
+//!
+//! A shard's thread owns its connections. Other threads reach it through its [`Inbox`] only; it reaches them through
+//! theirs, the writer's queue and the directory of client identifiers. Within the thread everything runs as tasks of
+//! one tokio runtime: a task a connection ([`mqtt`](crate::mqtt)), and one that ends each turn: what the connections
+//! proposed and passed on in it leaves in one piece.
+
+mod directory;
+mod inbox;
+mod reads;
+
+pub use directory::Directory;
+pub use inbox::{Door, Inbox, Message};
+pub use reads::each as each_record;
+
+use crate::auth::{AuthError, Authenticator};
+use crate::db::Db;
+use directory::Claim;
+use rowcast_codec::ReasonCode;
+use rowcast_core::policy::Principal;
+use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Report, Shard};
+use rowcast_core::{Proposals, Sequence};
+use rowcast_store::{Origin, Queue, Store};
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What all shards of the node share.
+pub struct Node {
+    /// The log and the tables, for readers.
+    pub store: Store,
+    /// What waits for the writer.
+    pub queue: Queue,
+    /// The same store for whoever waits for answers.
+    pub db: Db,
+    /// Who is who.
+    pub authenticator: Authenticator,
+    /// Which connection has which client identifier.
+    pub directory: Directory,
+    /// By shard.
+    pub inboxes: Vec<Arc<Inbox>>,
+    /// When the node started: the zero of the monotonic clock.
+    pub started: Instant,
+}
+
+impl Node {
+    /// The time, and how far the log is.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment {
+            monotonic_ms: self.started.elapsed().as_millis() as u64,
+            wall_ms: wall.as_millis() as u64,
+            committed: self.store.committed(),
+        }
+    }
+}
+
+/// One shard's thread, as its tasks see it.
+pub struct Runtime {
+    node: Arc<Node>,
+    index: u32,
+    shard: RefCell<Shard>,
+    /// Of the connections' tasks, by slot.
+    wakers: RefCell<Vec<Option<Waker>>>,
+    /// Where the peers of connections that are being authenticated are, by slot.
+    addresses: RefCell<Vec<IpAddr>>,
+    /// Proposals the queue had no room for.
+    refused: RefCell<Option<Proposals>>,
+    /// Tasks that do not read their sockets until there is room again.
+    stalled: RefCell<Vec<Waker>>,
+    effects: RefCell<Vec<Effect>>,
+    inputs: RefCell<Vec<Message>>,
+    turn_due: Cell<bool>,
+    /// Bytes read from whichever socket is read now.
+    pub(crate) buffer: RefCell<Box<[u8]>>,
+}
+
+/// Bytes read from a socket at once: many packets a system call, and few enough that others get their turn.
+const READ_BYTES: usize = 64 * 1024;
+/// How long to wait before asking busy readers again.
+const BUSY_WAIT: Duration = Duration::from_millis(2);
+
+impl Runtime {
+    /// The runtime of shard `index`.
+    #[must_use]
+    pub fn new(node: Arc<Node>, index: u32, shard: Shard) -> Rc<Runtime> {
+        Rc::new(Runtime {
+            node,
+            index,
+            shard: RefCell::new(shard),
+            wakers: RefCell::default(),
+            addresses: RefCell::default(),
+            refused: RefCell::default(),
+            stalled: RefCell::default(),
+            effects: RefCell::default(),
+            inputs: RefCell::default(),
+            turn_due: Cell::new(false),
+            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+        })
+    }
+
+    /// What all shards share.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The inbox of this thread.
+    #[must_use]
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.node.inboxes[self.index as usize]
+    }
+
+    /// Has the shard do something, after what came before it from elsewhere, and carries out what it asks for.
+    pub(crate) fn with<T>(self: &Rc<Self>, act: impl FnOnce(&mut Shard, Moment) -> T) -> T {
+        self.receive_inputs();
+        let result = act(&mut self.shard.borrow_mut(), self.node.now());
+        self.carry_out();
+        result
+    }
+
+    /// A look at the shard.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Shard) -> T) -> T {
+        look(&mut self.shard.borrow_mut())
+    }
+
+    /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
+    pub(crate) fn accept(self: &Rc<Self>, address: std::net::SocketAddr) -> ConnectionId {
+        let trusted = self.node.authenticator.without_credentials(address.ip()).ok().map(principal);
+        let peer = rowcast_core::shard::Peer { trusted, address: address.to_string() };
+        let id = self.with(|shard, now| shard.accept(peer, now));
+        let slot = id.slot as usize;
+        let mut addresses = self.addresses.borrow_mut();
+        if addresses.len() <= slot {
+            addresses.resize(slot + 1, IpAddr::from([0, 0, 0, 0]));
+        }
+        addresses[slot] = address.ip();
+        self.inbox().connections.fetch_add(1, Ordering::Relaxed);
+        id
+    }
+
+    /// A connection's task ended.
+    pub(crate) fn gone(self: &Rc<Self>, id: ConnectionId) {
+        if let Some(waker) = self.wakers.borrow_mut().get_mut(id.slot as usize) {
+            *waker = None;
+        }
+        self.with(|shard, now| shard.disconnected(id, now));
+        self.inbox().connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Wakes the connection's task when there is something to do for it.
+    pub(crate) fn park(&self, id: ConnectionId, waker: &Waker) {
+        let mut wakers = self.wakers.borrow_mut();
+        let slot = id.slot as usize;
+        if wakers.len() <= slot {
+            wakers.resize(slot + 1, None);
+        }
+        match &mut wakers[slot] {
+            Some(parked) if parked.will_wake(waker) => {}
+            parked => *parked = Some(waker.clone()),
+        }
+    }
+
+    /// Whether sockets are to be left alone: the writer, or another shard, cannot keep up. Wakes the task when there
+    /// is room again.
+    pub(crate) fn is_stalled(&self, waker: &Waker) -> bool {
+        let stalled = self.refused.borrow().is_some() || self.node.inboxes.iter().any(|inbox| inbox.is_full());
+        if stalled {
+            self.stalled.borrow_mut().push(waker.clone());
+        }
+        stalled
+    }
+
+    /// Ends turns for as long as the node runs: hands over what was proposed and passed on, takes what came.
+    pub(crate) async fn turns(self: Rc<Self>, mut message: impl FnMut(&Rc<Runtime>, Message)) {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.inbox().changed() => {}
+                _ = tick.tick() => self.with(Shard::tick),
+            }
+            self.receive_inputs();
+            for other in self.inputs.take() {
+                message(&self, other);
+            }
+            self.hand_over();
+        }
+    }
+
+    /// Gives the shard what came from elsewhere; what is not for the shard is kept for [`Runtime::turns`].
+    fn receive_inputs(self: &Rc<Self>) {
+        if !self.inbox().has_messages() {
+            return;
+        }
+        let now = self.node.now();
+        for message in self.inbox().take() {
+            match message {
+                Message::Input(input) => self.shard.borrow_mut().input(input, now),
+                Message::Room => {} // The next turn tries again.
+                other => self.inputs.borrow_mut().push(other),
+            }
+        }
+        self.carry_out();
+    }
+
+    /// Carries out what the shard asked for; proposals and events wait for the end of the turn.
+    fn carry_out(self: &Rc<Self>) {
+        let mut effects = self.effects.take();
+        let due = {
+            let mut shard = self.shard.borrow_mut();
+            shard.take_effects(&mut effects);
+            shard.has_handover()
+        };
+        if due && !self.turn_due.replace(true) {
+            self.inbox().notify();
+        }
+        for effect in effects.drain(..) {
+            self.perform(effect);
+        }
+        self.effects.replace(effects);
+    }
+
+    fn hand_over(self: &Rc<Self>) {
+        self.turn_due.set(false);
+        if let Some(events) = self.shard.borrow_mut().take_events() {
+            for (index, inbox) in self.node.inboxes.iter().enumerate() {
+                if index != self.index as usize {
+                    inbox.push_events(events.clone());
+                }
+            }
+        }
+        let refused = self.refused.take();
+        for proposals in refused.into_iter().chain(self.shard.borrow_mut().take_proposals()) {
+            let mut waiting = self.refused.borrow_mut();
+            match &mut *waiting {
+                Some(waiting) => waiting.append(proposals),
+                None => {
+                    if let Err(back) = self.node.queue.try_push(Origin(self.index), proposals) {
+                        *waiting = Some(back);
+                    }
+                }
+            }
+        }
+        if self.refused.borrow().is_none() && !self.node.inboxes.iter().any(|inbox| inbox.is_full()) {
+            for waker in self.stalled.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn perform(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::Wake(id) => {
+                if let Some(Some(waker)) = self.wakers.borrow().get(id.slot as usize) {
+                    waker.wake_by_ref();
+                }
+            }
+            Effect::Authenticate { connection, user, password } => {
+                let runtime = Rc::clone(self);
+                tokio::task::spawn_local(async move { runtime.authenticate(connection, &user, &password).await });
+            }
+            Effect::Claim { client_id, user, claimant } => {
+                match self.node.directory.claim(&client_id, user, claimant) {
+                    Claim::Granted => self.load(client_id, claimant),
+                    Claim::Refused => self.claimed(claimant, Previous::Refused),
+                    Claim::Evict(owner, connection) => {
+                        self.post(owner, Input::Evict { client_id, connection, claimant })
+                    }
+                }
+            }
+            Effect::Release { client_id, connection } => {
+                self.node.directory.release(&client_id, self.index, connection)
+            }
+            Effect::HandOff { client_id, claimant, session } => match session {
+                Some(session) => self.claimed(claimant, Previous::Live(session)),
+                None => self.load(client_id, claimant),
+            },
+            Effect::ReadLog { connection, after, bytes } => self.read_log(connection, after, bytes),
+            Effect::ReadRecords { connection, range, after, records, bytes } => {
+                let store_read = move |store: &Store| reads::records(store, &range, after.as_deref(), records, bytes);
+                self.read(store_read, move |runtime, read| runtime.records_read(connection, read));
+            }
+            Effect::Fetch { connection, messages } => {
+                self.read(
+                    move |store: &Store| reads::fetch(store, messages),
+                    move |runtime, messages| runtime.tell(Input::Fetched { connection, messages }),
+                );
+            }
+            Effect::CollectRows { client_id } => {
+                let id = client_id.clone();
+                self.read(
+                    move |store: &Store| reads::rows(store, &id),
+                    move |runtime, rows| match rows {
+                        Ok(rows) => runtime.tell(Input::Purge { client_id, rows }),
+                        Err(error) => tracing::error!(%error, "cannot read the rows of an expired session"),
+                    },
+                );
+            }
+            Effect::Report(report) => log(&report),
+        }
+    }
+
+    async fn authenticate(self: Rc<Self>, connection: ConnectionId, user: &str, password: &[u8]) {
+        let address = self.addresses.borrow().get(connection.slot as usize).copied();
+        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let result = match self.node.authenticator.recognise(user, password) {
+            Some(known) => Ok(known),
+            None => self.node.authenticator.verify(user, password, address).await,
+        };
+        let result = result.map(principal).map_err(|error| match error {
+            AuthError::Refused => ReasonCode::BadUserNameOrPassword,
+            AuthError::Required => ReasonCode::NotAuthorized,
+            AuthError::Overloaded => ReasonCode::ServerBusy,
+            AuthError::Throttled { .. } => ReasonCode::ConnectionRateExceeded,
+        });
+        self.tell(Input::Authenticated { connection, result });
+    }
+
+    /// Looks for a stored session and answers the claim.
+    fn load(self: &Rc<Self>, client_id: Box<str>, claimant: Claimant) {
+        self.read(
+            move |store: &Store| reads::rows(store, &client_id),
+            move |runtime, rows| {
+                let previous = match rows {
+                    Ok(rows) => Previous::Stored(rows),
+                    Err(error) => {
+                        tracing::error!(%error, "cannot read a session");
+                        Previous::Unreadable
+                    }
+                };
+                runtime.claimed(claimant, previous);
+            },
+        );
+    }
+
+    fn claimed(self: &Rc<Self>, claimant: Claimant, previous: Previous) {
+        self.post(claimant.shard, Input::Claimed { connection: claimant.connection, previous });
+    }
+
+    fn read_log(self: &Rc<Self>, connection: ConnectionId, after: Sequence, bytes: usize) {
+        // The newest part is in memory: no thread is needed for it.
+        if let Some(page) = self.node.store.read_tail(after, bytes) {
+            return self.post(self.index, Input::LogRead { connection, batches: page.batches, lost_until: None });
+        }
+        self.read(
+            move |store: &Store| reads::log(store, after, bytes),
+            move |runtime, (batches, lost_until)| {
+                runtime.tell(Input::LogRead { connection, batches, lost_until });
+            },
+        );
+    }
+
+    fn records_read(self: &Rc<Self>, connection: ConnectionId, read: Result<reads::Records, rowcast_store::ReadError>) {
+        match read {
+            Ok((records, complete)) => self.tell(Input::RecordsRead { connection, records, complete }),
+            Err(error) => {
+                tracing::error!(%error, "cannot read records for a subscriber; its connection is closed");
+                self.with(|shard, now| shard.abort(connection, now));
+            }
+        }
+    }
+
+    /// Has a reader thread look something up, and goes on here with what it found.
+    fn read<T: Send + 'static>(
+        self: &Rc<Self>,
+        read: impl FnOnce(&Store) -> T + Clone + Send + 'static,
+        then: impl FnOnce(&Rc<Runtime>, T) + 'static,
+    ) {
+        let runtime = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                // One read at a time is under way for a connection, so what waits here is bounded by them.
+                match runtime.node.db.read(read.clone()).await {
+                    Ok(found) => return then(&runtime, found),
+                    Err(_busy) => tokio::time::sleep(BUSY_WAIT).await,
+                }
+            }
+        });
+    }
+
+    fn tell(self: &Rc<Self>, input: Input) {
+        self.with(|shard, now| shard.input(input, now));
+    }
+
+    /// Tells a shard something, this one or another.
+    fn post(self: &Rc<Self>, shard: u32, input: Input) {
+        self.node.inboxes[shard as usize].push(Message::Input(input));
+    }
+}
+
+fn principal(known: crate::auth::Principal) -> Principal {
+    Principal { user: Some(known.user), super_user: known.super_user }
+}
+
+fn log(report: &Report) {
+    match report {
+        Report::Connected { client_id, address, user } => {
+            tracing::debug!(%client_id, %address, user = user.as_deref().unwrap_or_default(), "client connected");
+        }
+        Report::Disconnected { client_id, address, reason } => {
+            tracing::debug!(%client_id, %address, %reason, "client disconnected");
+        }
+        Report::Refused { client_id, address, reason } => {
+            tracing::warn!(%client_id, %address, %reason, "connection refused");
+        }
+        Report::RejectedPublish { client_id, topic, reason } => {
+            tracing::warn!(%client_id, %topic, %reason, "publish refused");
+        }
+        Report::LostEvents { client_id, position, oldest } => {
+            let (position, oldest) = (position.0, oldest.0);
+            tracing::warn!(%client_id, position, oldest, "the log no longer reaches back to a session: events are lost");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Which connection has which client identifier, over all shards.
+
+use rowcast_core::shard::{Claimant, ConnectionId};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Owners of client identifiers. A lock, taken when a client comes or goes and never held while waiting.
+#[derive(Default)]
+pub struct Directory {
+    owners: Mutex<FxHashMap<Box<str>, Owner>>,
+}
+
+struct Owner {
+    shard: u32,
+    connection: ConnectionId,
+    user: Option<Arc<str>>,
+}
+
+/// The answer to a claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// Nobody had it.
+    Granted,
+    /// The connection that had it, and its shard, which is to be told.
+    Evict(u32, ConnectionId),
+    /// It belongs to another user.
+    Refused,
+}
+
+impl Directory {
+    /// Makes the claimant the owner, unless the client identifier belongs to another user.
+    pub fn claim(&self, client_id: &str, user: Option<Arc<str>>, claimant: Claimant) -> Claim {
+        let mut owners = self.lock();
+        let owner = Owner { shard: claimant.shard, connection: claimant.connection, user };
+        match owners.get_mut(client_id) {
+            None => {
+                owners.insert(client_id.into(), owner);
+                Claim::Granted
+            }
+            Some(current) if current.user != owner.user => Claim::Refused,
+            Some(current) => {
+                let last = std::mem::replace(current, owner);
+                Claim::Evict(last.shard, last.connection)
+            }
+        }
+    }
+
+    /// The connection no longer has it; nothing changes if another has claimed it since.
+    pub fn release(&self, client_id: &str, shard: u32, connection: ConnectionId) {
+        let mut owners = self.lock();
+        if owners.get(client_id).is_some_and(|owner| owner.shard == shard && owner.connection == connection) {
+            owners.remove(client_id);
+        }
+    }
+
+    /// The map is whole after every step, so a panic elsewhere spoils nothing.
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<Box<str>, Owner>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimant(shard: u32, slot: u32) -> Claimant {
+        Claimant { shard, connection: ConnectionId { slot, generation: 1 }, clean_start: false }
+    }
+
+    #[test]
+    fn the_last_to_claim_has_it_and_nobody_else_gives_it_back() {
+        let directory = Directory::default();
+        let (first, second) = (claimant(0, 1), claimant(1, 1));
+        assert_eq!(directory.claim("c", None, first), Claim::Granted);
+        assert_eq!(directory.claim("c", None, second), Claim::Evict(0, first.connection));
+        directory.release("c", 0, first.connection);
+        assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Refused);
+        directory.release("c", 1, second.connection);
+        assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Granted);
+    }
+}

@@ -1,0 +1,118 @@
+//! What other threads have for a shard.
+
+use bytes::Bytes;
+use rowcast_core::shard::Input;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Something for a shard's thread.
+#[derive(Debug)]
+pub enum Message {
+    /// For the shard itself.
+    Input(Input),
+    /// A connection it is to serve.
+    Accepted(Door, TcpStream, SocketAddr),
+    /// The writer has room again.
+    Room,
+    /// The node stops.
+    Stop,
+}
+
+/// Where a connection was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// MQTT over TCP.
+    Mqtt,
+    /// HTTP.
+    Http,
+}
+
+/// Messages from other threads, in the order they came. Those of the writer are bounded by its queue, those about
+/// connections by the connections there are; events are counted, and shards do not read their sockets while an inbox
+/// is full of them.
+#[derive(Default)]
+pub struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    any: AtomicBool,
+    event_bytes: AtomicUsize,
+    notify: Notify,
+    /// How many connections the shard has; new ones go to the one with the fewest.
+    pub connections: AtomicUsize,
+}
+
+/// Bytes of events that may wait for a shard.
+const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+impl Inbox {
+    /// Adds a message and wakes the shard.
+    pub fn push(&self, message: Message) {
+        self.push_silently(message);
+        self.notify.notify_one();
+    }
+
+    /// Adds a message; the shard sees it when it is woken, or has something to do anyway.
+    pub fn push_silently(&self, message: Message) {
+        let mut messages = self.lock();
+        messages.push(message);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Adds events from another shard.
+    pub fn push_events(&self, events: Bytes) {
+        self.event_bytes.fetch_add(events.len(), Ordering::Relaxed);
+        self.push(Message::Input(Input::Events(events)));
+    }
+
+    /// Wakes the shard.
+    pub fn notify(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Waits until the shard was woken.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Whether there is anything.
+    pub fn has_messages(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    /// Takes all there is.
+    pub fn take(&self) -> Vec<Message> {
+        let mut messages = self.lock();
+        self.any.store(false, Ordering::Release);
+        self.event_bytes.store(0, Ordering::Relaxed);
+        std::mem::take(&mut *messages)
+    }
+
+    /// Whether so many events wait that no more should come.
+    pub fn is_full(&self) -> bool {
+        self.event_bytes.load(Ordering::Relaxed) > EVENT_BYTES_MAX
+    }
+
+    /// A list is whole after every push, so a panic elsewhere spoils nothing.
+    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inbox_full_of_events_says_so_until_it_is_emptied() {
+        let inbox = Inbox::default();
+        assert!(!inbox.has_messages());
+        let events = Bytes::from(vec![0; EVENT_BYTES_MAX / 2 + 1]);
+        inbox.push_events(events.clone());
+        assert!(!inbox.is_full() && inbox.has_messages());
+        inbox.push_events(events);
+        assert!(inbox.is_full());
+        assert_eq!(inbox.take().len(), 2);
+        assert!(!inbox.is_full() && !inbox.has_messages());
+    }
+}
