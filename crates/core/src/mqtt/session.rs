@@ -32,6 +32,9 @@ pub struct Session {
     pub live_after: Sequence,
     /// QoS 0 messages up to here are not delivered: the client was away.
     pub away_until: Sequence,
+    /// Up to here, what is delivered from the log may have been delivered already, by a connection that ended with
+    /// its node: it has DUP=1.
+    pub in_doubt: Sequence,
     /// Retained state that is still to be sent, one subscription after the other.
     pub snapshots: VecDeque<Snapshot>,
     /// How many snapshots were begun.
@@ -106,6 +109,9 @@ pub struct StoredSession {
     /// Deliveries under way, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<(u64, Delivery)>,
+    /// [`Session::in_doubt`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_doubt: u64,
     /// Retained state still to be sent.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub snapshots: VecDeque<Snapshot>,
@@ -221,6 +227,7 @@ impl Session {
             flow: Flow::Live,
             live_after: after,
             away_until: Sequence::ZERO,
+            in_doubt: Sequence::ZERO,
             snapshots: VecDeque::new(),
             snapshots_begun: 0,
             redeliver: VecDeque::new(),
@@ -253,9 +260,20 @@ impl Session {
             position: self.position(seen).0,
             count: self.window.count(),
             in_flight: self.window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect(),
+            in_doubt: self.in_doubt.0,
             snapshots: self.snapshots.clone(),
         };
         serde_json::to_vec(&stored).expect("a session is plain data")
+    }
+
+    /// The stored form after a node ended with the client connected, its last committed sequence being `committed`.
+    /// `None` if the bytes are not a session.
+    #[must_use]
+    pub fn interrupted(stored: &[u8], committed: Sequence) -> Option<(StoredSession, Vec<u8>)> {
+        let mut stored: StoredSession = serde_json::from_slice(stored).ok()?;
+        stored.in_doubt = committed.0;
+        let row = serde_json::to_vec(&stored).expect("a session is plain data");
+        Some((stored, row))
     }
 
     /// A session from its stored form and the identifiers of its handshakes; subscriptions are added by the caller.
@@ -277,6 +295,7 @@ impl Session {
             session.snapshots_begun += 1;
             session.snapshots.push_back(Snapshot { number: session.snapshots_begun, ..snapshot });
         }
+        session.in_doubt = Sequence(stored.in_doubt);
         for id in handshakes {
             match id {
                 Ok(received) => drop(session.received.insert(received)),

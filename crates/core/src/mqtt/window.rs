@@ -181,6 +181,13 @@ impl Window {
         }
     }
 
+    /// Ends a delivery that cannot be made again: its message is gone, or too large for the client.
+    pub fn give_up(&mut self, id: PacketId) {
+        if self.slot(id).is_some_and(|slot| slot.is_some()) {
+            self.finish(id);
+        }
+    }
+
     /// Whether PUBREL, not PUBLISH, is what goes out for the delivery with this identifier.
     #[must_use]
     pub fn is_released(&self, id: PacketId) -> bool {

@@ -82,7 +82,11 @@ impl Shard {
         if !session.redeliver.is_empty() {
             return Next::Redeliver;
         }
-        if !connection.queue.is_empty() && session.window.has_room() {
+        let is_next = |queued: &Queued| match session.flow {
+            Flow::Live => true,
+            Flow::Behind { after } => after >= queued.after,
+        };
+        if connection.queue.front().is_some_and(is_next) && session.window.has_room() {
             return Next::Queue;
         }
         if let Some(snapshot) = session.snapshots.front() {
@@ -176,8 +180,7 @@ impl Shard {
                     }
                 }
                 // Nothing is left to send: the delivery ends here.
-                Fetched::Gone if qos == QoS::AtLeastOnce => drop(session.window.puback(packet)),
-                Fetched::Gone => drop(session.window.pubrec(packet, true)),
+                Fetched::Gone => session.window.give_up(packet),
             }
         }
         self.pump(id, now);
@@ -197,8 +200,18 @@ impl Shard {
             message.is_snapshot = is_snapshot;
             let session = connection.session.as_ref().map(|session| session.id).unwrap_or_default();
             let selected = Selected::by(deliver::of_one(&matches, id), &message, session);
-            deliver::redeliver(connection, &message, &selected, (packet, qos), now);
-            self.counters.publishes_out += 1;
+            match deliver::redeliver(connection, &message, &selected, (packet, qos), now) {
+                Delivered::TooLarge => {
+                    // This connection takes less than the last: it counts as delivered [MQTT-3.1.2-25].
+                    self.counters.dropped += 1;
+                    connection.dropped += 1;
+                    if let Some(session) = &mut connection.session {
+                        session.window.give_up(packet);
+                        session.dirty = true;
+                    }
+                }
+                _ => self.counters.publishes_out += 1,
+            }
         }
         self.scratch.topic = topic;
         self.scratch.alias = alias;
@@ -211,7 +224,14 @@ impl Shard {
     fn send_queued(&mut self, id: ConnectionId, now: Moment) -> bool {
         loop {
             let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
-            let Some(Queued { entry }) = connection.queue.pop_front() else { return true };
+            let Some(session) = &connection.session else { return false };
+            if let Flow::Behind { after } = session.flow
+                && connection.queue.front().is_some_and(|queued| after < queued.after)
+            {
+                return true; // First what the log holds before it.
+            }
+            let Some(Queued { entry, after }) = connection.queue.pop_front() else { return true };
+            connection.queue_bytes -= entry.len();
             let Ok((decoded, _)) = Entry::decode(&entry, Sequence::ZERO) else { continue };
             let Some((matches, topic, alias)) = self.interested(&decoded) else { continue };
             let message = Outgoing::of_change(&decoded.change, &topic, &alias, None);
@@ -222,10 +242,10 @@ impl Shard {
             self.scratch.alias = alias;
             let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
             if delivered == Delivered::NoRoom {
-                connection.queue.push_front(Queued { entry });
+                connection.queue_bytes += entry.len();
+                connection.queue.push_front(Queued { entry, after });
                 return false;
             }
-            connection.queue_bytes -= entry.len();
         }
     }
 
@@ -397,13 +417,17 @@ impl Shard {
         }
     }
 
-    /// One entry of the log for a client that is behind. `false`: there is no room.
+    /// One entry of the log for a client that is behind. `false`: there is no room, or it is not its turn.
     fn catch_up(&mut self, id: ConnectionId, entry: &Entry<'_>, now: Moment) -> bool {
         let Some(connection) = self.connection_mut(id) else { return false };
         let Some(session) = &connection.session else { return false };
         let Flow::Behind { after } = session.flow else { return false };
         if entry.sequence <= after {
             return true;
+        }
+        if connection.queue.front().is_some_and(|queued| queued.after < entry.sequence) {
+            self.advance(id, Sequence(entry.sequence.0 - 1)); // First what came before it and stands in no log.
+            return false;
         }
         let away = entry.sequence <= session.away_until;
         if !entry.change.table.is_internal() && !entry.superseded {

@@ -2,15 +2,15 @@
 
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{delete_rows, rows_of};
-use super::publish::{Refused, Said, internal_delete, internal_row};
+use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
 use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
 use crate::catalog::ResolvedFilter;
 use crate::change::Change;
 use crate::interest::Subscription;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::policy::{Operation, Principal, may};
-use crate::position::{Sequence, TableId};
-use crate::proposal::Durability;
+use crate::position::{Sequence, SessionId, TableId};
+use crate::proposal::{Durability, Rejection};
 use crate::tables::Tables;
 use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Topic, TopicFilter, Version, Will as WireWill};
 use std::hash::Hasher;
@@ -125,6 +125,12 @@ impl Shard {
         // Nobody has said yet who this is: rights are checked once that is known.
         let number = self.number();
         let checked = self.check_as(id, &said, &properties, now, &Principal { user: None, super_user: true })?;
+        if let Some(decide) = checked.decide.filter(|_| said.content_type != Some(MERGE_PATCH)) {
+            let decided = decide(None, now.wall_ms, &mut Vec::new());
+            if let Err(Rejection::Invalid(words)) = decided {
+                return Err(Refused(ReasonCode::PayloadFormatInvalid, words));
+            }
+        }
         let key = self.scratch.key.clone();
         let topic: Box<str> = self.scratch.topic.as_str().into();
         let mut entry = Vec::new();
@@ -133,15 +139,15 @@ impl Shard {
             qos: will.qos,
             table: checked.table,
             key: &key,
-            publisher: crate::position::SessionId(number),
-            expires_ms: checked.expires_ms,
+            publisher: SessionId::NONE, // No Local is about what a client sends while it is there.
+            expires_ms: None,
             properties: &properties,
-            payload: checked.payload.as_deref().unwrap_or(will.payload),
+            payload: will.payload,
         }
         .encode(&mut entry);
         let delay_secs = will.properties.delay_secs.unwrap_or(0);
         let operation = if will.retain { Operation::Put } else { Operation::Publish };
-        Ok(Will { number, delay_secs, entry, topic, operation })
+        Ok(Will { number, delay_secs, lifetime_secs: publish.message_expiry_secs, entry, topic, operation })
     }
 
     /// Somebody's credentials were checked.
@@ -404,12 +410,20 @@ pub(super) fn session_row<'a>(client_id: &'a str, stored: &'a [u8], expires_ms: 
     Change { expires_ms, ..internal_row(TableId::SESSIONS, client_id.as_bytes(), stored) }
 }
 
-/// The row a will is stored as: its number, its delay in seconds, when it is due (milliseconds since 1970, 0 while its
-/// connection is there), then the entry it becomes. Integers are little endian.
+/// The row a will is stored as. Integers are little endian.
+///
+/// | bytes | field           |                                                                    |
+/// |-------|-----------------|--------------------------------------------------------------------|
+/// | 8     | `number`        |                                                                    |
+/// | 4     | `delay_secs`    |                                                                    |
+/// | 4     | `lifetime_secs` | `u32::MAX`: for ever                                               |
+/// | 8     | `due_ms`        | milliseconds since 1970, 0 while its connection is there           |
+/// | ..    | `entry`         | the change as its client said it                                   |
 pub(super) fn will_row(will: &Will, due_ms: u64) -> Vec<u8> {
-    let mut row = Vec::with_capacity(20 + will.entry.len());
+    let mut row = Vec::with_capacity(24 + will.entry.len());
     row.extend_from_slice(&will.number.to_le_bytes());
     row.extend_from_slice(&will.delay_secs.to_le_bytes());
+    row.extend_from_slice(&will.lifetime_secs.unwrap_or(u32::MAX).to_le_bytes());
     row.extend_from_slice(&due_ms.to_le_bytes());
     row.extend_from_slice(&will.entry);
     row
@@ -425,10 +439,12 @@ impl Will {
     pub(super) fn parse(row: &[u8]) -> Option<(Will, u64)> {
         let (number, rest) = row.split_first_chunk::<8>()?;
         let (delay_secs, rest) = rest.split_first_chunk::<4>()?;
+        let (lifetime_secs, rest) = rest.split_first_chunk::<4>()?;
         let (due_ms, entry) = rest.split_first_chunk::<8>()?;
         let will = Will {
             number: u64::from_le_bytes(*number),
             delay_secs: u32::from_le_bytes(*delay_secs),
+            lifetime_secs: Some(u32::from_le_bytes(*lifetime_secs)).filter(|&secs| secs != u32::MAX),
             entry: entry.to_vec(),
             topic: Box::default(),
             operation: Operation::Publish,

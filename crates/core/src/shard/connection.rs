@@ -3,6 +3,7 @@
 use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
 use crate::policy::{Operation, Principal};
+use crate::position::Sequence;
 use crate::proposal::Token;
 use rowcast_codec::{PacketId, ReasonCode, Version};
 use std::collections::VecDeque;
@@ -112,7 +113,9 @@ pub(super) struct Will {
     /// Says which will a row in the store is.
     pub number: u64,
     pub delay_secs: u32,
-    /// The change it is, encoded.
+    /// How long its message is worth delivering, once it is published.
+    pub lifetime_secs: Option<u32>,
+    /// The change as its client said it, encoded.
     pub entry: Vec<u8>,
     /// What its maker must be allowed to do, and where.
     pub topic: Box<str>,
@@ -124,6 +127,8 @@ pub(super) struct Will {
 pub(super) struct Queued {
     /// Encoded as an entry.
     pub entry: Rc<[u8]>,
+    /// It came behind this place of the log, and before what follows there.
+    pub after: Sequence,
 }
 
 #[derive(Debug)]

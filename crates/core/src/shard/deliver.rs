@@ -192,8 +192,9 @@ pub(super) fn deliver(
             return Delivered::Done;
         }
     }
+    let dup = id.is_some() && !message.is_snapshot && message.sequence.is_some_and(|at| at <= session.in_doubt);
     counters.publishes_out += 1;
-    append(connection, frame, message.payload, &mut frames.shared, id, false);
+    append(connection, frame, message.payload, &mut frames.shared, id, dup);
     Delivered::Done
 }
 
@@ -253,17 +254,22 @@ fn append(
     }
 }
 
-/// Sends a delivery of an earlier connection again, under its identifier. `false`: there is no room for it now.
+/// Sends a delivery of an earlier connection again, under its identifier, whatever its expiry says by now
+/// [MQTT-4.3.3-7].
 pub(super) fn redeliver(
     connection: &mut Connection,
     message: &Outgoing<'_>,
     selected: &Selected,
     (id, qos): (PacketId, QoS),
     now: Moment,
-) {
+) -> Delivered {
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
     let frame = encode(layout, message, selected, now);
+    if frame.len() > connection.packet_max as usize {
+        return Delivered::TooLarge;
+    }
     append(connection, &frame, message.payload, &mut None, Some(id), true);
+    Delivered::Done
 }
 
 /// The subscriptions of one client among all that match a topic.

@@ -2,12 +2,13 @@
 
 use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Phase, Then, Will};
-use super::publish::{internal_delete, internal_row};
+use super::publish::{decide_will, internal_delete, internal_row};
 use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
+use crate::change::Entry;
 use crate::interest::Subscriber;
 use crate::mqtt::session::{Session, rows};
-use crate::position::TableId;
-use crate::proposal::{Durability, Rejection};
+use crate::position::{Sequence, TableId};
+use crate::proposal::{Decide, Durability, Rejection};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, ReasonCode, TopicFilter};
 
@@ -181,25 +182,20 @@ impl Shard {
 
     /// Publishes a will and takes its row away, together and only if the row is still there.
     pub(super) fn fire_will(&mut self, client_id: &str, will: &Will) {
+        let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return };
         let number = will.number;
-        let entry = will.entry.clone();
-        let key = client_id.as_bytes().to_vec();
-        let place = (TableId::WILLS, key.clone());
-        self.proposals.push_decided(
-            None,
-            Durability::Sync,
-            place,
-            Box::new(move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
-                let stored = row.and_then(|row| Will::number_of(row.payload));
-                if stored != Some(number) {
-                    return Err(Rejection::Absent);
-                }
-                out.extend_from_slice(&entry);
-                internal_delete(TableId::WILLS, &key).encode(out);
-                Ok(())
-            }),
-            &[],
-        );
+        let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| {
+            let stored = row.and_then(|row| Will::number_of(row.payload));
+            if stored == Some(number) { Ok(()) } else { Err(Rejection::Absent) }
+        });
+        let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs);
+        let decisions = vec![
+            (TableId::WILLS, client_id.as_bytes().to_vec(), is_there),
+            (entry.change.table, entry.change.key.to_vec(), publish),
+        ];
+        let mut gone = Vec::new();
+        internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
+        self.proposals.push_all_decided(None, Durability::Sync, decisions, &gone);
     }
 
     pub(super) fn fire_due_wills(&mut self, now: Moment) {
@@ -228,9 +224,10 @@ impl Shard {
     /// was connected when the node ended; its time begins now. Returns how many seconds the session outlives its
     /// connection; `None` if the row is not a session.
     pub fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) -> Option<u32> {
-        let session = Session::load(client_id, row, std::iter::empty(), now.committed)?;
-        if lasts && let Some(expires_ms) = expires_ms(session.expiry_secs, now) {
-            self.proposals.push(None, Durability::Sync, &[session_row(client_id, row, Some(expires_ms))]);
+        let (session, row) = Session::interrupted(row, now.committed)?;
+        if lasts {
+            let row = session_row(client_id, &row, expires_ms(session.expiry_secs, now));
+            self.proposals.push(None, Durability::Sync, &[row]);
         }
         Some(session.expiry_secs)
     }

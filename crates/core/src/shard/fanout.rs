@@ -156,6 +156,7 @@ impl Shard {
 
     /// Keeps a message that stands in no log until its client has room, or drops it when too much waits already.
     fn enqueue(&mut self, slot: u32, entry: &Entry<'_>, encoded: &mut Option<Rc<[u8]>>) {
+        let after = self.seen;
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let encoded = encoded.get_or_insert_with(|| {
             let mut bytes = Vec::new();
@@ -168,7 +169,7 @@ impl Shard {
             return;
         }
         connection.queue_bytes += encoded.len();
-        connection.queue.push_back(Queued { entry: Rc::clone(encoded) });
+        connection.queue.push_back(Queued { entry: Rc::clone(encoded), after });
     }
 }
 

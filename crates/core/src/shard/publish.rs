@@ -56,7 +56,7 @@ pub(super) enum Condition {
 }
 
 /// Content type of a publish that patches the record.
-const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Longest topic that can be retained: its key must fit the store's keys.
 const RETAINED_TOPIC_BYTES_MAX: usize = 65_000;
 
@@ -226,19 +226,17 @@ impl Shard {
                 checked.durability = tables.durability(Some(table));
                 let is_patch = said.content_type == Some(MERGE_PATCH) && kind == ChangeKind::Put;
                 if kind == ChangeKind::Put && (is_patch || table.needs_previous() || said.condition.is_some()) {
-                    let put = Put {
-                        tables: Arc::clone(&tables),
-                        index: table.index,
-                        key: scratch.key.clone(),
-                        payload: said.payload.to_vec(),
-                        content_type: said.content_type.map(str::to_owned),
-                        is_patch,
-                        condition: said.condition.clone(),
-                        properties: if is_patch { of_patched(properties) } else { properties.to_vec() },
+                    let change = Change {
+                        kind,
                         qos: said.qos,
+                        table: checked.table,
+                        key: &scratch.key,
                         publisher,
                         expires_ms: message_expires_ms,
+                        properties,
+                        payload: said.payload,
                     };
+                    let put = Put::new(&tables, table.index, &change, said.content_type, said.condition.clone());
                     checked.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
                 } else if kind == ChangeKind::Put {
                     let key = Key::decode(&scratch.key)
@@ -459,6 +457,31 @@ struct Put {
 }
 
 impl Put {
+    /// `change`: as its client said it.
+    fn new(
+        tables: &Arc<Tables>,
+        index: TableIndex,
+        change: &Change<'_>,
+        content_type: Option<&str>,
+        condition: Option<Condition>,
+    ) -> Put {
+        let is_patch = content_type == Some(MERGE_PATCH);
+        let properties = change.properties;
+        Put {
+            tables: Arc::clone(tables),
+            index,
+            key: change.key.to_vec(),
+            payload: change.payload.to_vec(),
+            content_type: content_type.map(str::to_owned),
+            is_patch,
+            condition,
+            properties: if is_patch { of_patched(properties) } else { properties.to_vec() },
+            qos: change.qos,
+            publisher: change.publisher,
+            expires_ms: change.expires_ms,
+        }
+    }
+
     fn decide(
         self,
         record: Option<&crate::record::Record<'_>>,
@@ -502,6 +525,29 @@ fn decide_open(said: &Said<'_>, properties: &[u8], key: &[u8], publisher: Sessio
         }
         Change { kind, qos, table, key: &key, publisher, expires_ms, properties: &properties, payload: &payload }
             .encode(out);
+        Ok(())
+    })
+}
+
+/// Publishes a will as if its client said it now: `said` is an entry as [`Shard::read_will`] left it, to be kept no
+/// longer than `lifetime_secs`. What does not fit its table any more is left out.
+pub(super) fn decide_will(tables: &Arc<Tables>, said: &[u8], lifetime_secs: Option<u32>) -> Decide {
+    let (tables, said) = (Arc::clone(tables), said.to_vec());
+    Box::new(move |record, now_ms, out| {
+        let Ok((entry, _)) = Entry::decode(&said, Sequence::ZERO) else { return Ok(()) };
+        let expires_ms = lifetime_secs.map(|secs| now_ms + u64::from(secs) * 1000);
+        let change = Change { expires_ms, ..entry.change };
+        let table = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put);
+        if let Some(table) = table {
+            let properties = PublishProperties::parse_forwarded(change.properties).unwrap_or_default();
+            let put = Put::new(&tables, table.index, &change, properties.content_type, None);
+            let before = out.len();
+            if put.decide(record, now_ms, out).is_err() {
+                out.truncate(before);
+            }
+        } else if change.kind != ChangeKind::Delete || record.is_some() {
+            change.encode(out);
+        }
         Ok(())
     })
 }

@@ -14,6 +14,7 @@ use rowcast_codec::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
     Unsubscribe, Version,
 };
+use rustc_hash::FxHashMap;
 use std::num::NonZeroU32;
 
 /// A filter that was granted.
@@ -37,14 +38,18 @@ impl Shard {
         let identifier = subscribe.properties.subscription_id.and_then(NonZeroU32::new);
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
         let mut granted: Vec<Granted> = Vec::new();
+        let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
         for (index, asked) in subscribe.filters.iter().enumerate() {
             if index >= self.settings.limits.filters_per_subscribe as usize {
                 reasons.push(ReasonCode::QuotaExceeded);
                 continue;
             }
-            match self.grant(id, &asked, identifier, now) {
+            // Like one SUBSCRIBE after the other [MQTT-3.8.4-5].
+            let before = latest.get(asked.filter).map(|&index| &granted[index].held);
+            match self.grant(id, &asked, identifier, (before, latest.len()), now) {
                 Ok(subscription) => {
                     reasons.push(granted_reason(subscription.held.subscription.qos));
+                    latest.insert(asked.filter, granted.len());
                     granted.push(subscription);
                 }
                 Err(Fault::Filter(reason)) => reasons.push(reason),
@@ -63,27 +68,22 @@ impl Shard {
         let client_id = session.client_id.clone();
         let token = self.token(id.slot);
         let mut stored_rows = Vec::new();
-        let mut gone = Vec::new();
         for granted in &granted {
             let key = rows::subscription(&client_id, &granted.join.filter, &granted.held.options);
-            if let Some(replaced) = granted.replaced {
-                let old = rows::subscription(&client_id, &granted.join.filter, &replaced);
-                if old != key {
-                    gone.push(old);
-                }
-            }
-            stored_rows.push((key, serde_json::to_vec(&granted.held.options).expect("options are plain data")));
+            let old = granted.replaced.map(|old| rows::subscription(&client_id, &granted.join.filter, &old));
+            let value = serde_json::to_vec(&granted.held.options).expect("options are plain data");
+            stored_rows.push((old.filter(|old| *old != key), key, value));
         }
         let joins = granted.into_iter().map(|granted| self.hold_subscription(id, granted)).collect();
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.dirty = false;
         let session_form = session.store(seen);
-        let mut changes: Vec<Change<'_>> = stored_rows
-            .iter()
-            .map(|(key, value)| internal_row(TableId::SUBSCRIPTIONS, key, value))
-            .chain(gone.iter().map(|key| internal_delete(TableId::SUBSCRIPTIONS, key)))
-            .collect();
+        let mut changes: Vec<Change<'_>> = Vec::with_capacity(stored_rows.len() + 1);
+        for (old, key, value) in &stored_rows {
+            changes.extend(old.as_ref().map(|old| internal_delete(TableId::SUBSCRIPTIONS, old)));
+            changes.push(internal_row(TableId::SUBSCRIPTIONS, key, value));
+        }
         changes.push(super::connect::session_row(&client_id, &session_form, None));
         self.proposals.push(Some(token), Durability::Sync, &changes);
         self.answer_later(id, Then::Suback { id: packet, reasons, joins }, token, now);
@@ -94,6 +94,8 @@ impl Shard {
         id: ConnectionId,
         asked: &SubscribeFilter<'_>,
         identifier: Option<NonZeroU32>,
+        // What the same packet asked for this filter before, and how many filters in all.
+        (before, in_packet): (Option<&Held>, usize),
         now: Moment,
     ) -> Result<Granted, Fault> {
         let limits = &self.settings.limits;
@@ -113,8 +115,9 @@ impl Shard {
         {
             return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
         }
-        let existing = session.subscriptions.get(asked.filter);
-        if existing.is_none() && session.subscriptions.len() >= limits.subscriptions_per_client as usize {
+        let existing = before.or_else(|| session.subscriptions.get(asked.filter));
+        let count = session.subscriptions.len() + in_packet; // At most: some may replace others.
+        if existing.is_none() && count >= limits.subscriptions_per_client as usize {
             return Err(Fault::Filter(ReasonCode::QuotaExceeded));
         }
         let (canonical, alias) = match self.tables.catalog().resolve_filter(asked.filter) {

@@ -4,7 +4,6 @@ use crate::store::Store;
 use rowcast_codec::ReasonCode;
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
-use rowcast_core::mqtt::session::StoredSession;
 use rowcast_core::policy::Principal;
 use rowcast_core::schema::{Schema, Source};
 use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Peer, Previous, Report, Settings, Shard};
@@ -151,14 +150,12 @@ impl Node {
                 shard.restore_subscription(key);
             }
         }
-        let expiry_secs: BTreeMap<&[u8], u32> = self
-            .store
-            .rows(TableId::SESSIONS)
-            .map(|(key, row)| (key, serde_json::from_slice::<StoredSession>(row.payload).expect("stored").expiry_secs))
-            .collect();
+        let mut expiry_secs: BTreeMap<&[u8], u32> = BTreeMap::new();
         for (key, row) in self.store.rows(TableId::SESSIONS) {
             let lasts = row.expires_ms.is_none();
-            self.shards[0].restore_session(text(key), row.payload, lasts, now);
+            if let Some(secs) = self.shards[0].restore_session(text(key), row.payload, lasts, now) {
+                expiry_secs.insert(key, secs);
+            }
         }
         for (key, row) in self.store.rows(TableId::WILLS) {
             self.shards[0].restore_will(text(key), row.payload, expiry_secs.get(key).copied(), now);

@@ -399,10 +399,13 @@ impl Player {
             }
             let frame: Vec<u8> = client.partial.drain(..length).collect();
             // Who asked in a version that nobody speaks is answered in the oldest form.
-            let decoded = Packet::decode(client.version, &frame).or_else(|_| Packet::decode(Version::V311, &frame));
+            let versions = [client.version, Version::V311];
+            let decoded = versions.map(|version| Packet::decode(version, &frame).map(|packet| (packet, version)));
             lines.push(match decoded {
-                Ok(packet) => text::describe(&packet, client.version, &limits),
-                Err(error) => format!("HEX {frame:02x?}: {error}"),
+                [Ok((packet, version)), _] | [Err(_), Ok((packet, version))] => {
+                    text::describe(&packet, version, &limits)
+                }
+                [Err(error), Err(_)] => format!("HEX {frame:02x?}: {error}"),
             });
         }
         if !self.node.is_open(socket) {
@@ -427,7 +430,9 @@ fn expectation(line: &str) -> Option<(&str, &str)> {
 /// What of reports belongs into a script: what would otherwise be lost without a trace.
 fn describe_report(report: &Report) -> Option<String> {
     match report {
-        Report::RejectedPublish { client_id, topic, reason } => Some(format!("REJECTED {client_id} {topic}: {reason}")),
+        Report::RejectedPublish { client_id, topic, reason } => {
+            Some(format!("REJECTED {client_id} {}: {reason}", text::collapsed(topic)))
+        }
         Report::LostEvents { client_id, .. } => Some(format!("LOST EVENTS of {client_id}")),
         _ => None,
     }

@@ -11,6 +11,7 @@
 //! SUBSCRIBE 1 dog/# qos=1 no_local rap handling=2 cat/+ sub=7
 //! SUBACK 1 granted=1,0x8F
 //! UNSUBSCRIBE 2 dog/# cat/+                                 UNSUBACK 2 codes=0x00,0x11
+//! PUBLISH a/*200 "payload"                                  an `a` and 200 slashes
 //! PINGREQ   PINGRESP   DISCONNECT 0x04 expiry=5             HEX 10 ff: bytes as they are
 //! ```
 
@@ -98,10 +99,27 @@ fn value(text: &str) -> Result<(String, bool, &str), String> {
     let quote = text.chars().next().filter(|&c| c == '"' || c == '\'');
     let Some(quote) = quote else {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
-        return Ok((text[..end].to_owned(), false, &text[end..]));
+        return Ok((repeated(&text[..end]), false, &text[end..]));
     };
     let end = text[1..].find(quote).ok_or("a quote is not closed")? + 1;
     Ok((text[1..end].to_owned(), true, &text[end + 1..]))
+}
+
+/// `a/*200` is an `a` and 200 slashes.
+fn repeated(word: &str) -> String {
+    let Some((start, count)) = word.rsplit_once('*') else { return word.to_owned() };
+    match (start.char_indices().next_back(), count.parse()) {
+        (Some((at, last)), Ok(count)) => start[..at].to_owned() + &last.to_string().repeat(count),
+        _ => word.to_owned(),
+    }
+}
+
+/// The same the other way round, where it pays.
+pub(crate) fn collapsed(text: &str) -> String {
+    let Some(last) = text.chars().next_back() else { return String::new() };
+    let start = text.trim_end_matches(last);
+    let count = text[start.len()..].chars().count();
+    if count > 20 { format!("{start}{last}*{count}") } else { text.to_owned() }
 }
 
 /// The bytes of a packet that a client sends. `client`: what it is called, its client identifier if it says no other.
@@ -349,7 +367,7 @@ fn describe_connack(connack: &Connack<'_>, version: Version, limits: &Limits) ->
     if connack.session_present {
         line.push_str(" present");
     }
-    if version < Version::V5 || connack.properties == ConnackProperties::default() && connack.reason.is_error() {
+    if version < Version::V5 {
         let code = connack.reason.connack_v311();
         return if code == 0 { line } else { format!("{line} {code}") };
     }
@@ -388,7 +406,7 @@ fn describe_publish(publish: &Publish<'_>) -> String {
     let topic = if publish.topic.is_empty() || publish.topic.contains(' ') {
         format!("topic={}", quote(publish.topic))
     } else {
-        publish.topic.to_owned()
+        collapsed(publish.topic)
     };
     let _ = write!(line, " {topic}");
     if publish.qos != QoS::AtMostOnce {
