@@ -187,7 +187,7 @@ async fn respond(
     if let (Some(principal), Some(topic)) = (principal, resource.topic()) {
         auth::authorize(&principal, operation(head), &topic)?;
     }
-    let mut call = Call { state, headers: &head.headers, query, body };
+    let mut call = Call { state, headers: &head.headers, path: &path, query, body };
     dispatch(&mut call, &head.method, &resource).await
 }
 

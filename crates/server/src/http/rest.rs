@@ -24,6 +24,8 @@ use std::time::{Duration, UNIX_EPOCH};
 pub(super) struct Call<'c> {
     pub(super) state: &'c HttpState,
     pub(super) headers: &'c HeaderMap,
+    /// The decoded path.
+    pub(super) path: &'c str,
     /// What follows `?`, if there is one.
     pub(super) query: Option<&'c str>,
     pub(super) body: &'c mut Incoming,
@@ -204,7 +206,8 @@ pub(super) async fn post_table(call: &mut Call<'_>, table: &TableRef) -> Answer 
 async fn insert_one(call: &mut Call<'_>, table: &TableRef, payload: Payload) -> Answer {
     let inserted = call.state.db.insert(table, &[payload]).await?;
     let key = &inserted.keys[0];
-    let name = table.table().export.as_ref().map_or(&table.table().name, |export| &export.name);
+    // The table's name as the client spells it.
+    let name = call.path.strip_suffix('/').unwrap_or(call.path);
     let location = HeaderValue::from_str(&path::encode(&format!("{name}/{key}"))).expect("an encoded path is ASCII");
     let mut response = created(describe::key(table, key));
     response.headers_mut().insert(header::LOCATION, location);

@@ -110,20 +110,22 @@ fn a_post_makes_a_key() {
         let made = server.ask("POST /dog/", &[JSON], r#"{"name":"Rex"}"#).await;
         assert_eq!(made.status, 201);
         let key = made.json()["id"].as_str().unwrap().to_owned();
-        assert_eq!(made.header("location"), format!("/Dog/{key}"));
+        assert_eq!(made.header("location"), format!("/dog/{key}"));
         let read = server.get(made.header("location")).await;
         assert_eq!((read.status, read.header("etag")), (200, made.header("etag")));
 
         let made = server.ask("POST /dog", &[JSON], r#"{"name":"Max","id":"a b/ü"}"#).await;
-        assert_eq!((made.status, made.header("location")), (201, "/Dog/a%20b/%C3%BC"));
+        assert_eq!((made.status, made.header("location")), (201, "/dog/a%20b/%C3%BC"));
         assert_eq!(server.get("/dog/a%20b/%c3%bc").await.json()["name"], "Max");
         let again = server.ask("POST /dog/", &[JSON], r#"{"name":"Max","id":"a b/ü"}"#).await;
         assert_eq!(again.problem(), (409, "key-exists".to_owned()));
 
         let counted = server.ask("POST /counter/", &[], "{}").await;
-        assert_eq!((counted.text(), counted.header("location")), (r#"{"id":1}"#, "/Counter/1"));
+        assert_eq!((counted.text(), counted.header("location")), (r#"{"id":1}"#, "/counter/1"));
         let made = server.ask("POST /farm/animals/", &[], r#"{"id":"cow"}"#).await;
         assert_eq!(made.header("location"), "/farm/animals/cow");
+        let made = server.ask("POST /Counter", &[], "{}").await;
+        assert_eq!(made.header("location"), "/Counter/2");
         let blob = server.ask("POST /blob/", &["Content-Type: text/plain"], "[1,2]").await;
         let read = server.get(blob.header("location")).await;
         assert_eq!((read.text(), read.header("content-type")), ("[1,2]", "text/plain"));
