@@ -12,4 +12,6 @@ pub mod logging;
 pub mod mqtt;
 pub mod net;
 pub mod runtime;
+#[cfg(test)]
+mod tidy;
 pub mod watch;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Default)]
 pub(super) struct Numbering(AtomicBool);
 
-struct Turn<'n>(&'n Numbering);
+pub(super) struct Turn<'n>(&'n Numbering);
 
 impl Db {
     /// The tables of a checked catalog, each under the number it always had. Those that never had one get the next,
@@ -92,7 +92,7 @@ fn damaged(key: &[u8]) -> DbError {
 }
 
 impl Numbering {
-    fn turn(&self) -> Option<Turn<'_>> {
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
         (!self.0.swap(true, Ordering::Acquire)).then_some(Turn(self))
     }
 }
