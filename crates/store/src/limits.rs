@@ -34,7 +34,7 @@ pub const READ_BYTES: usize = 256 * 1024;
 pub const EXPIRE_PER_TURN: usize = 1024;
 
 /// Frozen memtables that wait to be written to disk; with one more due, the writer waits.
-pub const FROZEN_MAX: usize = 3;
+pub const FROZEN_MAX: usize = 2;
 
 /// Sorted runs in the tables' first level above which no memtable is flushed until they are merged. `lsm-tree` counts
 /// them in one byte.

@@ -89,6 +89,7 @@ pub(crate) fn open(
         return Err(OpenError::LogMissing { applied: opening.applied, first: Some(oldest.first) });
     }
     let (last_header, last_bytes) = (last.header, last.bytes);
+    sync_tail(disk, last)?;
     let (mut segments, end) = scan_all(opening, files, replay)?;
     if opening.applied > end.last {
         return Err(OpenError::TablesAhead { applied: opening.applied, last: end.last });
@@ -100,7 +101,9 @@ pub(crate) fn open(
         bytes: last_bytes - end.offset,
         what,
     });
-    settle_tail(disk, &last_header, cut.as_ref())?;
+    if let Some(cut) = &cut {
+        cut_tail(disk, &last_header, cut)?;
+    }
     let after = end.last.next().0.max(last_header.first.0);
     let first = Sequence(if clean { after } else { after + SEQUENCE_GAP });
     // A segment without entries is replaced: starts in vain leave nothing behind.
@@ -287,17 +290,20 @@ fn latest_clock(frame: &Frame) -> Result<Hlc, &'static str> {
     if count == frame.header.count { Ok(clock) } else { Err("a frame does not hold as many entries as it says") }
 }
 
-/// Makes the end of the log what it will be from now on, on the disk as well: the next segment refers to it.
-fn settle_tail(disk: &dyn Disk, header: &SegmentHeader, cut: Option<&Cut>) -> Result<(), OpenError> {
+/// What is there may be in the system's memory only. Before anything is built on it, it goes to the disk.
+fn sync_tail(disk: &dyn Disk, last: &Found) -> Result<(), OpenError> {
+    last.file.sync_data().map_err(|source| failed(disk, "sync", &last.header.file_name(), source))
+}
+
+/// Cuts what is torn. The next segment refers to the length.
+fn cut_tail(disk: &dyn Disk, header: &SegmentHeader, cut: &Cut) -> Result<(), OpenError> {
     let name = header.file_name();
-    let settle = || -> io::Result<()> {
+    let cut = || -> io::Result<()> {
         let file = disk.open(&name)?;
-        if let Some(cut) = cut {
-            file.truncate(cut.offset)?;
-        }
+        file.truncate(cut.offset)?;
         file.sync_data()
     };
-    settle().map_err(|source| failed(disk, "cut or sync", &name, source))
+    cut().map_err(|source| failed(disk, "cut", &name, source))
 }
 
 /// Begins a segment; nothing is ever appended to one of an earlier run.

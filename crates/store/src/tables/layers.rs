@@ -664,3 +664,169 @@ const WALK_CELLS: usize = 1024;
 
 /// How often a flush that found no room is tried again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::{LsmState, MemState};
+    use rowcast_codec::QoS;
+    use rowcast_core::{Hlc, NodeId, SessionId, Stamp};
+
+    const TABLES: [TableId; 3] = [TableId(0), TableId(64), TableId(0xffff_fffd)];
+
+    /// Changes of records, some with a time to expire, compared with a plain map after each round.
+    fn check(state: &dyn State, rounds: u64, keys: u64, payload: usize) {
+        let mut model: BTreeMap<(TableId, Vec<u8>), (u64, Option<u64>)> = BTreeMap::new();
+        let mut random = 1_u64;
+        let mut below = |bound: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % bound
+        };
+        let payload = vec![7; payload];
+        let mut sequence = state.applied().0;
+        for round in 0..rounds {
+            let mut changes = Vec::new();
+            for _ in 0..keys {
+                sequence += 1;
+                let name = (TABLES[below(3) as usize], format!("{:05}", below(keys)).into_bytes());
+                let put = (below(3) > 0).then(|| (sequence, (below(4) == 0).then(|| 1 + below(100))));
+                changes.push((name, put));
+            }
+            let effects: Vec<Effect<'_>> = changes
+                .iter()
+                .map(|((table, key), put)| Effect {
+                    table: *table,
+                    key,
+                    record: put.map(|(version, expires_ms)| Record {
+                        version: Sequence(version),
+                        stamp: Stamp { hlc: Hlc(0), node: NodeId(1) },
+                        qos: QoS::AtMostOnce,
+                        publisher: SessionId::NONE,
+                        expires_ms,
+                        properties: &[],
+                        payload: &payload,
+                    }),
+                })
+                .collect();
+            assert_eq!(state.ready().unwrap(), Room::Yes);
+            state.apply(&effects, Sequence(sequence)).unwrap();
+            for (name, put) in changes {
+                match put {
+                    Some(put) => model.insert(name, put),
+                    None => model.remove(&name),
+                };
+            }
+            if round % 5 == 4 {
+                state.checkpoint().unwrap();
+                assert_eq!(state.persisted(), Sequence(sequence));
+            }
+            compare(state, &model);
+        }
+    }
+
+    fn compare(state: &dyn State, model: &BTreeMap<(TableId, Vec<u8>), (u64, Option<u64>)>) {
+        for table in TABLES {
+            let expected: Vec<(&[u8], u64)> =
+                model.iter().filter(|((of, _), _)| *of == table).map(|((_, key), put)| (&key[..], put.0)).collect();
+            let scan =
+                Scan { table, from: Bound::Unbounded, prefix: None, bytes_max: usize::MAX, records_max: usize::MAX };
+            let page = state.scan(&scan).unwrap();
+            let version = |bytes: &[u8]| Record::decode(bytes).unwrap().version.0;
+            let found: Vec<(&[u8], u64)> = page.iter().map(|(key, bytes)| (key, version(bytes))).collect();
+            assert_eq!(found, expected);
+            assert_eq!(state.last_key(table).unwrap().as_deref(), expected.last().map(|(key, _)| *key));
+            for (key, sequence) in expected.iter().step_by(17) {
+                assert_eq!(version(&state.get(table, key).unwrap().unwrap()), *sequence);
+            }
+        }
+        let mut due: Vec<_> = model
+            .iter()
+            .filter_map(|((table, key), put)| Some((put.1?, *table, key.clone())))
+            .filter(|(at, ..)| *at <= 50)
+            .collect();
+        due.sort();
+        let found = state.due(50, usize::MAX).unwrap();
+        assert_eq!(found.into_iter().map(|due| (due.expires_ms, due.table, due.key)).collect::<Vec<_>>(), due);
+    }
+
+    #[test]
+    fn tables_in_memory_are_what_was_applied() {
+        check(&MemState::new(10_000), 30, 40, 10);
+        check(&MemState::new(1_000_000), 6, 4 * WALK_CELLS as u64, 10);
+    }
+
+    #[test]
+    fn tables_on_disk_are_what_was_applied_while_they_are_flushed_and_compacted() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let state = LsmState::open(folder.path(), 1).unwrap();
+            let before = state.applied();
+            if before > Sequence::ZERO {
+                // What the first round left is in the way of the second.
+                for table in TABLES {
+                    let scan = Scan {
+                        table,
+                        from: Bound::Unbounded,
+                        prefix: None,
+                        bytes_max: usize::MAX,
+                        records_max: usize::MAX,
+                    };
+                    let page = state.scan(&scan).unwrap();
+                    let gone: Vec<_> = page.iter().map(|(key, _)| Effect { table, key, record: None }).collect();
+                    state.apply(&gone, before.next()).unwrap();
+                }
+            }
+            check(&state, 15, 2_000, 300);
+        }
+    }
+
+    #[test]
+    fn what_was_not_flushed_is_lost_and_known_to_be() {
+        let state = MemState::new(usize::MAX);
+        let effect = |key| Effect { table: TABLES[1], key, record: None };
+        state.apply(&[effect(b"1")], Sequence(5)).unwrap();
+        state.checkpoint().unwrap();
+        state.apply(&[effect(b"2")], Sequence(9)).unwrap();
+        assert_eq!((state.applied(), state.persisted()), (Sequence(9), Sequence(5)));
+        state.crash();
+        assert_eq!((state.applied(), state.persisted()), (Sequence(5), Sequence(5)));
+    }
+
+    #[test]
+    fn an_altered_table_file_is_named_and_never_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = LsmState::open(folder.path(), 1).unwrap();
+        check(&state, 5, 200, 100);
+        drop(state);
+        let files: Vec<_> =
+            std::fs::read_dir(folder.path().join("tables")).unwrap().map(|it| it.unwrap().path()).collect();
+        let mut named = 0;
+        for file in &files {
+            let good = std::fs::read(file).unwrap();
+            for at in (0..good.len()).step_by(good.len() / 40 + 1) {
+                let mut bad = good.clone();
+                bad[at] ^= 4;
+                std::fs::write(file, &bad).unwrap();
+                named += usize::from(!is_right_or_refused(folder.path()));
+            }
+            std::fs::write(file, &good).unwrap();
+        }
+        assert!(named > 30, "{named} alterations were named");
+        assert!(is_right_or_refused(folder.path()));
+    }
+
+    /// Whether all is well. What is served must have been put, whatever happens.
+    fn is_right_or_refused(folder: &std::path::Path) -> bool {
+        let open = std::panic::AssertUnwindSafe(|| LsmState::open(folder, 1));
+        let Ok(Ok(state)) = std::panic::catch_unwind(open) else { return false };
+        for table in TABLES {
+            let scan =
+                Scan { table, from: Bound::Unbounded, prefix: None, bytes_max: usize::MAX, records_max: usize::MAX };
+            let Ok(page) = state.scan(&scan) else { return false };
+            for (_, bytes) in page.iter() {
+                assert_eq!(Record::decode(bytes).unwrap().payload, [7; 100]);
+            }
+        }
+        true
+    }
+}

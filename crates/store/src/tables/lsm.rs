@@ -8,7 +8,7 @@
 use super::layers::{Base, BaseError, Cells, Tables, spawn};
 use crate::disk::is_full;
 use crate::error::StateError;
-use crate::limits::RUNS_MAX;
+use crate::limits::{FROZEN_MAX, RUNS_MAX};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, Slice, ValueType};
 use std::collections::HashSet;
@@ -37,8 +37,9 @@ struct Wanted {
 }
 
 impl Tables<LsmBase> {
-    /// Opens the tables in `folder`, or makes them. `memory_bytes` bounds what they hold in memory: half of it for the
-    /// blocks read from disk, half for what was not written yet.
+    /// Opens the tables in `folder`, or makes them. `memory_bytes` bounds what they hold in memory: a quarter of it is
+    /// for blocks read from disk, which the system caches as well, the rest for what was not written yet. Records that
+    /// change often and fit in there cost no writing at all until the next checkpoint.
     pub fn open(folder: &Path, memory_bytes: usize) -> Result<Tables<LsmBase>, StateError> {
         let place = folder.display().to_string();
         let failed = |error| match base_error(error) {
@@ -46,7 +47,7 @@ impl Tables<LsmBase> {
             BaseError::Failed(what) => StateError::Failed { place: place.clone(), what },
         };
         let tree = Config::new(folder, Default::default(), Default::default())
-            .use_cache(Arc::new(Cache::with_capacity_bytes(memory_bytes as u64 / 2)))
+            .use_cache(Arc::new(Cache::with_capacity_bytes(memory_bytes as u64 / 4)))
             .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES_MAX))))
             .open()
             .map_err(failed)?;
@@ -190,8 +191,8 @@ fn base_error(error: lsm_tree::Error) -> BaseError {
 /// Reads see every version below this one; the newest of a key wins. Compaction keeps that one alone.
 const ALL: SeqNo = 1 << 62;
 
-/// Memtables of one active and [`crate::limits::FROZEN_MAX`] frozen ones make half of the memory.
-const MEMORY_PARTS: usize = 2 * (1 + crate::limits::FROZEN_MAX);
+/// One active and [`FROZEN_MAX`] frozen memtables make three quarters of the memory.
+const MEMORY_PARTS: usize = (1 + FROZEN_MAX) * 4 / 3;
 
 /// Smaller ones would make more files than compaction is worth.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
