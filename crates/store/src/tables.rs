@@ -16,6 +16,7 @@ use lsm::LsmBase;
 use memory::MemBase;
 
 use crate::error::StateError;
+use crate::limits::KEY_BYTES_MAX;
 use crate::log::LogSync;
 use lsm_tree::Slice;
 use rowcast_core::{ChangeKind, Entry, NodeId, Record, RecordError, Sequence, TableId};
@@ -103,6 +104,12 @@ impl<'a> Effect<'a> {
         };
         Some(Effect { table: entry.change.table, key: entry.change.key, record })
     }
+
+    /// Whether the tables can hold what an entry says. The writer never writes another.
+    pub(crate) fn is_sound(entry: &Entry<'_>) -> bool {
+        let change = &entry.change;
+        !change.kind.is_state() || (change.table.0 < cell::DUE && change.key.len() <= KEY_BYTES_MAX)
+    }
 }
 
 /// A record as it stands in the tables. Cheap to clone; keeps no more than itself in memory.
@@ -168,7 +175,7 @@ mod cell {
     pub(super) const OWN: u32 = 0xffff_ffff;
 
     pub(super) fn record(table: TableId, key: &[u8], out: &mut Vec<u8>) {
-        debug_assert!(table.0 < DUE, "tables are numbered from below");
+        assert!(table.0 < DUE, "tables are numbered from below");
         out.clear();
         out.extend_from_slice(&table.0.to_be_bytes());
         out.extend_from_slice(key);

@@ -10,6 +10,7 @@ use super::{Index, Log, LogFiles, LogSync, Segment, UNFINISHED, create_segment, 
 use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::limits::SEQUENCE_GAP;
+use crate::tables::Effect;
 use bytes::Bytes;
 use rowcast_core::{Entries, Hlc, NodeId, Sequence};
 use std::collections::VecDeque;
@@ -284,7 +285,9 @@ fn latest_clock(frame: &Frame) -> Result<Hlc, &'static str> {
     let mut clock = Hlc::default();
     let mut count = 0;
     for entry in Entries::new(&frame.body, frame.header.first) {
-        clock = clock.max(entry.map_err(|_| "a frame holds an entry that this version cannot read")?.hlc);
+        let entry =
+            entry.ok().filter(Effect::is_sound).ok_or("a frame holds an entry that this version cannot read")?;
+        clock = clock.max(entry.hlc);
         count += 1;
     }
     if count == frame.header.count { Ok(clock) } else { Err("a frame does not hold as many entries as it says") }

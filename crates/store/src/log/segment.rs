@@ -74,10 +74,14 @@ impl SegmentHeader {
         if version != VERSION || bytes.len() < Self::BYTES || crc32c::crc32c(&bytes[..68]) != u32_at(bytes, 68) {
             return Err(HeaderFault::Damaged);
         }
+        let first = Sequence(u64_at(bytes, 28));
+        if first > SEQUENCE_MAX {
+            return Err(HeaderFault::Damaged);
+        }
         Ok(SegmentHeader {
             node: NodeId(u64_at(bytes, 12)),
             epoch: u64_at(bytes, 20),
-            first: Sequence(u64_at(bytes, 28)),
+            first,
             previous: Sequence(u64_at(bytes, 36)),
             previous_bytes: u64_at(bytes, 44),
             clock: Hlc(u64_at(bytes, 52)),
@@ -172,7 +176,7 @@ impl FrameHeader {
 
     /// The sequence of its last entry; of a seal, that of the last entry before it.
     pub(crate) fn last(&self) -> Sequence {
-        Sequence((self.first.0 + u64::from(self.count)).saturating_sub(1))
+        Sequence(self.first.0.saturating_add(u64::from(self.count)).saturating_sub(1))
     }
 }
 
@@ -192,6 +196,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(crate) const FRAME_MAGIC: &[u8; 4] = b"frm\n";
 const SEGMENT_MAGIC: &[u8; 8] = b"rowcast\n";
 const VERSION: u32 = 1;
+const SEQUENCE_MAX: Sequence = Sequence(1 << 62); // Nobody lives to see it, and sums do not overflow.
 const SUFFIX: &str = ".log";
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use rowcast_core::{Change, ChangeKind, Durability, NodeId, Proposals, Sequence, 
 use rowcast_store::{Disk, MemDisk, MemState, Options, Origin, Store};
 use std::sync::Arc;
 
-const DOCUMENT: &str = include_str!("../../../docs/log-format.md");
+const DOCUMENT: &str = include_str!("../../../../docs/log-format.md");
 const SEGMENT: &str = "00000000000000000001.log";
 
 #[test]

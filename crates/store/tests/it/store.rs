@@ -243,6 +243,21 @@ fn a_full_disk_is_an_outcome_and_passes() {
 }
 
 #[test]
+fn what_a_full_disk_took_of_a_frame_is_cut_off_again() {
+    let (mut home, disk) = Home::new(Options { segment_bytes: 400, ..Options::default() });
+    home.turn(&[put(DOG, "1", "a")]);
+    disk.set_capacity(Some(disk.bytes() + 900));
+    assert_eq!(home.turn(&[put(DOG, "1", &"b".repeat(1_000))]), [Outcome::Full]);
+    disk.set_capacity(None);
+    for _ in 0..9 {
+        home.turn(&[put(DOG, "1", "c")]);
+    }
+    assert!(home.store.stats().segments > 2);
+    let home = home.restart(Crash::Power);
+    assert_eq!(home.log(Sequence::ZERO).len(), 10);
+}
+
+#[test]
 fn a_full_disk_at_the_end_of_a_segment_passes_as_well() {
     for room in 0..400 {
         let options = Options { segment_bytes: 200, ..Options::default() };

@@ -1,0 +1,7 @@
+//! Tests of the store as a whole. Crashes are in a program of their own: they take longest.
+
+mod damage;
+mod format;
+mod recover;
+mod store;
+mod threads;
