@@ -674,9 +674,12 @@ mod tests {
 
     const TABLES: [TableId; 3] = [TableId(0), TableId(64), TableId(0xffff_fffd)];
 
+    /// Version and expiry of each record.
+    type Model = BTreeMap<(TableId, Vec<u8>), (u64, Option<u64>)>;
+
     /// Changes of records, some with a time to expire, compared with a plain map after each round.
     fn check(state: &dyn State, rounds: u64, keys: u64, payload: usize) {
-        let mut model: BTreeMap<(TableId, Vec<u8>), (u64, Option<u64>)> = BTreeMap::new();
+        let mut model = Model::new();
         let mut random = 1_u64;
         let mut below = |bound: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -724,7 +727,7 @@ mod tests {
         }
     }
 
-    fn compare(state: &dyn State, model: &BTreeMap<(TableId, Vec<u8>), (u64, Option<u64>)>) {
+    fn compare(state: &dyn State, model: &Model) {
         for table in TABLES {
             let expected: Vec<(&[u8], u64)> =
                 model.iter().filter(|((of, _), _)| *of == table).map(|((_, key), put)| (&key[..], put.0)).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Opens a log made from `input`. The first byte says how: 0, the rest is a segment; 1, the rest is edits of a good
 /// log; 2, the rest is the body of a frame that carries the right checksum. Nothing may panic, and nothing may be
 /// served that was never written.
-pub fn recover(input: &[u8]) {
+pub(crate) fn recover(input: &[u8]) {
     let Some((how, rest)) = input.split_first() else { return };
     let disk = MemDisk::new(0);
     let good = write_good(&disk);
@@ -41,7 +41,7 @@ pub fn recover(input: &[u8]) {
 }
 
 /// A log of a few segments, closed in good order. Returns the payloads in it.
-pub fn write_good(disk: &MemDisk) -> Vec<Vec<u8>> {
+pub(crate) fn write_good(disk: &MemDisk) -> Vec<Vec<u8>> {
     let options = Options { node: Some(NodeId(7)), segment_bytes: 400, ..Options::default() };
     let (store, mut writer) =
         Store::open_with(Arc::new(disk.clone()), Arc::new(MemState::new(1 << 20)), &options, 0).unwrap();
@@ -68,7 +68,7 @@ pub fn write_good(disk: &MemDisk) -> Vec<Vec<u8>> {
     read_all(&store)
 }
 
-pub fn segments(disk: &MemDisk) -> Vec<String> {
+pub(crate) fn segments(disk: &MemDisk) -> Vec<String> {
     let mut names: Vec<String> = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).collect();
     names.sort();
     names
@@ -133,7 +133,7 @@ fn segment_with(disk: &MemDisk, name: &str, count: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub fn read_file(disk: &MemDisk, name: &str) -> Vec<u8> {
+pub(crate) fn read_file(disk: &MemDisk, name: &str) -> Vec<u8> {
     let file = disk.open(name).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(&mut bytes, 0).unwrap();
