@@ -249,12 +249,12 @@ fn what_a_full_disk_took_of_a_frame_is_cut_off_again() {
     disk.set_capacity(Some(disk.bytes() + 900));
     assert_eq!(home.turn(&[put(DOG, "1", &"b".repeat(1_000))]), [Outcome::Full]);
     disk.set_capacity(None);
-    for _ in 0..9 {
+    for _ in 0..19 {
         home.turn(&[put(DOG, "1", "c")]);
     }
     assert!(home.store.stats().segments > 2);
     let home = home.restart(Crash::Power);
-    assert_eq!(home.log(Sequence::ZERO).len(), 10);
+    assert_eq!(home.log(Sequence::ZERO).len(), 20);
 }
 
 #[test]
