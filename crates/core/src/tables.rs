@@ -1,10 +1,10 @@
 //! The declared tables with the numbers they are stored under: from a topic to a place in the store and back.
 
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, Resolved, ResolvedFilter, SelectedTable};
 use crate::position::TableId;
 use crate::proposal::Durability;
 use crate::schema::{Table, TableIndex};
-use crate::value::{Key, KeyError};
+use crate::value::{Key, KeyError, KeyType};
 use rustc_hash::FxHashMap;
 
 /// A catalog whose tables have their numbers.
@@ -141,33 +141,13 @@ impl Tables {
     #[must_use]
     pub fn ranges(&self, filter: &str) -> Vec<Range> {
         let mut ranges = Vec::new();
-        let mut is_tables = false; // The filter names a table: no open topic is below that.
-        for table in self.catalog.tables() {
-            let Some(export) = table.export.as_ref().filter(|export| export.doors.mqtt) else { continue };
-            let Some(rest) = strip_name(filter, &export.name) else { continue };
-            let id = self.id(table);
-            is_tables |= filter.starts_with(&*export.name);
-            match rest {
-                "#" | "+" => ranges.push(Range { table: id, from: Vec::new(), to: None }),
-                _ if !has_wildcard(rest) => {
-                    if let Ok(key) = Key::parse(rest, table.key.key_type) {
-                        let mut from = Vec::new();
-                        key.encode(&mut from);
-                        ranges.push(one_key(id, from));
-                    }
-                }
-                _ => ranges.extend(literal_range(id, &[2], rest)),
-            }
+        for SelectedTable { table, keys } in self.catalog.selected_tables(filter) {
+            key_ranges(self.id(table), table.key.key_type, keys, &mut ranges);
         }
-        if is_tables {
-            return ranges;
-        }
-        if has_wildcard(filter) {
-            ranges.extend(literal_range(TableId::TOPICS, &[], filter));
-        } else {
-            let mut key = Vec::new();
-            encode_open(filter, &mut key);
-            ranges.push(one_key(TableId::TOPICS, key));
+        // Where a table is named, no open topic can be.
+        if matches!(self.catalog.resolve_filter(filter), ResolvedFilter::Other) {
+            let (literal, rest) = split_literal(filter);
+            ranges.push(text_range(TableId::TOPICS, &[], literal, rest));
         }
         ranges
     }
@@ -187,38 +167,50 @@ fn exported_name(table: &Table) -> &str {
     table.export.as_ref().map_or(&table.name, |export| &export.name)
 }
 
-fn has_wildcard(filter: &str) -> bool {
-    filter.split('/').any(|level| level == "+" || level == "#")
-}
-
-/// What of `filter` is left for the key where its first levels select `name`.
-fn strip_name<'f>(filter: &'f str, name: &str) -> Option<&'f str> {
-    let mut rest = filter;
-    for level in name.split('/') {
-        if rest == "#" {
-            return Some("#");
+/// The levels before the first wildcard of a filter, and what is left.
+fn split_literal(filter: &str) -> (&str, &str) {
+    let mut end = 0;
+    for level in filter.split('/') {
+        if level == "+" || level == "#" {
+            return (filter[..end].strip_suffix('/').unwrap_or(&filter[..end]), &filter[end..]);
         }
-        let (first, behind) = rest.split_once('/')?;
-        if first != "+" && first != level {
-            return None;
-        }
-        rest = behind;
+        end = (end + level.len() + 1).min(filter.len());
     }
-    Some(rest)
+    (filter, "")
 }
 
-/// The keys below the literal levels that a filter with wildcards begins with.
-fn literal_range(table: TableId, tag: &[u8], filter: &str) -> Option<Range> {
-    let wildcard = filter.split('/').position(|level| level == "+" || level == "#")?;
-    let literal: Vec<&str> = filter.split('/').take(wildcard).collect();
+/// Where the records are that the key levels of a filter select.
+fn key_ranges(table: TableId, key_type: KeyType, keys: &str, ranges: &mut Vec<Range>) {
+    let (literal, rest) = split_literal(keys);
+    if literal.is_empty() && !rest.is_empty() {
+        return ranges.push(Range { table, from: Vec::new(), to: None });
+    }
+    // A number has one level: below it there is nothing, but `1/#` selects `1` too.
+    if let (true, Ok(key @ Key::Number(_))) = (matches!(rest, "" | "#"), Key::parse(literal, key_type)) {
+        let mut from = Vec::new();
+        key.encode(&mut from);
+        ranges.push(one_key(table, from));
+    }
+    if matches!(key_type, KeyType::Text | KeyType::Any) {
+        let mut tag = Vec::new();
+        Key::Text("".into()).encode(&mut tag);
+        ranges.push(text_range(table, &tag, literal, rest));
+    }
+}
+
+/// Where the keys are that begin with literal levels: just that key, or it and all below.
+fn text_range(table: TableId, tag: &[u8], literal: &str, rest: &str) -> Range {
     let mut from = tag.to_vec();
-    if literal.is_empty() {
-        return Some(Range { table, from: if tag.is_empty() { Vec::new() } else { from }, to: None });
+    encode_slashes(literal, &mut from);
+    match rest {
+        "" => one_key(table, from),
+        _ if literal.is_empty() => Range { table, from: Vec::new(), to: None },
+        _ => {
+            let mut to = from.clone();
+            to.push(1);
+            Range { table, from, to: Some(to) }
+        }
     }
-    encode_slashes(&literal.join("/"), &mut from);
-    let mut to = from.clone();
-    to.push(1);
-    Some(Range { table, from, to: Some(to) })
 }
 
 fn one_key(table: TableId, from: Vec<u8>) -> Range {
@@ -247,4 +239,126 @@ fn decode_text(key: &[u8], text: &mut String) -> bool {
         text.push_str(level);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Schema, Source};
+    use rowcast_codec::{Topic, TopicFilter};
+
+    const SCHEMA: &str = r#"
+        type Dog @table @export { id: ID @id }
+        type Counter @table @export { id: Int @id }
+        type Thing @table @export { id: Any @id }
+        type Kitten @table @export(name: "cat/kitten") { id: ID @id }
+        type Hidden @table @export(mqtt: false) { id: ID @id }
+        type Inner @table { id: ID @id }
+    "#;
+
+    fn tables() -> Tables {
+        let schema = Schema::parse(&[Source::new("schema.graphql", SCHEMA)]).expect("a schema");
+        Tables::new(Catalog::new(schema), Durability::Sync, |table| TableId(64 + table.index.0))
+    }
+
+    /// Topics with records, `topic` each in its canonical form, as the filter finds them by ranges and by matching.
+    #[track_caller]
+    fn check(filter: &str, selected: &[&str]) {
+        let all = [
+            "Dog/1",
+            "Dog/a",
+            "Dog/a/b",
+            "Dog/a/b/c",
+            "Dog/ab",
+            "Dog/a!",
+            "Dog//x",
+            "Counter/1",
+            "Counter/-7",
+            "Thing/1",
+            "Thing/1/x",
+            "Thing/x",
+            "cat/kitten/1",
+            "cat/kitten/1/2",
+            "cat/1",
+            "cat",
+            "home/a",
+            "home/a/b",
+            "home/ab",
+            "/x",
+            "$own/x",
+        ];
+        let tables = tables();
+        let ranges = tables.ranges(filter);
+        let matcher = TopicFilter::new(filter).expect("a filter");
+        let (mut key, mut canonical) = (Vec::new(), String::new());
+        let mut found = Vec::new();
+        for topic in all {
+            let place = tables.place(topic, &mut key, &mut canonical).expect("a place");
+            let table = match place {
+                Place::Record(table) => tables.id(table),
+                Place::Open => TableId::TOPICS,
+                Place::Channel(_) => panic!("{topic} is a record"),
+            };
+            assert_eq!(canonical, topic, "canonical");
+            let mut again = String::new();
+            assert!(tables.topic(table, &key, &mut again) && again == topic, "{topic} comes back as {again}");
+            let matches = matcher.matches(&Topic::new(topic).expect("a topic"));
+            let in_range = ranges
+                .iter()
+                .any(|range| range.table == table && key >= range.from && range.to.as_ref().is_none_or(|to| key < *to));
+            assert!(in_range || !matches, "{filter} selects {topic}, and no range holds it");
+            if matches {
+                found.push(topic);
+            }
+        }
+        assert_eq!(found, selected, "{filter}");
+    }
+
+    #[test]
+    fn ranges_hold_every_record_a_filter_selects() {
+        check("Dog/a", &["Dog/a"]);
+        check("Dog/a/#", &["Dog/a", "Dog/a/b", "Dog/a/b/c"]);
+        check("Dog/a/+", &["Dog/a/b"]);
+        check("Dog/+/b", &["Dog/a/b"]);
+        check("Dog/+", &["Dog/1", "Dog/a", "Dog/ab", "Dog/a!"]);
+        check("Dog//x", &["Dog//x"]);
+        check("Dog//+", &["Dog//x"]);
+        check("Counter/1", &["Counter/1"]);
+        check("Counter/1/#", &["Counter/1"]);
+        check("Counter/+/#", &["Counter/1", "Counter/-7"]);
+        check("Thing/1/#", &["Thing/1", "Thing/1/x"]);
+        check("+/1", &["Dog/1", "Counter/1", "Thing/1", "cat/1"]);
+        check("cat/#", &["cat/kitten/1", "cat/kitten/1/2", "cat/1", "cat"]);
+        check("cat/+/1", &["cat/kitten/1"]);
+        check("home/a/#", &["home/a", "home/a/b"]);
+        check("home/+", &["home/a", "home/ab"]);
+        check("/+", &["/x"]);
+        check("$own/#", &["$own/x"]);
+    }
+
+    #[test]
+    fn what_is_not_selected_is_not_read() {
+        let tables = tables();
+        let read = |filter: &str| tables.ranges(filter).iter().map(|range| range.table.0).collect::<Vec<_>>();
+        assert_eq!(read("Dog/#"), [64]);
+        assert_eq!(read("Counter/1"), [65]);
+        assert_eq!(read("home/#"), [0]);
+        assert_eq!(read("+/1"), [64, 65, 66, 66, 0]);
+        assert_eq!(read("Hidden/1"), [] as [u32; 0]);
+        let range = &tables.ranges("Dog/a/#")[0];
+        assert_eq!((&*range.from, range.to.as_deref()), (&b"\x02a"[..], Some(&b"\x02a\x01"[..])));
+    }
+
+    #[test]
+    fn what_has_no_place_says_why() {
+        let tables = tables();
+        let place = |topic: &str| {
+            tables.place(topic, &mut Vec::new(), &mut String::new()).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(place("Hidden/1"), Err("table Hidden is not open to MQTT".to_owned()));
+        assert!(place("Counter/x").is_err_and(|words| words.contains("Counter")));
+        assert_eq!(place("Inner/1"), Ok(()), "a table that is not exported claims no topic");
+        let mut topic = String::new();
+        assert!(!tables.topic(TableId(68), b"\x021", &mut topic), "nobody hears of a table that is shut to MQTT");
+    }
 }
