@@ -58,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Ready: the connection is over.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(state) = self.runtime.look(|shard| shard.state(self.id)) else { return Poll::Ready(()) };
-        if state.closes || !state.reads || self.runtime.is_stalled(context.waker()) {
+        if state.closes || !state.reads || self.runtime.is_stalled(self.id) {
             return Poll::Pending;
         }
         if !self.rest.is_empty() {

@@ -21,6 +21,7 @@ use rowcast_core::policy::Principal;
 use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Report, Shard};
 use rowcast_core::{Proposals, Sequence};
 use rowcast_store::{Origin, Queue, Store};
+use rustc_hash::FxHashSet;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -71,8 +72,8 @@ pub struct Runtime {
     addresses: RefCell<Vec<IpAddr>>,
     /// Proposals the queue had no room for.
     refused: RefCell<Option<Proposals>>,
-    /// Tasks that do not read their sockets until there is room again.
-    stalled: RefCell<Vec<Waker>>,
+    /// Connections whose sockets are not read until there is room again, by slot.
+    stalled: RefCell<FxHashSet<u32>>,
     effects: RefCell<Vec<Effect>>,
     inputs: RefCell<Vec<Message>>,
     turn_due: Cell<bool>,
@@ -166,14 +167,18 @@ impl Runtime {
         }
     }
 
-    /// Whether sockets are to be left alone: the writer, or another shard, cannot keep up. Wakes the task when there
-    /// is room again.
-    pub(crate) fn is_stalled(&self, waker: &Waker) -> bool {
-        let stalled = self.refused.borrow().is_some() || self.node.inboxes.iter().any(|inbox| inbox.is_full());
+    /// Whether sockets are to be left alone: the writer, or another shard, cannot keep up. The connection's task is
+    /// woken when there is room again.
+    pub(crate) fn is_stalled(&self, id: ConnectionId) -> bool {
+        let stalled = self.is_congested();
         if stalled {
-            self.stalled.borrow_mut().push(waker.clone());
+            self.stalled.borrow_mut().insert(id.slot);
         }
         stalled
+    }
+
+    fn is_congested(&self) -> bool {
+        self.refused.borrow().is_some() || self.node.inboxes.iter().any(|inbox| inbox.is_full())
     }
 
     /// Ends turns for as long as the node runs: hands over what was proposed and passed on, takes what came.
@@ -199,8 +204,14 @@ impl Runtime {
         if !self.inbox().has_messages() {
             return;
         }
+        let was_full = self.inbox().is_full();
         let now = self.node.now();
-        for message in self.inbox().take() {
+        let messages = self.inbox().take();
+        if was_full {
+            // The others stopped reading for our sake.
+            self.node.inboxes.iter().for_each(|inbox| inbox.notify());
+        }
+        for message in messages {
             match message {
                 Message::Input(input) => self.shard.borrow_mut().input(input, now),
                 Message::Room => {} // The next turn tries again.
@@ -248,20 +259,16 @@ impl Runtime {
                 }
             }
         }
-        if self.refused.borrow().is_none() && !self.node.inboxes.iter().any(|inbox| inbox.is_full()) {
-            for waker in self.stalled.take() {
-                waker.wake();
+        if !self.stalled.borrow().is_empty() && !self.is_congested() {
+            for slot in self.stalled.take() {
+                self.wake(slot);
             }
         }
     }
 
     fn perform(self: &Rc<Self>, effect: Effect) {
         match effect {
-            Effect::Wake(id) => {
-                if let Some(Some(waker)) = self.wakers.borrow().get(id.slot as usize) {
-                    waker.wake_by_ref();
-                }
-            }
+            Effect::Wake(id) => self.wake(id.slot),
             Effect::Authenticate { connection, user, password } => {
                 let runtime = Rc::clone(self);
                 tokio::task::spawn_local(async move { runtime.authenticate(connection, &user, &password).await });
@@ -304,6 +311,12 @@ impl Runtime {
                 );
             }
             Effect::Report(report) => log(&report),
+        }
+    }
+
+    fn wake(&self, slot: u32) {
+        if let Some(Some(waker)) = self.wakers.borrow().get(slot as usize) {
+            waker.wake_by_ref();
         }
     }
 
