@@ -38,6 +38,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let schema = read_schema(&config.folder)?;
     let tables = schema.tables.clone();
     raise_file_limit();
+    keep_files_private();
     let shards = config.threads.get();
     let seed = random()?;
     let now_ms = crate::db::now_ms();
@@ -55,7 +56,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let queue = Queue::new(QUEUE_BYTES, Box::new(room));
     let origin = Origin(shards as u32);
     let db = Db::new(store.clone(), queue.clone(), origin, config.storage.durability)?;
-    let sink = Fanout { inboxes: inboxes.clone(), completions: db.completions(), origin };
+    let sink =
+        Fanout { _needed: NotWithout("writer"), inboxes: inboxes.clone(), completions: db.completions(), origin };
     let writer = rowcast_store::spawn(writer, queue.clone(), Box::new(sink));
 
     // What must be there before the first client: tables with their numbers, an account.
@@ -97,6 +99,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         let (settings, timeout) = (settings(&config, index, seed), config.shutdown_timeout);
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
+            let _needed = NotWithout("thread of a shard");
             let shard = make_shard(&node, settings, &found);
             drop(found);
             serve_shard(node, http, index, shard, timeout);
@@ -191,6 +194,12 @@ fn raise_file_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// Whatever is made from here on, by whichever library, is its owner's alone.
+fn keep_files_private() {
+    use rustix::fs::Mode;
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// What a shard's thread does until it is stopped.
@@ -391,8 +400,22 @@ impl Accounts for StoredAccounts {
     }
 }
 
+/// Ends the process when the thread that holds it panics: what that thread owned is in no known state, and starting
+/// again from the log is the tested way out. Half a server would be worse than none.
+struct NotWithout(&'static str);
+
+impl Drop for NotWithout {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the {} ended with a panic; the server ends with it", self.0);
+            std::process::exit(1);
+        }
+    }
+}
+
 /// Tells the shards, and whoever else waits, what the writer did.
 struct Fanout {
+    _needed: NotWithout,
     inboxes: Vec<Arc<Inbox>>,
     completions: Completions,
     origin: Origin,
