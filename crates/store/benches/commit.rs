@@ -1,17 +1,21 @@
 //! What a commit costs, and what reading back costs: rates, and CPU time per record.
 //!
 //! `cargo bench -p rowcast-store --bench commit [-- FOLDER] [PART..]`; parts are `reopen`, `commit`,
-//! `read`, and only if asked for `large`. Writes
+//! `paced`, `read`, and only if asked for `large`. Writes
 //! some gigabytes below FOLDER, the system's temporary folder by default.
 
 use rowcast_codec::QoS;
-use rowcast_core::{Change, ChangeKind, Durability, NodeId, Proposals, SessionId, TableId, Token};
-use rowcast_store::{Options, Origin, Scan, Store, Writer};
+use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Proposals, SessionId, TableId, Token};
+use rowcast_store::{Options, Origin, Queue, Scan, Sink, Store, StoreError, Writer, spawn};
 use std::fs;
 use std::hint::black_box;
 use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 const DOG: TableId = TableId(64);
 const PAYLOAD_BYTES: usize = 200;
@@ -23,13 +27,17 @@ fn main() {
         Some(first) if first.contains('/') => PathBuf::from(arguments.remove(0)),
         _ => std::env::temp_dir(),
     };
+    if arguments.iter().any(|argument| argument == "only-reopen") {
+        return only_reopen(&folder);
+    }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     let folder = folder.join(format!("rowcast-bench-{}", std::process::id()));
     if wanted("reopen") {
         reopens(&folder);
     }
     if wanted("commit") {
-        println!("{:44} {:>10} {:>12} {:>12}", "commits, 200 B payload", "records/s", "writer µs/r", "process µs/r");
+        let head = ["commits, 200 B payload", "records/s", "writer µs/r", "process µs/r", "turn p99 ms", "max ms"];
+        println!("{:58} {:>10} {:>12} {:>12} {:>12} {:>8}", head[0], head[1], head[2], head[3], head[4], head[5]);
         for durability in [Durability::Memory, Durability::Sync] {
             for batch in [64, 256, 1024] {
                 commits(&folder, durability, batch, "100k records, again and again", |at| at * 7919 % 100_000);
@@ -38,6 +46,12 @@ fn main() {
         commits(&folder, Durability::Memory, 1024, "new records in order", |at| at);
         commits(&folder, Durability::Memory, 1024, "new records in no order", scatter);
         commits(&folder, Durability::Sync, 1024, "new records in no order", scatter);
+    }
+    if wanted("paced") {
+        for durability in [Durability::Memory, Durability::Sync] {
+            paced(&folder, durability);
+        }
+        disk_alone(&folder);
     }
     if wanted("read") {
         reads(&folder);
@@ -56,6 +70,7 @@ fn commits(folder: &Path, durability: Durability, batch: u64, what: &str, key: i
     let (store, mut writer) = open_new(folder);
     let records = if durability == Durability::Sync && batch == 64 { MILLION / 4 } else { 2 * MILLION };
     let (mut wall, mut thread, mut process) = (0.0, 0.0, 0.0);
+    let mut turns = Vec::new();
     let mut at = 0;
     while at < records {
         // Proposals are the shards' work, and made before the clock runs.
@@ -68,7 +83,9 @@ fn commits(folder: &Path, durability: Durability, batch: u64, what: &str, key: i
             .collect();
         let (started, before, all_before) = (Instant::now(), cpu("thread-self"), cpu("self"));
         for proposals in round {
+            let started = Instant::now();
             black_box(writer.turn(vec![(Origin(0), proposals)], at).unwrap());
+            turns.push(started.elapsed().as_secs_f64() * 1e3);
         }
         wall += started.elapsed().as_secs_f64();
         thread += cpu("thread-self") - before;
@@ -76,9 +93,76 @@ fn commits(folder: &Path, durability: Durability, batch: u64, what: &str, key: i
     }
     let what = format!("{durability:?}, {batch} a batch, {what}");
     let per_record = |seconds: f64| seconds / at as f64 * 1e6;
-    println!("{what:44} {:>10.0} {:>12.2} {:>12.2}", at as f64 / wall, per_record(thread), per_record(process));
+    turns.sort_unstable_by(f64::total_cmp);
+    let (p99, max) = (turns[turns.len() * 99 / 100], turns[turns.len() - 1]);
+    let (thread, process) = (per_record(thread), per_record(process));
+    println!("{what:58} {:>10.0} {thread:>12.2} {process:>12.2} {p99:>12.2} {max:>8.1}", at as f64 / wall);
     drop((store, writer));
 }
+
+/// An open loop of 5,000 changes a second through the queue and the writer thread: how long each waits.
+fn paced(folder: &Path, durability: Durability) {
+    let (store, writer) = open_new(folder);
+    let queue = Queue::new(8 << 20, Box::new(|_| {}));
+    let (done, told) = channel();
+    let writing = spawn(writer, queue.clone(), Box::new(Stopwatch(done)));
+    let started = Instant::now();
+    let mut pushed = Vec::new();
+    for at in 0..PACED_TICKS {
+        wait_until(started + Duration::from_millis(at));
+        let mut proposals = proposals(durability, (0..5).map(|part| scatter(at * 5 + part)));
+        proposals.list.iter_mut().for_each(|proposal| proposal.token = Some(Token(at)));
+        pushed.push(Instant::now());
+        assert!(queue.try_push(Origin(0), proposals).is_ok());
+    }
+    queue.close();
+    writing.join().unwrap();
+    let waited = told.iter().map(|(Token(at), when)| when.duration_since(pushed[at as usize]).as_secs_f64() * 1e3);
+    report_latency(&format!("5,000 changes/s, {durability:?}, until told"), waited.collect());
+    drop(store);
+}
+
+/// What the disk itself takes for as many bytes at the same pace.
+fn disk_alone(folder: &Path) {
+    let file = fs::File::create(folder.join("alone")).unwrap();
+    let started = Instant::now();
+    let mut waited = Vec::new();
+    for at in 0..PACED_TICKS {
+        wait_until(started + Duration::from_millis(at));
+        let before = Instant::now();
+        file.write_all_at(&[1; 1_300], at * 1_300).unwrap();
+        file.sync_data().unwrap();
+        waited.push(before.elapsed().as_secs_f64() * 1e3);
+    }
+    report_latency("the disk alone: 1,300 B and a sync, up to 1,000/s", waited);
+}
+
+fn wait_until(when: Instant) {
+    std::thread::sleep(when.saturating_duration_since(Instant::now()));
+}
+
+fn report_latency(what: &str, mut ms: Vec<f64>) {
+    ms.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| ms[((ms.len() - 1) as f64 * share) as usize];
+    println!("{what}: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.1} ms", at(0.5), at(0.99), at(0.999), at(1.0));
+}
+
+struct Stopwatch(Sender<(Token, Instant)>);
+
+impl Sink for Stopwatch {
+    fn committed(&mut self, _: Option<Arc<Batch>>, completions: Vec<(Origin, Vec<Completion>)>) {
+        let now = Instant::now();
+        for completion in completions.into_iter().flat_map(|(_, list)| list) {
+            let _ = self.0.send((completion.token, now));
+        }
+    }
+
+    fn failed(&mut self, error: StoreError) {
+        panic!("{error}");
+    }
+}
+
+const PACED_TICKS: u64 = 10_000; // Milliseconds.
 
 fn reads(folder: &Path) {
     let (store, mut writer) = open_new(folder);
@@ -135,13 +219,18 @@ fn reopens(folder: &Path) {
             drop(writer);
         }
         drop(store);
-        let started = Instant::now();
-        let (store, _writer) = Store::open(folder, &options(), 0).unwrap();
-        let took = started.elapsed().as_secs_f64();
-        let how = if closed { "after a clean stop" } else { "as a crash leaves it" };
-        let replayed = store.opened().replayed;
-        println!("reopen 1M records {how}: {took:.2} s, {replayed} entries replayed, {} MiB resident", resident_mib());
+        println!("reopen 1M records {}:", if closed { "after a clean stop" } else { "as a crash leaves it" });
+        // In a process of its own, so that memory is its own as well.
+        let program = std::env::current_exe().expect("the system knows");
+        Command::new(program).arg(folder).arg("only-reopen").status().expect("it runs once more");
     }
+}
+
+fn only_reopen(folder: &Path) {
+    let started = Instant::now();
+    let (store, _writer) = Store::open(folder, &options(), 0).unwrap();
+    let (took, replayed) = (started.elapsed().as_secs_f64(), store.opened().replayed);
+    println!("    {took:.2} s, {replayed} entries replayed, {} MiB resident", resident_mib());
 }
 
 fn large(folder: &Path) {

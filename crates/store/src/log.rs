@@ -125,33 +125,6 @@ impl Log {
         self.seal(now_ms).map(|_| ())
     }
 
-    /// Removes segments that are beyond `retention` and that the tables have persisted. Returns whether the tables
-    /// stand in the way of more.
-    pub(crate) fn retain(
-        &mut self,
-        retention: &Retention,
-        persisted: Sequence,
-        now_ms: u64,
-    ) -> Result<bool, StoreError> {
-        let mut segments = self.shared.segments.write().expect("no holder panics");
-        let found = retention.expendable(segments.iter(), persisted, now_ms);
-        // First from the list, then from the disk: a reader that finds no file looks at the list again.
-        let dropped: Vec<Segment> = segments.drain(..found.segments).collect();
-        drop(segments);
-        for segment in &dropped {
-            let name = segment.header.file_name();
-            self.shared.disk.remove(&name).map_err(|source| StoreError::Io {
-                doing: "remove",
-                place: self.shared.disk.place(&name),
-                source,
-            })?;
-        }
-        if !dropped.is_empty() {
-            self.shared.disk.sync_dir().map_err(|source| self.failed("sync the folder of", source))?;
-        }
-        Ok(found.blocked)
-    }
-
     /// Ends this segment and begins the next.
     fn roll(&mut self, clock: Hlc, now_ms: u64) -> Result<Appended, StoreError> {
         if !self.sealed
@@ -171,8 +144,7 @@ impl Log {
             Ok(file) => file,
             Err(error) if is_full(&error) => return Ok(Appended::Full),
             Err(source) => {
-                let place = self.shared.disk.place(&header.file_name());
-                return Err(StoreError::Io { doing: "create", place, source });
+                return Err(self.shared.failed("create", &header.file_name(), source));
             }
         };
         *self = Log::begin(Arc::clone(&self.shared), file, header, self.segment_bytes);
@@ -221,7 +193,7 @@ impl Log {
     }
 
     fn failed(&self, doing: &'static str, source: io::Error) -> StoreError {
-        StoreError::Io { doing, place: self.shared.disk.place(&self.header.file_name()), source }
+        self.shared.failed(doing, &self.header.file_name(), source)
     }
 
     /// Goes on in a segment that has just been created.
@@ -243,6 +215,30 @@ impl Log {
             sealed: false,
             segment_bytes,
         }
+    }
+}
+
+impl LogFiles {
+    /// Removes segments that are beyond `retention` and that the tables have persisted. Returns whether the tables
+    /// stand in the way of more.
+    pub(crate) fn retain(&self, retention: &Retention, persisted: Sequence, now_ms: u64) -> Result<bool, StoreError> {
+        let mut segments = self.segments.write().expect("no holder panics");
+        let found = retention.expendable(segments.iter(), persisted, now_ms);
+        // First from the list, then from the disk: a reader that finds no file looks at the list again.
+        let dropped: Vec<Segment> = segments.drain(..found.segments).collect();
+        drop(segments);
+        for segment in &dropped {
+            let name = segment.header.file_name();
+            self.disk.remove(&name).map_err(|source| self.failed("remove", &name, source))?;
+        }
+        if !dropped.is_empty() {
+            self.disk.sync_dir().map_err(|source| self.failed("sync the folder", "", source))?;
+        }
+        Ok(found.blocked)
+    }
+
+    fn failed(&self, doing: &'static str, name: &str, source: io::Error) -> StoreError {
+        StoreError::Io { doing, place: self.disk.place(name), source }
     }
 }
 
@@ -275,6 +271,11 @@ impl LogSync {
     /// left behind is unknown, and a second one that succeeds proves nothing.
     pub fn sync_to(&self, sequence: Sequence) -> io::Result<()> {
         if self.synced() >= sequence { Ok(()) } else { self.sync_all() }
+    }
+
+    /// Puts everything on the disk that was written by now.
+    pub(crate) fn sync_written(&self) -> io::Result<()> {
+        self.sync_to(Sequence(self.written.load(Ordering::Acquire)))
     }
 
     fn sync_all(&self) -> io::Result<()> {

@@ -51,7 +51,7 @@ pub struct Store(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) state: Arc<dyn State>, // Dropped first: its threads end before the folder is given up.
-    files: Arc<LogFiles>,
+    pub(crate) files: Arc<LogFiles>,
     tail: Tail,
     committed: AtomicU64,
     pub(crate) node: NodeId,

@@ -1,6 +1,7 @@
 //! The one thread that changes anything: it decides, numbers, stamps, appends, syncs, applies and publishes.
 
 mod turn;
+mod upkeep;
 
 use crate::error::StoreError;
 use crate::limits::{EXPIRE_PER_TURN, UNSYNCED_MAX};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use turn::{Scratch, Turn};
+use upkeep::{Beside, Running, Upkeep};
 
 /// Who proposed something: the number of a shard, or of whoever else waits for completions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,13 +52,14 @@ pub struct Writer {
     log: Log,
     clock: Clock,
     latest: Hlc, // The last stamp given or seen.
-    retention: Retention,
+    upkeep: Arc<Upkeep>,
     scratch: Scratch,
 }
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, log: Log, latest: Hlc, retention: Retention, hash_seed: u64) -> Writer {
-        Writer { shared, log, clock: Clock::after(latest), latest, retention, scratch: Scratch::new(hash_seed) }
+        let upkeep = Arc::new(Upkeep::new(Arc::clone(&shared), retention));
+        Writer { shared, log, clock: Clock::after(latest), latest, upkeep, scratch: Scratch::new(hash_seed) }
     }
 
     /// Decides on proposals in their order and commits what is to be written as one frame.
@@ -93,18 +96,12 @@ impl Writer {
         Ok(Committed { batch: Some(batch), completions })
     }
 
-    /// What is due once in a while: records expire, what is written gets to the disk, old log goes. Returns what was
-    /// committed, and whether there is more to expire.
+    /// What is due about once a second: records expire, what is written gets to the disk, old log goes. Returns what was
+    /// committed, and whether there is more to expire. [`spawn`] sees to it by itself.
     pub fn tick(&mut self, now_ms: u64) -> Result<(Committed, More), StoreError> {
-        let (committed, more) = self.expire(now_ms)?;
-        if self.log.unsynced() > 0 {
-            self.log.sync()?;
-        }
-        let persisted = self.shared.state.persisted();
-        if self.log.retain(&self.retention, persisted, now_ms)? {
-            self.shared.state.request_checkpoint();
-        }
-        Ok((committed, more))
+        let expired = self.expire(now_ms)?;
+        self.upkeep.run(now_ms)?;
+        Ok(expired)
     }
 
     /// Leaves everything in good order, so that the next start has nothing to recover.
@@ -193,21 +190,37 @@ pub fn spawn(writer: Writer, queue: Queue, mut sink: Box<dyn Sink>) -> JoinHandl
     std::thread::Builder::new().name("writer".to_owned()).spawn(body).expect("the system has room for a thread")
 }
 
-fn run(mut writer: Writer, queue: &Queue, sink: &mut dyn Sink) -> Result<(), StoreError> {
-    let mut next_tick = Instant::now() + TICK;
-    while let Some(work) = queue.drain(next_tick.saturating_duration_since(Instant::now())) {
+fn run(writer: Writer, queue: &Queue, sink: &mut dyn Sink) -> Result<(), StoreError> {
+    let beside = Beside::default();
+    std::thread::scope(|scope| {
+        let upkeep = beside.start(scope, Arc::clone(&writer.upkeep));
+        take_turns(writer, queue, sink, upkeep)
+    })
+}
+
+fn take_turns(
+    mut writer: Writer,
+    queue: &Queue,
+    sink: &mut dyn Sink,
+    mut upkeep: Running<'_>,
+) -> Result<(), StoreError> {
+    let mut next_expiry = Instant::now() + TICK;
+    while let Some(work) = queue.drain(next_expiry.saturating_duration_since(Instant::now())) {
+        upkeep.check()?;
         if !work.is_empty() {
             let Committed { batch, completions } = writer.turn(work, wall_clock_ms())?;
+            upkeep.written(batch.as_ref().map_or(0, |batch| batch.bytes().len()));
             sink.committed(batch, completions);
         }
-        if Instant::now() >= next_tick {
-            let (Committed { batch, .. }, more) = writer.tick(wall_clock_ms())?;
+        if Instant::now() >= next_expiry {
+            let (Committed { batch, .. }, more) = writer.expire(wall_clock_ms())?;
             if batch.is_some() {
                 sink.committed(batch, Vec::new());
             }
-            next_tick = Instant::now() + if more == More::Yes { Duration::ZERO } else { TICK };
+            next_expiry = Instant::now() + if more == More::Yes { Duration::ZERO } else { TICK };
         }
     }
+    drop(upkeep);
     writer.close(wall_clock_ms())
 }
 

@@ -432,13 +432,11 @@ impl<B: Base> Inner<B> {
         let mut layers = self.layers.write().expect("no holder panics");
         let mut bytes = layers.active_bytes;
         for (key, value) in cells.drain(..) {
-            let size = |value: &Option<Slice>| value.as_ref().map_or(0, |value| value.len());
-            let added = key.len() + size(&value) + CELL_BYTES;
-            let replaced = layers.active.insert(key, value);
-            bytes += added;
-            if let Some(old) = replaced {
-                // Its key and its place were counted when it came.
-                bytes = bytes.saturating_sub(CELL_BYTES + size(&old));
+            let cost = |value: &Option<Slice>| CELL_BYTES + value.as_ref().map_or(0, |value| value.len());
+            let (key_bytes, added) = (key.len(), cost(&value));
+            match layers.active.insert(key, value) {
+                Some(old) => bytes = bytes + added - cost(&old), // The key stays the one it was.
+                None => bytes += key_bytes + added,
             }
         }
         layers.active_bytes = bytes;
@@ -781,6 +779,19 @@ mod tests {
             }
             check(&state, 15, 2_000, 300);
         }
+    }
+
+    #[test]
+    fn a_record_that_changes_often_takes_no_more_room_than_once() {
+        let state = MemState::new(usize::MAX);
+        let bytes = || state.inner.layers.read().unwrap().active_bytes;
+        let put = |key| Effect { table: TABLES[1], key, record: None };
+        state.apply(&[put(b"1")], Sequence(1)).unwrap();
+        let once = bytes();
+        state.apply(&[put(b"1"), put(b"1")], Sequence(2)).unwrap();
+        assert_eq!(bytes(), once);
+        state.apply(&[put(b"2")], Sequence(3)).unwrap();
+        assert_eq!(bytes(), 2 * once);
     }
 
     #[test]
