@@ -48,6 +48,9 @@ impl Shard {
     }
 
     fn fan_out_entry(&mut self, entry: &Entry<'_>, now: Moment) {
+        if self.interest.is_empty() {
+            return; // Spares a node that is only written to the look at a cache of all its topics.
+        }
         let Some((matches, topic, alias)) = self.interested(entry) else { return };
         if !matches.is_empty() {
             let message = Outgoing::of_entry(entry, &topic, &alias);
@@ -59,6 +62,9 @@ impl Shard {
 
     /// A message that stands in no log, to this shard's subscribers.
     pub(super) fn fan_out_event(&mut self, entry: &Entry<'_>, now: Moment) {
+        if self.interest.is_empty() {
+            return;
+        }
         let Some((matches, topic, alias)) = self.interested(entry) else { return };
         if !matches.is_empty() {
             let message = Outgoing::of_change(&entry.change, &topic, &alias, None);
@@ -77,12 +83,12 @@ impl Shard {
             self.scratch.alias = alias;
             return None;
         }
+        let matches = self.interest.matches(&topic);
         alias.clear();
-        if entry.change.table != TableId::TOPICS {
+        if matches.iter().any(|subscription| subscription.alias) {
             alias.push_str(&topic);
             lower_first(&mut alias);
         }
-        let matches = self.interest.matches(&topic);
         Some((matches, topic, alias))
     }
 
