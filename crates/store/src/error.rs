@@ -105,6 +105,9 @@ pub enum StoreError {
     /// The tables failed.
     #[error(transparent)]
     Tables(#[from] StateError),
+    /// An assertion of ours does not hold.
+    #[error("the writer has a defect, reported above; what was acknowledged is safe. Restart, and please report it")]
+    Defect,
 }
 
 /// Why something cannot be read.

@@ -17,7 +17,7 @@ pub(crate) use segment::{FrameHeader, SegmentHeader};
 
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::StoreError;
-use rowcast_core::{Hlc, NodeId, Sequence};
+use rowcast_core::{Hlc, Sequence};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -310,18 +310,3 @@ fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
 }
 
 const UNFINISHED: &str = "segment.tmp";
-
-/// What `open` needs to know of the node.
-impl Opening<'_> {
-    fn header(
-        &self,
-        epoch: u64,
-        first: Sequence,
-        previous: Sequence,
-        previous_bytes: u64,
-        clock: Hlc,
-    ) -> SegmentHeader {
-        let node: NodeId = self.node;
-        SegmentHeader { node, epoch, first, previous, previous_bytes, clock, created_ms: self.now_ms }
-    }
-}

@@ -4,10 +4,13 @@
 //! before the log is on the disk up to it. After a crash the tables stand where they were last flushed, know which
 //! sequence that was, and the log is applied from there.
 
+mod base;
+mod flush;
 mod layers;
 mod lsm;
 mod memory;
 mod page;
+mod walk;
 
 pub use page::Page;
 

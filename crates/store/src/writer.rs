@@ -13,6 +13,7 @@ use rowcast_codec::QoS;
 use rowcast_core::{
     Batch, Change, ChangeKind, Clock, Completion, Durability, Hlc, Outcome, Proposals, Sequence, SessionId,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -182,7 +183,9 @@ fn expiry(due: &Due) -> Change<'_> {
 #[must_use]
 pub fn spawn(writer: Writer, queue: Queue, mut sink: Box<dyn Sink>) -> JoinHandle<()> {
     let body = move || {
-        if let Err(error) = run(writer, &queue, &mut *sink) {
+        // After a panic the writer is not used again; only the news of it goes out.
+        let ended = catch_unwind(AssertUnwindSafe(|| run(writer, &queue, &mut *sink)));
+        if let Err(error) = ended.unwrap_or(Err(StoreError::Defect)) {
             queue.close();
             sink.failed(error);
         }

@@ -51,6 +51,19 @@ pub(crate) struct Opening<'a> {
     pub(crate) now_ms: u64,
 }
 
+impl Opening<'_> {
+    fn header(
+        &self,
+        epoch: u64,
+        first: Sequence,
+        previous: Sequence,
+        previous_bytes: u64,
+        clock: Hlc,
+    ) -> SegmentHeader {
+        SegmentHeader { node: self.node, epoch, first, previous, previous_bytes, clock, created_ms: self.now_ms }
+    }
+}
+
 /// A log that can go on.
 pub(crate) struct Recovered {
     pub(crate) log: Log,

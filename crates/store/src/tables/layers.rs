@@ -4,53 +4,20 @@
 //! `lsm-tree` has a memtable of its own that keeps every version, allocates for each, and takes the lock for it that
 //! is also held while a version file is synced; it stays empty here.
 
-use super::cell;
-use super::{Due, Effect, Page, RecordBytes, Room, Scan, State};
+use super::base::{Base, BaseError, Cells};
+use super::flush::{Frozen, Progress, decode_own, own_key};
+use super::walk::Walk;
+use super::{Due, Effect, Page, RecordBytes, Room, Scan, State, cell};
 use crate::error::StateError;
 use crate::limits::FROZEN_MAX;
 use crate::log::LogSync;
 use lsm_tree::Slice;
 use rowcast_core::{Record, Sequence, TableId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// The last version of each record; `None`: it is gone, whatever the layers below say.
-pub(super) type Cells = BTreeMap<Slice, Option<Slice>>;
-
-/// What the layers stand on: sorted, and surviving a crash.
-pub trait Base: Send + Sync + 'static {
-    /// The value of a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Slice>, BaseError>;
-
-    /// Keys and values from `from` up to but not including `to`.
-    fn range(
-        &self,
-        from: Bound<&[u8]>,
-        to: &[u8],
-    ) -> Box<dyn DoubleEndedIterator<Item = Result<(Slice, Slice), BaseError>> + Send>;
-
-    /// Takes all cells and the tables' own one, durably, or none of them.
-    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError>;
-
-    /// Waits until it can bear another flush.
-    fn wait_for_room(&self) {}
-
-    /// Nobody needs it any more: its threads end.
-    fn stop(&self) {}
-}
-
-/// What went wrong below.
-#[derive(Clone, Debug)]
-pub enum BaseError {
-    /// No room. Nothing is lost, and it can be tried again.
-    Full,
-    /// Anything else, in the words of the engine.
-    Failed(String),
-}
 
 /// Tables over a base.
 pub struct Tables<B: Base> {
@@ -60,40 +27,26 @@ pub struct Tables<B: Base> {
 
 pub(super) struct Inner<B> {
     pub(super) base: B,
-    layers: RwLock<Layers>,
-    applied: AtomicU64,
-    persisted: AtomicU64,
+    pub(super) layers: RwLock<Layers>,
+    pub(super) applied: AtomicU64,
+    pub(super) persisted: AtomicU64,
     expiring: AtomicBool, // Whether any table has expiring records: most have none, and are spared the look.
-    progress: Mutex<Progress>,
-    changed: Condvar, // Of `progress`.
-    flushing: Mutex<()>,
-    log: OnceLock<Mutex<Arc<LogSync>>>,
+    pub(super) progress: Mutex<Progress>,
+    pub(super) changed: Condvar,    // Of `progress`.
+    pub(super) flushing: Mutex<()>, // One at a time.
+    pub(super) log: OnceLock<Mutex<Arc<LogSync>>>,
     memtable_bytes: usize,
     place: String,
-    flusher: AtomicBool, // Whether there is a thread that flushes.
+    pub(super) flusher: AtomicBool, // Whether there is a thread that flushes.
 }
 
 #[derive(Default)]
-struct Layers {
-    active: Cells,
-    active_bytes: usize,
-    frozen: Vec<Arc<Frozen>>, // The newest first.
-    generation: u64,          // Of `active`.
-    expiring: BTreeSet<TableId>,
-}
-
-/// A memtable that changes no more.
-struct Frozen {
-    cells: Cells,
-    applied: Sequence,
-    expiring: BTreeSet<TableId>,
-}
-
-#[derive(Default)]
-pub(super) struct Progress {
-    pub(super) error: Option<StateError>,
-    pub(super) full: bool,
-    pub(super) stop: bool,
+pub(super) struct Layers {
+    pub(super) active: Cells,
+    pub(super) active_bytes: usize,
+    pub(super) frozen: Vec<Arc<Frozen>>, // The newest first.
+    /// Tables that ever had a record with a time to expire: only there may an older version be in the expiry index.
+    pub(super) expiring: BTreeSet<TableId>,
 }
 
 impl<B: Base> Tables<B> {
@@ -128,24 +81,12 @@ impl<B: Base> Tables<B> {
             None => (Sequence::ZERO, BTreeSet::new()),
         };
         let mut layers = inner.layers.write().expect("no holder panics");
-        let generation = layers.generation + 1;
         inner.expiring.store(!expiring.is_empty(), Ordering::Release);
-        *layers = Layers { generation, expiring, ..Layers::default() };
+        *layers = Layers { expiring, ..Layers::default() };
         inner.applied.store(applied.0, Ordering::Release);
         inner.persisted.store(applied.0, Ordering::Release);
         Ok(())
     }
-
-    /// From here on, a thread flushes what is frozen.
-    pub(super) fn spawn_flusher(&mut self) {
-        self.inner.flusher.store(true, Ordering::Release);
-        let inner = Arc::clone(&self.inner);
-        self.threads.push(spawn("flush", move || inner.flush_until_stopped()));
-    }
-}
-
-pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system has room for a thread")
 }
 
 impl<B: Base> Drop for Tables<B> {
@@ -161,114 +102,14 @@ impl<B: Base> Drop for Tables<B> {
 }
 
 impl<B: Base> Inner<B> {
-    fn error(&self, error: BaseError) -> StateError {
+    pub(super) fn error(&self, error: BaseError) -> StateError {
         match error {
             BaseError::Full => StateError::Full { place: self.place.clone() },
             BaseError::Failed(what) => StateError::Failed { place: self.place.clone(), what },
         }
     }
 
-    /// Freezes the memtable, if there is anything in it or `applied` has moved.
-    fn freeze(&self) {
-        let mut layers = self.layers.write().expect("no holder panics");
-        let applied = Sequence(self.applied.load(Ordering::Acquire));
-        let newest = layers.frozen.first().map_or(self.persisted(), |frozen| frozen.applied);
-        if layers.active.is_empty() && applied == newest {
-            return;
-        }
-        layers.active_bytes = 0;
-        layers.generation += 1;
-        let frozen = Frozen { cells: std::mem::take(&mut layers.active), applied, expiring: layers.expiring.clone() };
-        layers.frozen.insert(0, Arc::new(frozen));
-        drop(layers);
-        let _progress = self.progress.lock().expect("no holder panics"); // Or a waiter would miss it.
-        self.changed.notify_all();
-    }
-
-    fn persisted(&self) -> Sequence {
-        Sequence(self.persisted.load(Ordering::Acquire))
-    }
-
-    fn frozen_count(&self) -> usize {
-        self.layers.read().expect("no holder panics").frozen.len()
-    }
-
-    /// Flushes the oldest frozen memtable. Returns whether there was one.
-    fn flush_one(&self) -> Result<bool, StateError> {
-        let _one_at_a_time = self.flushing.lock().expect("no holder panics");
-        let oldest = self.layers.read().expect("no holder panics").frozen.last().cloned();
-        let Some(frozen) = oldest else { return Ok(false) };
-        if let Some(log) = self.log.get() {
-            let log = Arc::clone(&log.lock().expect("no holder panics"));
-            log.sync_to(frozen.applied).map_err(|error| StateError::Log(error.to_string()))?;
-        }
-        let own = encode_own(frozen.applied, &frozen.expiring);
-        self.base.flush(&frozen.cells, (&own_key(), &own)).map_err(|error| self.error(error))?;
-        self.persisted.store(frozen.applied.0, Ordering::Release);
-        self.layers.write().expect("no holder panics").frozen.pop();
-        // Freed here, after the lock: a memtable of many records takes a while.
-        drop(frozen);
-        Ok(true)
-    }
-
-    fn flush_until_stopped(&self) {
-        loop {
-            {
-                let mut progress = self.progress.lock().expect("no holder panics");
-                while !progress.stop && self.frozen_count() == 0 {
-                    progress = self.changed.wait(progress).expect("no holder panics");
-                }
-                if progress.stop {
-                    return;
-                }
-            }
-            self.base.wait_for_room();
-            let flushed = self.flush_one();
-            let mut progress = self.progress.lock().expect("no holder panics");
-            progress.full = matches!(flushed, Err(StateError::Full { .. }));
-            match flushed {
-                Ok(_) => self.changed.notify_all(),
-                Err(StateError::Full { .. }) => {
-                    self.changed.notify_all();
-                    // Somebody may free some room.
-                    let _ = self.changed.wait_timeout(progress, FULL_RETRY).expect("no holder panics");
-                }
-                Err(error) => {
-                    progress.error = Some(error);
-                    self.changed.notify_all();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Waits until fewer than `frozen_max` memtables are frozen, flushing them if nobody else does.
-    fn wait_below(&self, frozen_max: usize) -> Result<Room, StateError> {
-        if !self.flusher.load(Ordering::Acquire) {
-            while self.frozen_count() >= frozen_max {
-                self.flush_one()?;
-            }
-            return Ok(Room::Yes);
-        }
-        if self.frozen_count() < frozen_max {
-            return Ok(Room::Yes);
-        }
-        let mut progress = self.progress.lock().expect("no holder panics");
-        loop {
-            if let Some(error) = &progress.error {
-                return Err(error.clone());
-            }
-            if self.frozen_count() < frozen_max {
-                return Ok(Room::Yes);
-            }
-            if progress.full {
-                return Ok(Room::DiskFull);
-            }
-            progress = self.changed.wait(progress).expect("no holder panics");
-        }
-    }
-
-    fn get(&self, cell: &[u8]) -> Result<Option<Slice>, StateError> {
+    pub(super) fn get(&self, cell: &[u8]) -> Result<Option<Slice>, StateError> {
         let layers = self.layers.read().expect("no holder panics");
         if let Some(found) = layers.active.get(cell) {
             return Ok(found.clone());
@@ -281,112 +122,6 @@ impl<B: Base> Inner<B> {
             }
         }
         self.base.get(cell).map_err(|error| self.error(error))
-    }
-
-    /// Shows cells in order, from `from` up to but not including `to`, until `visit` has had enough.
-    fn walk(
-        &self,
-        from: Bound<&[u8]>,
-        to: &[u8],
-        mut visit: impl FnMut(&Slice, &Slice) -> Walk,
-    ) -> Result<(), StateError> {
-        let mut from: Bound<Slice> = from.map(Slice::from);
-        while let Some(last) = self.walk_some(&from, to, &mut visit)? {
-            from = Bound::Excluded(last);
-        }
-        Ok(())
-    }
-
-    /// One stretch of a walk: the memtable is copied a piece at a time, since the writer waits for whoever reads it.
-    /// Returns the key after which to go on; `None`: the walk is over.
-    fn walk_some(
-        &self,
-        from: &Bound<Slice>,
-        to: &[u8],
-        visit: &mut impl FnMut(&Slice, &Slice) -> Walk,
-    ) -> Result<Option<Slice>, StateError> {
-        let start = from.as_ref().map(|key| &**key);
-        if starts_behind(start, to) {
-            return Ok(None);
-        }
-        let layers = self.layers.read().expect("no holder panics");
-        let copied: Vec<(Slice, Option<Slice>)> = layers
-            .active
-            .range::<[u8], _>((start, Bound::Excluded(to)))
-            .take(WALK_CELLS)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        let frozen = layers.frozen.clone();
-        drop(layers);
-        // Beyond the copy, the memtable is unknown.
-        let known_to = if copied.len() == WALK_CELLS { copied.last().map(|(key, _)| key.clone()) } else { None };
-        let mut memory: Vec<Box<dyn Iterator<Item = (Slice, Option<Slice>)> + '_>> = Vec::with_capacity(4);
-        if !copied.is_empty() {
-            memory.push(Box::new(copied.into_iter()));
-        }
-        for frozen in &frozen {
-            let range = frozen.cells.range::<[u8], _>((start, Bound::Excluded(to)));
-            memory.push(Box::new(range.map(|(key, value)| (key.clone(), value.clone()))));
-        }
-        let mut memory = Newest::new(memory);
-        let mut base = self.base.range(start, to);
-        let mut below = base.next().transpose().map_err(|error| self.error(error))?;
-        loop {
-            let next = match (memory.peek(), &below) {
-                (None, None) => return Ok(None),
-                (Some(key), Some((base, _))) if key > base => Source::Base,
-                (None, Some(_)) => Source::Base,
-                (Some(key), Some((base, _))) if key == base => Source::Both,
-                (Some(_), _) => Source::Memory,
-            };
-            let (key, value) = match next {
-                Source::Base => {
-                    let (key, value) = below.take().expect("just looked at");
-                    (key, Some(value))
-                }
-                Source::Memory | Source::Both => memory.next().expect("just looked at"),
-            };
-            if known_to.as_ref().is_some_and(|known_to| key > *known_to) {
-                return Ok(known_to);
-            }
-            if !matches!(next, Source::Memory) {
-                below = base.next().transpose().map_err(|error| self.error(error))?;
-            }
-            if let Some(value) = value
-                && let Walk::Stop = visit(&key, &value)
-            {
-                return Ok(None);
-            }
-            if known_to.as_ref().is_some_and(|known_to| key == *known_to) {
-                return Ok(known_to);
-            }
-        }
-    }
-
-    /// The greatest cell below `to` and not below `from`.
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Slice>, StateError> {
-        let mut end: Slice = to.into();
-        loop {
-            let range = (Bound::Included(from), Bound::Excluded(&*end));
-            let last_of = |cells: &Cells| {
-                cells.range::<[u8], _>(range).next_back().map(|(key, value)| (key.clone(), value.is_some()))
-            };
-            let layers = self.layers.read().expect("no holder panics");
-            let active = last_of(&layers.active);
-            let frozen = layers.frozen.clone();
-            drop(layers);
-            let base = self.base.range(range.0, &end).next_back().transpose().map_err(|error| self.error(error))?;
-            // The newest first; of equal keys, the first wins.
-            let newest_first = active.into_iter().chain(frozen.iter().filter_map(|frozen| last_of(&frozen.cells)));
-            let last = newest_first
-                .chain(base.map(|(key, _)| (key, true)))
-                .reduce(|best, next| if next.0 > best.0 { next } else { best });
-            match last {
-                None => return Ok(None),
-                Some((key, true)) => return Ok(Some(key)),
-                Some((key, false)) => end = key, // Gone: look below it.
-            }
-        }
     }
 
     /// The cells that an effect writes.
@@ -441,18 +176,6 @@ impl<B: Base> Inner<B> {
         }
         layers.active_bytes = bytes;
     }
-}
-
-/// Whether a walk goes on.
-pub(super) enum Walk {
-    On,
-    Stop,
-}
-
-enum Source {
-    Memory,
-    Base,
-    Both,
 }
 
 impl<B: Base> State for Tables<B> {
@@ -578,97 +301,20 @@ impl<B: Base> State for Tables<B> {
     }
 }
 
-/// Merges sorted sources, the newest first; of equal keys, the newest wins.
-struct Newest<'a> {
-    sources: Vec<Box<dyn Iterator<Item = (Slice, Option<Slice>)> + 'a>>,
-    heads: Vec<Option<(Slice, Option<Slice>)>>,
-    least: Option<usize>, // Which head is the next.
-}
-
-impl<'a> Newest<'a> {
-    fn new(mut sources: Vec<Box<dyn Iterator<Item = (Slice, Option<Slice>)> + 'a>>) -> Newest<'a> {
-        let heads = sources.iter_mut().map(Iterator::next).collect();
-        let mut newest = Newest { sources, heads, least: None };
-        newest.find_least();
-        newest
-    }
-
-    fn peek(&self) -> Option<&Slice> {
-        let (key, _) = self.heads[self.least?].as_ref()?;
-        Some(key)
-    }
-
-    fn next(&mut self) -> Option<(Slice, Option<Slice>)> {
-        let least = self.least?;
-        let taken = self.heads[least].take()?;
-        self.heads[least] = self.sources[least].next();
-        for (source, head) in self.sources.iter_mut().zip(&mut self.heads).skip(least + 1) {
-            if head.as_ref().is_some_and(|(key, _)| *key == taken.0) {
-                *head = source.next(); // An older version.
-            }
-        }
-        self.find_least();
-        Some(taken)
-    }
-
-    fn find_least(&mut self) {
-        self.least = None;
-        for (at, head) in self.heads.iter().enumerate() {
-            let Some((key, _)) = head else { continue };
-            if self.peek().is_none_or(|least| key < least) {
-                self.least = Some(at);
-            }
-        }
-    }
-}
-
-fn starts_behind(start: Bound<&[u8]>, to: &[u8]) -> bool {
-    match start {
-        Bound::Included(start) | Bound::Excluded(start) => start >= to,
-        Bound::Unbounded => false,
-    }
-}
-
-fn own_key() -> Vec<u8> {
-    let mut key = cell::OWN.to_be_bytes().to_vec();
-    key.extend_from_slice(b"applied");
-    key
-}
-
-/// Eight bytes applied sequence, then the tables that have expiring records, four bytes each; little endian.
-fn encode_own(applied: Sequence, expiring: &BTreeSet<TableId>) -> Vec<u8> {
-    let mut own = applied.0.to_le_bytes().to_vec();
-    for table in expiring {
-        own.extend_from_slice(&table.0.to_le_bytes());
-    }
-    own
-}
-
-fn decode_own(own: &[u8]) -> Option<(Sequence, BTreeSet<TableId>)> {
-    let (applied, tables) = own.split_first_chunk::<8>()?;
-    let (tables, rest) = tables.as_chunks::<4>();
-    let tables = tables.iter().map(|table| TableId(u32::from_le_bytes(*table))).collect();
-    rest.is_empty().then_some((Sequence(u64::from_le_bytes(*applied)), tables))
-}
-
 /// What a cell costs in memory beside its key and value, measured: tree, two allocations' heads, reference counts.
 const CELL_BYTES: usize = 112;
 
 /// Cells inserted under one lock, so that readers get in between.
 const APPLY_CELLS: usize = 256;
 
-/// Cells of the memtable copied at a time.
-const WALK_CELLS: usize = 1024;
-
-/// How often a flush that found no room is tried again.
-const FULL_RETRY: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::walk::WALK_CELLS_MAX;
     use crate::tables::{LsmState, MemState};
     use rowcast_codec::QoS;
     use rowcast_core::{Hlc, NodeId, SessionId, Stamp};
+    use std::collections::BTreeMap;
 
     const TABLES: [TableId; 3] = [TableId(0), TableId(64), TableId(0xffff_fffd)];
 
@@ -753,7 +399,7 @@ mod tests {
     #[test]
     fn tables_in_memory_are_what_was_applied() {
         check(&MemState::new(10_000), 30, 40, 10);
-        check(&MemState::new(1_000_000), 6, 4 * WALK_CELLS as u64, 10);
+        check(&MemState::new(1_000_000), 6, 4 * WALK_CELLS_MAX as u64, 10);
     }
 
     #[test]

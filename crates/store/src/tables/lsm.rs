@@ -5,7 +5,9 @@
 //! snapshots are not used. It holds a lock over the syncs of its version file: reads that reach the disk wait for
 //! those, the writer does not.
 
-use super::layers::{Base, BaseError, Cells, Tables, spawn};
+use super::base::{Base, BaseError, Cells};
+use super::flush::spawn;
+use super::layers::Tables;
 use crate::disk::is_full;
 use crate::error::StateError;
 use crate::limits::{FROZEN_MAX, RUNS_MAX};
@@ -13,9 +15,10 @@ use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, Slice, ValueType};
 use std::collections::HashSet;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// The flushed part of tables on the disk.
@@ -34,6 +37,8 @@ struct Lsm {
 #[derive(Default)]
 struct Wanted {
     compaction: bool,
+    /// Why compaction fails, other than for want of room. Until there are too many runs, all goes on without.
+    error: Option<BaseError>,
 }
 
 impl Tables<LsmBase> {
@@ -64,7 +69,11 @@ impl Tables<LsmBase> {
         let memtable_bytes = (memory_bytes / MEMORY_PARTS).max(MEMTABLE_BYTES_MIN);
         let mut tables = Tables::over(LsmBase(Arc::clone(&lsm)), memtable_bytes, place)?;
         tables.spawn_flusher();
-        tables.threads.push(spawn("compact", move || lsm.compact_until_stopped()));
+        tables.threads.push(spawn("compact", move || {
+            if catch_unwind(AssertUnwindSafe(|| lsm.compact_until_stopped())).is_err() {
+                lsm.compaction_fails(BaseError::Failed("compaction has a defect, reported above".to_owned()));
+            }
+        }));
         Ok(tables)
     }
 }
@@ -86,23 +95,24 @@ impl Base for LsmBase {
     fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError> {
         let lsm = &*self.0;
         let from_id = lsm.tree.next_table_id();
-        let flushed = lsm.flush(cells, own);
-        match &flushed {
-            Ok(()) => lsm.want_compaction(),
-            Err(_) => lsm.remove_unfinished(from_id),
-        }
-        flushed
+        lsm.flush(cells, own).map_err(|error| lsm.clean_up(from_id, error))?;
+        lsm.want_compaction();
+        Ok(())
     }
 
-    fn wait_for_room(&self) {
+    fn wait_for_room(&self) -> Result<(), BaseError> {
         let lsm = &*self.0;
         let mut wanted = lsm.wanted.lock().expect("no holder panics");
         while lsm.tree.l0_run_count() >= RUNS_MAX && !lsm.stop.load(Ordering::Acquire) {
+            if let Some(error) = &wanted.error {
+                return Err(error.clone());
+            }
             wanted.compaction = true;
             lsm.changed.notify_all();
             // Compaction that fails for want of room is tried again by and by.
             (wanted, _) = lsm.changed.wait_timeout(wanted, RETRY).expect("no holder panics");
         }
+        Ok(())
     }
 
     fn stop(&self) {
@@ -153,9 +163,9 @@ impl Lsm {
                 let making = self.making.read().expect("no holder panics");
                 let compacted = self.tree.compact(Arc::clone(&strategy) as _, ALL);
                 drop(making);
-                if compacted.is_err() {
-                    // The tables are as before. A damaged block is told to whoever reads it; no room, to the flush.
-                    self.remove_unfinished(from_id);
+                if let Err(error) = compacted {
+                    let error = self.clean_up(from_id, base_error(error));
+                    self.compaction_fails(error);
                     break;
                 }
                 if self.tree.current_version().id() == before {
@@ -167,17 +177,32 @@ impl Lsm {
         }
     }
 
-    /// Removes table files that were begun from number `from_id` on and are part of nothing. The library leaves them
-    /// when the disk is full, where they are least welcome.
-    fn remove_unfinished(&self, from_id: u64) {
+    fn compaction_fails(&self, error: BaseError) {
+        if let BaseError::Failed(_) = error {
+            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).error = Some(error);
+        }
+        self.changed.notify_all();
+    }
+
+    /// After a failure: removes table files that were begun from number `from_id` on and are part of nothing. The
+    /// library leaves them when the disk is full, where they are least welcome. Returns what is to be made of it.
+    fn clean_up(&self, from_id: u64, error: BaseError) -> BaseError {
         let _nobody_makes = self.making.write().expect("no holder panics");
-        let live: HashSet<u64> = self.tree.current_version().iter_tables().map(|table| table.id()).collect();
+        let version = self.tree.current_version();
+        // The new version may have become the one on disk before the failure. A restart reads it, and all is well;
+        // to go on from the old one would overwrite its file.
+        let on_disk = std::fs::read(self.folder.join("current")).ok();
+        if on_disk.and_then(|bytes| bytes.first_chunk().copied()).map(u64::from_le_bytes) != Some(version.id()) {
+            return BaseError::Failed(format!("their version on disk is not the one in memory, after {error:?}"));
+        }
+        let live: HashSet<u64> = version.iter_tables().map(|table| table.id()).collect();
         for id in from_id..self.tree.next_table_id() {
             if !live.contains(&id) {
                 // It may not be there, or somebody may still read it: then it goes at the next start.
                 let _ = std::fs::remove_file(self.folder.join("tables").join(id.to_string()));
             }
         }
+        error
     }
 }
 

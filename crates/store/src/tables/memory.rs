@@ -1,6 +1,7 @@
 //! A base in memory: what was flushed to it survives a simulated crash.
 
-use super::layers::{Base, BaseError, Cells, Tables};
+use super::base::{Base, BaseError, Cells};
+use super::layers::Tables;
 use lsm_tree::Slice;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
