@@ -114,6 +114,30 @@ impl<'a> Packet<'a> {
         self.kind().name()
     }
 
+    /// How many user properties the packet carries; those of a CONNECT's will are counted, too.
+    pub fn user_property_count(&self) -> usize {
+        let properties = match self {
+            Self::Connect(connect) => {
+                let of_will = connect.will.as_ref().map(|will| will.properties.publish.user_properties);
+                return connect.properties.user_properties.iter().count()
+                    + of_will.map_or(0, |properties| properties.iter().count());
+            }
+            Self::Connack(connack) => &connack.properties.user_properties,
+            Self::Publish(publish) => &publish.properties.user_properties,
+            Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack) => {
+                &ack.properties.user_properties
+            }
+            Self::Subscribe(subscribe) => &subscribe.properties.user_properties,
+            Self::Unsubscribe(unsubscribe) => &unsubscribe.user_properties,
+            Self::Suback(suback) => &suback.properties.user_properties,
+            Self::Unsuback(unsuback) => &unsuback.properties.user_properties,
+            Self::Disconnect(disconnect) => &disconnect.properties.user_properties,
+            Self::Auth(auth) => &auth.properties.user_properties,
+            Self::Pingreq | Self::Pingresp => return 0,
+        };
+        properties.iter().count()
+    }
+
     fn append(&self, version: Version, out: &mut Writer<'_>) -> Result<(), EncodeError> {
         if version < Version::V5 && matches!(self, Self::Auth(_)) {
             return Err(EncodeError::NoAuth);

@@ -7,6 +7,10 @@ pub const ENTRY_BYTES_MAX: usize = 272 * 1024 * 1024;
 /// leaves room for.
 pub const PACKET_BYTES_MAX: u32 = 268_435_455;
 
+/// Connections beyond [`Limits::connections`] or [`Limits::connections_per_address`] that are kept until their CONNECT
+/// can be answered, in all.
+pub const CONNECTIONS_BEYOND_MAX: u32 = 100;
+
 /// What one MQTT client may ask of this node, and all clients together. Exceeding a bound earns the reason code beside
 /// it and touches nobody else. `mqtt.limits` in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,11 +25,11 @@ pub struct Limits {
     pub topic_levels: u16,
     /// Bytes of a client identifier (0x85).
     pub client_id_bytes: u16,
-    /// Filters in one SUBSCRIBE or UNSUBSCRIBE; those beyond are refused one by one (0x97).
+    /// Filters in one SUBSCRIBE; those beyond are refused one by one (0x97).
     pub filters_per_subscribe: u32,
     /// Subscriptions of one session (0x97).
     pub subscriptions_per_client: u32,
-    /// User properties of one packet (0x95).
+    /// User properties of one packet, those of a CONNECT's will among them; more end the connection (0x95).
     pub user_properties: u32,
     /// QoS 1 and 2 deliveries to one client that wait for acknowledgement, however large a Receive Maximum it offers.
     pub inflight: u16,
@@ -42,15 +46,18 @@ pub struct Limits {
     pub outbound_bytes: u32,
     /// Milliseconds from accepting a connection to its complete CONNECT; then it is closed.
     pub connect_timeout_ms: u32,
-    /// Connections in all; those beyond are refused (0x97) or closed before CONNECT. 0: no bound.
+    /// Connections in all; the CONNECT of those beyond is refused (0x97), and where even these are too many
+    /// ([`CONNECTIONS_BEYOND_MAX`]), they are closed at once. 0: no bound.
     pub connections: u32,
-    /// Connections from one address (0x97). 0: no bound.
+    /// Connections from one address, likewise. 0: no bound.
     pub connections_per_address: u32,
-    /// Sessions in all, connected or not (0x97). 0: no bound.
+    /// Sessions that outlive their connections, connected or not; a CONNECT that would make another is refused (0x97).
+    /// Shards that make one in the same instant may exceed it by one each. 0: no bound.
     pub sessions: u32,
-    /// Publishes a second of one client; beyond it, its socket is read more slowly. 0: no bound.
+    /// Publishes a second of one client, no more than a second's worth at once; beyond it, its socket is not read
+    /// until there is room again. 0: no bound.
     pub publishes_per_sec: u32,
-    /// Bytes a second of one client; beyond it, its socket is read more slowly. 0: no bound.
+    /// Bytes a second of one client's publishes, likewise. 0: no bound.
     pub publish_bytes_per_sec: u64,
 }
 

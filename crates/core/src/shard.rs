@@ -15,6 +15,8 @@ mod durable;
 mod end;
 mod fanout;
 mod publish;
+mod rate;
+mod session_count;
 mod subscribe;
 
 pub use connection::{ConnectionId, Peer};
@@ -32,8 +34,10 @@ use bytes::Bytes;
 use connection::{Connection, Opening, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
+use rate::Rate;
 use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, frame_length};
 use rustc_hash::FxHashMap;
+use session_count::SessionCount;
 use slab::Slab;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -365,6 +369,7 @@ pub struct Shard {
     connections: Slab<Connection>,
     interest: Interest,
     durable: DurableInterest,
+    sessions: SessionCount,
     validator: Validator,
     /// Everything committed up to here was shown to this shard's subscribers.
     seen: Sequence,
@@ -413,12 +418,14 @@ impl Shard {
     /// A shard without connections. `seen` is the last committed sequence.
     #[must_use]
     pub fn new(settings: Settings, tables: Arc<Tables>, seen: Sequence) -> Shard {
+        let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
         Shard {
             settings,
             tables,
             connections: Slab::new(),
             interest: Interest::default(),
             durable: DurableInterest::default(),
+            sessions,
             validator: Validator::default(),
             seen,
             proposals: Proposals::default(),
@@ -470,6 +477,9 @@ impl Shard {
                     match Packet::decode(version, &rest[..length]) {
                         Ok(packet) => {
                             self.on_packet(id, &packet, now);
+                            if matches!(packet, Packet::Publish(_)) {
+                                self.count_publish(id, length, now);
+                            }
                             continue;
                         }
                         Err(fault) => fault,
@@ -544,8 +554,35 @@ impl Shard {
                 self.close_silently(id, "no CONNECT in time", now);
             }
         }
+        self.resume_rated(now);
         self.fire_due_wills(now);
         self.store_dirty_sessions();
+    }
+
+    /// A PUBLISH counts against what its client may send in a second.
+    fn count_publish(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
+        let limits = &self.settings.limits;
+        let (publishes, bytes_per_sec) = (limits.publishes_per_sec, limits.publish_bytes_per_sec);
+        if publishes == 0 && bytes_per_sec == 0 {
+            return;
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        let rate = connection.rate.get_or_insert_with(|| Box::new(Rate::new(publishes, bytes_per_sec, now)));
+        rate.take(bytes, now);
+    }
+
+    /// Connections that sent too fast are read again.
+    fn resume_rated(&mut self, now: Moment) {
+        let mut resumed = Vec::new();
+        for (slot, connection) in &mut self.connections {
+            if connection.rate.as_mut().is_some_and(|rate| rate.resumes(now)) {
+                connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
+                resumed.push(id_of(slot, connection));
+            }
+        }
+        for id in resumed {
+            self.wake(id);
+        }
     }
 
     /// When [`Shard::tick`] wants to be called at the latest (monotonic milliseconds).
@@ -628,8 +665,25 @@ impl Shard {
         self.durable.add(&self.tables, key);
     }
 
+    /// The key of a row of [`TableId::SESSIONS`] that is there when the node starts. One shard alone
+    /// [restores](Self::restore_session) it; all count it.
+    pub fn count_session(&mut self, key: &[u8]) {
+        self.sessions.add(key);
+    }
+
     fn on_packet(&mut self, id: ConnectionId, packet: &Packet<'_>, now: Moment) {
+        let properties_max = self.settings.limits.user_properties as usize;
         let Some(connection) = self.connection_mut(id) else { return };
+        if packet.user_property_count() > properties_max {
+            let words = format!("a packet has at most {properties_max} user properties");
+            return match packet {
+                Packet::Connect(connect) if matches!(connection.phase, Phase::Waiting { .. }) => {
+                    connection.version = connect.version;
+                    self.refuse_connect(id, ReasonCode::PacketTooLarge, &words, now);
+                }
+                _ => self.close(id, ReasonCode::PacketTooLarge, &words, now),
+            };
+        }
         if matches!(connection.phase, Phase::Waiting { .. }) {
             match packet {
                 Packet::Connect(connect) => self.on_connect(id, connect, now),

@@ -3,6 +3,7 @@
 //! Start: schema, log and tables, accounts, doors, then a thread a shard. Nobody is let in before everything is there.
 //! Stop: doors shut, clients are told, sessions are written down, the writer ends, the log is closed.
 
+use crate::admission::{Admission, Refusals};
 use crate::application::{SchemaError, read_schema};
 use crate::auth::{Account, Accounts, Authenticator, Rules};
 use crate::cli::screen::{Address, Screen, render};
@@ -86,6 +87,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         queue: queue.clone(),
         db: db.clone(),
         authenticator: authenticator.clone(),
+        admission: Admission::new(&config.mqtt.limits),
+        refusals: Refusals::default(),
         directory: Directory::default(),
         inboxes,
         started: Instant::now(),
@@ -294,6 +297,9 @@ fn make_shard(node: &Node, settings: Settings, found: &Found) -> Shard {
     let mut shard = Shard::new(settings, node.db.tables(), node.store.committed());
     for key in &found.subscriptions {
         shard.restore_subscription(key);
+    }
+    for (client_id, ..) in &found.sessions {
+        shard.count_session(client_id.as_bytes());
     }
     if is_first {
         let now = node.now();

@@ -1,5 +1,6 @@
 //! rowcast: a database whose records are MQTT topics. Everything with a socket, and the program.
 
+pub mod admission;
 pub mod app;
 pub mod application;
 pub mod auth;

@@ -12,7 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Serves a connection until it ends.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(runtime: Rc<Runtime>, stream: S, address: SocketAddr) {
-    let id = runtime.accept(address);
+    let Some(place) = runtime.node().admission.admit(address.ip()) else {
+        return runtime.node().refusals.add();
+    };
+    let id = runtime.accept(address, place.is_beyond());
     let mut driver = Driver { runtime, stream, id, rest: Vec::new(), shut: false };
     poll_fn(|context| driver.poll(context)).await;
     driver.runtime.gone(id);

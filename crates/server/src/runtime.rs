@@ -13,6 +13,7 @@ pub use directory::Directory;
 pub use inbox::{Door, Inbox, Message};
 pub use reads::each as each_record;
 
+use crate::admission::{Admission, Refusals};
 use crate::auth::{AuthError, Authenticator};
 use crate::db::Db;
 use directory::Claim;
@@ -40,6 +41,10 @@ pub struct Node {
     pub db: Db,
     /// Who is who.
     pub authenticator: Authenticator,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
+    /// Connections that were refused because they, or their sessions, are too many.
+    pub refusals: Refusals,
     /// Which connection has which client identifier.
     pub directory: Directory,
     /// By shard.
@@ -131,9 +136,9 @@ impl Runtime {
     }
 
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
-    pub(crate) fn accept(self: &Rc<Self>, address: std::net::SocketAddr) -> ConnectionId {
+    pub(crate) fn accept(self: &Rc<Self>, address: std::net::SocketAddr, is_beyond: bool) -> ConnectionId {
         let trusted = self.node.authenticator.without_credentials(address.ip()).ok().map(principal);
-        let peer = rowcast_core::shard::Peer { trusted, address: address.to_string() };
+        let peer = rowcast_core::shard::Peer { trusted, address: address.to_string(), is_beyond };
         let id = self.with(|shard, now| shard.accept(peer, now));
         let slot = id.slot as usize;
         let mut addresses = self.addresses.borrow_mut();
@@ -189,13 +194,22 @@ impl Runtime {
             tokio::select! {
                 biased;
                 () = self.inbox().changed() => {}
-                _ = tick.tick() => self.with(Shard::tick),
+                _ = tick.tick() => self.tick(),
             }
             self.receive_inputs();
             for other in self.inputs.take() {
                 message(&self, other);
             }
             self.hand_over();
+        }
+    }
+
+    fn tick(self: &Rc<Self>) {
+        self.with(Shard::tick);
+        if self.index == 0
+            && let Some(count) = self.node.refusals.take(self.node.now().monotonic_ms)
+        {
+            tracing::warn!(count, "connections refused: more connections or sessions than mqtt.limits allows");
         }
     }
 
@@ -310,6 +324,7 @@ impl Runtime {
                     },
                 );
             }
+            Effect::Report(Report::Refused { reason: ReasonCode::QuotaExceeded, .. }) => self.node.refusals.add(),
             Effect::Report(report) => log(&report),
         }
     }

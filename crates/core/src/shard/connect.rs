@@ -21,6 +21,9 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.version = connect.version;
         connection.heard_ms = now.monotonic_ms;
+        if connection.peer.is_beyond {
+            return self.refuse_connect(id, ReasonCode::QuotaExceeded, "too many connections", now);
+        }
         if let Err(Refused(reason, words)) = self.read_connect(id, connect, now) {
             return self.refuse_connect(id, reason, &words, now);
         }
@@ -217,6 +220,10 @@ impl Shard {
             return self.refuse_connect(id, ReasonCode::NotAuthorized, "the session belongs to another user", now);
         }
         let resumed = session.filter(|_| !opening.clean_start);
+        if opening.expiry_secs > 0 && !self.sessions.has_room(opening.client_id.as_bytes()) {
+            self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
+            return self.refuse_connect(id, ReasonCode::QuotaExceeded, "too many sessions", now);
+        }
         let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
         self.establish(id, *opening, resumed, &ended, now);
     }
@@ -271,6 +278,7 @@ impl Shard {
         let will_row = will.as_ref().map(|will| will_row(will, 0));
         let mut changes = Vec::new();
         if let Some(stored) = &stored {
+            self.sessions.add(client_id.as_bytes());
             changes.push(session_row(&client_id, stored, None));
         } else if session_present {
             // It lasted, but will not outlive this connection: nothing of it stays stored.
@@ -298,6 +306,10 @@ impl Shard {
     /// Everything is on disk: the client is in.
     pub(super) fn open(&mut self, id: ConnectionId, session_present: bool, reason: ReasonCode, now: Moment) {
         if reason.is_error() {
+            if !session_present && let Some(connection) = self.connection(id) {
+                let client_id: Box<str> = connection.client_id().into();
+                self.sessions.remove(client_id.as_bytes());
+            }
             return self.refuse_connect(id, reason, "the session cannot be stored", now);
         }
         let limits = self.settings.limits.clone();
@@ -328,7 +340,7 @@ impl Shard {
         self.pump(id, now);
     }
 
-    fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
+    pub(super) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         let client_id: Box<str> = connection.client_id().into();
         let address = connection.peer.address.as_str().into();

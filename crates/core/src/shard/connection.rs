@@ -1,5 +1,6 @@
 //! One client's connection: what is known of it between its packets.
 
+use super::rate::Rate;
 use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
 use crate::policy::{Operation, Principal};
@@ -25,6 +26,8 @@ pub struct Peer {
     pub trusted: Option<Principal>,
     /// Address and port, for logs.
     pub address: String,
+    /// It is one too many: its CONNECT is to be refused, and whoever accepted it says so to the operator.
+    pub is_beyond: bool,
 }
 
 /// ```text
@@ -151,6 +154,8 @@ pub(super) struct Connection {
     /// Milliseconds of silence after which it is closed; 0: never.
     pub silence_max_ms: u64,
     pub heard_ms: u64,
+    /// How fast it publishes, once it does and if that is bounded.
+    pub rate: Option<Box<Rate>>,
     /// Bytes of the largest packet the client takes.
     pub packet_max: u32,
     /// Whether reason strings may be sent outside of CONNACK and DISCONNECT (MQTT 5 §3.1.2.11.7).
@@ -192,6 +197,7 @@ impl Connection {
             aliases: Vec::new(),
             silence_max_ms: 0,
             heard_ms: now_ms,
+            rate: None,
             packet_max: u32::MAX,
             problem_information: true,
             will: None,
@@ -215,16 +221,22 @@ impl Connection {
     pub(super) fn takes_packets(&self, acks_max: usize) -> bool {
         match self.phase {
             Phase::Waiting { .. } => true,
-            Phase::Open => self.acks.len() < acks_max,
+            Phase::Open => self.acks.len() < acks_max && !self.is_rated(),
             Phase::Authenticating | Phase::Claiming | Phase::Opening | Phase::Closing => false,
         }
+    }
+
+    /// Whether it has to wait because it sent too fast.
+    fn is_rated(&self) -> bool {
+        self.rate.as_ref().is_some_and(|rate| rate.waits())
     }
 
     /// When something must happen even if nothing is heard (monotonic milliseconds).
     pub(super) fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Waiting { deadline_ms } => Some(deadline_ms),
-            Phase::Open if self.silence_max_ms > 0 => Some(self.heard_ms + self.silence_max_ms),
+            // What a client says while it is not read is not heard.
+            Phase::Open if self.silence_max_ms > 0 && !self.is_rated() => Some(self.heard_ms + self.silence_max_ms),
             _ => None,
         }
     }

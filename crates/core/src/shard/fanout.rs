@@ -42,7 +42,14 @@ impl Shard {
             (TableId::SUBSCRIPTIONS, ChangeKind::Delete | ChangeKind::Expire) => {
                 self.durable.remove(&self.tables, change.key);
             }
-            (TableId::SESSIONS, ChangeKind::Expire) if self.settings.index == 0 => self.on_session_expired(change.key),
+            (TableId::SESSIONS, ChangeKind::Put) => self.sessions.add(change.key),
+            (TableId::SESSIONS, ChangeKind::Delete) => self.sessions.remove(change.key),
+            (TableId::SESSIONS, ChangeKind::Expire) => {
+                self.sessions.remove(change.key);
+                if self.settings.index == 0 {
+                    self.on_session_expired(change.key);
+                }
+            }
             _ => {}
         }
     }

@@ -150,6 +150,11 @@ impl Node {
                 shard.restore_subscription(key);
             }
         }
+        for shard in &mut self.shards {
+            for (key, _) in self.store.rows(TableId::SESSIONS) {
+                shard.count_session(key);
+            }
+        }
         let mut expiry_secs: BTreeMap<&[u8], u32> = BTreeMap::new();
         for (key, row) in self.store.rows(TableId::SESSIONS) {
             let lasts = row.expires_ms.is_none();
@@ -213,9 +218,9 @@ impl Node {
 
     // Sockets -----------------------------------------------------------------------------------------------------
 
-    pub(crate) fn connect(&mut self, shard: usize, trusted: bool) -> SocketId {
+    pub(crate) fn connect(&mut self, shard: usize, trusted: bool, is_beyond: bool) -> SocketId {
         let trusted = trusted.then_some(Principal { user: None, super_user: true });
-        let peer = Peer { trusted, address: "192.0.2.1:1".to_owned() };
+        let peer = Peer { trusted, address: "192.0.2.1:1".to_owned(), is_beyond };
         let now = self.moment();
         let connection = self.shards[shard].accept(peer, now);
         let (inbound, outbound) = (Vec::new(), Vec::new());

@@ -20,7 +20,8 @@
 //! | `limits inflight=2 ...`       | before anything else: other bounds                                          |
 //! | `open_topics no`              | before anything else                                                        |
 //! | `close_on_rejected`           | before anything else                                                        |
-//! | `a! opens shard=1 untrusted`  | a connection, without a CONNECT yet; else the first `>` opens one           |
+//! | `a! opens shard=1 untrusted`  | a connection, without a CONNECT yet; else the first `>` opens one. `beyond`: |
+//! |                               | it is one too many                                                          |
 //! | `a! drops`                    | the connection is lost                                                      |
 //! | `a! stops reading`, `reads`   | what is written to it waits, no longer waits                                |
 //! | `wait 10s`                    | also `ms`, `m`, `h`, `d`                                                    |
@@ -140,6 +141,7 @@ struct Client {
     version: Version,
     shard: usize,
     trusted: bool,
+    beyond: bool,
     /// Bytes that are not a whole packet yet.
     partial: Vec<u8>,
 }
@@ -232,15 +234,16 @@ impl Player {
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
-        let new = Client { socket: None, version: Version::V5, shard: 0, trusted: true, partial: Vec::new() };
+        let (version, partial) = (Version::V5, Vec::new());
+        let new = Client { socket: None, version, shard: 0, trusted: true, beyond: false, partial };
         self.clients.entry(name.to_owned()).or_insert(new)
     }
 
     fn socket(&mut self, name: &str) -> SocketId {
-        let Client { socket, shard, trusted, .. } = *self.client(name);
+        let Client { socket, shard, trusted, beyond, .. } = *self.client(name);
         let socket = match socket {
             Some(socket) if self.node.is_open(socket) => socket,
-            _ => self.node.connect(shard, trusted),
+            _ => self.node.connect(shard, trusted, beyond),
         };
         self.client(name).socket = Some(socket);
         socket
@@ -262,6 +265,7 @@ impl Player {
                     let client = self.client(name);
                     match word.strip_prefix("shard=") {
                         Some(shard) => client.shard = shard.parse().map_err(|_| "shard=N")?,
+                        None if word == "beyond" => client.beyond = true,
                         None => client.trusted = word != "untrusted",
                     }
                 }
@@ -470,6 +474,9 @@ fn read_setup(line: &str, setup: &mut Setup) -> Result<(), String> {
                 "keep_alive_max_secs" => limits.keep_alive_max_secs = small,
                 "session_expiry_max_secs" => limits.session_expiry_max_secs = value,
                 "outbound_bytes" => limits.outbound_bytes = value,
+                "sessions" => limits.sessions = value,
+                "publishes_per_sec" => limits.publishes_per_sec = value,
+                "publish_bytes_per_sec" => limits.publish_bytes_per_sec = value.into(),
                 "connect_timeout_ms" => limits.connect_timeout_ms = value,
                 other => return Err(format!("no such limit: {other}")),
             }

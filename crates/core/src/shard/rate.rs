@@ -1,0 +1,132 @@
+//! How fast one client may publish.
+
+use super::Moment;
+
+/// Two buckets that hold what may be sent in a second: publishes and their bytes.
+///
+/// Who has emptied one waits until a quarter of it is there again, not for a single packet's worth: it is looked at
+/// only so often, and would else fall far behind what it may send.
+#[derive(Debug)]
+pub(super) struct Rate {
+    publishes: Bucket,
+    bytes: Bucket,
+    waits: bool,
+}
+
+/// Invariant: `empty_at_ns` is never more than a second in the past, so no more than a second's worth gathers.
+#[derive(Debug)]
+struct Bucket {
+    /// 0: no bound.
+    per_sec: u64,
+    /// When it was, or will be, exactly empty (nanoseconds on the monotonic clock); full a second later.
+    empty_at_ns: i64,
+}
+
+impl Rate {
+    /// Full buckets. 0: no bound.
+    pub(super) fn new(publishes_per_sec: u32, bytes_per_sec: u64, now: Moment) -> Rate {
+        let empty_at_ns = ns(now) - SECOND_NS;
+        let bucket = |per_sec| Bucket { per_sec, empty_at_ns };
+        Rate { publishes: bucket(publishes_per_sec.into()), bytes: bucket(bytes_per_sec), waits: false }
+    }
+
+    /// A PUBLISH of so many bytes came. It is taken whole even where there was room for part of it.
+    pub(super) fn take(&mut self, bytes: usize, now: Moment) {
+        self.publishes.take(1, now);
+        self.bytes.take(bytes as u64, now);
+        self.waits = [&self.publishes, &self.bytes].iter().any(|bucket| bucket.is_empty(now));
+    }
+
+    /// Whether nothing more is to be taken for now.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Whether there is room again for someone who had to wait until now.
+    pub(super) fn resumes(&mut self, now: Moment) -> bool {
+        let enough_ns = ns(now) - SECOND_NS / 4;
+        let resumes = self.waits && self.publishes.empty_at_ns <= enough_ns && self.bytes.empty_at_ns <= enough_ns;
+        self.waits &= !resumes;
+        resumes
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, amount: u64, now: Moment) {
+        if self.per_sec > 0 {
+            let cost_ns = (u128::from(amount) * SECOND_NS as u128).div_ceil(self.per_sec.into());
+            let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
+            self.empty_at_ns = self.empty_at_ns.max(ns(now) - SECOND_NS).saturating_add(cost_ns);
+        }
+    }
+
+    fn is_empty(&self, now: Moment) -> bool {
+        self.empty_at_ns >= ns(now)
+    }
+}
+
+fn ns(now: Moment) -> i64 {
+    i64::try_from(now.monotonic_ms).unwrap_or(i64::MAX / MS_NS).saturating_mul(MS_NS)
+}
+
+const MS_NS: i64 = 1_000_000;
+const SECOND_NS: i64 = 1000 * MS_NS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Sequence;
+
+    #[test]
+    fn a_second_has_room_for_its_worth_and_not_for_one_more() {
+        for per_sec in [1, 3, 7, 1000] {
+            let mut rate = Rate::new(per_sec, 0, at(0));
+            for taken in 0..per_sec {
+                assert!(!rate.waits(), "{taken} of {per_sec}");
+                rate.take(1_000_000, at(0));
+            }
+            assert!(rate.waits(), "{per_sec}");
+            assert!(!rate.resumes(at(249)));
+            assert!(rate.resumes(at(251)));
+            assert!(!rate.waits() && !rate.resumes(at(251)));
+        }
+    }
+
+    #[test]
+    fn over_a_long_time_it_is_the_rate_however_seldom_it_is_looked_at() {
+        check(10, 0, 1, 10);
+        check(10_000, 0, 1, 10_000);
+        check(0, 5000, 500, 10);
+        check(1000, 5000, 500, 10);
+        check(0, 1000, 4000, 0); // One in four seconds.
+    }
+
+    #[test]
+    fn what_gathers_is_a_second_s_worth() {
+        let mut rate = Rate::new(2, 0, at(0));
+        rate.take(1, at(100_000));
+        assert!(!rate.waits());
+        rate.take(1, at(100_000));
+        assert!(rate.waits());
+    }
+
+    /// Sends whenever it may, for 100 seconds, and must have sent `expected` a second, give or take.
+    #[track_caller]
+    fn check(publishes: u32, bytes_per_sec: u64, bytes: usize, expected: u64) {
+        let mut rate = Rate::new(publishes, bytes_per_sec, at(0));
+        let mut sent = 0;
+        for now in (0..100_000).step_by(100).map(at) {
+            rate.resumes(now);
+            while !rate.waits() {
+                rate.take(bytes, now);
+                sent += 1;
+            }
+        }
+        let (least, most) = (expected * 99, (expected + 1) * 102);
+        assert!((least..=most).contains(&sent), "{sent} in 100 seconds");
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment { monotonic_ms: ms, wall_ms: ms, committed: Sequence::ZERO }
+    }
+}

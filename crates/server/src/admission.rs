@@ -1,0 +1,193 @@
+//! Who is let in: how many MQTT connections there may be, in all and from one address.
+
+use rowcast_core::limits::{CONNECTIONS_BEYOND_MAX, Limits};
+use rustc_hash::FxHashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Places for connections. A lock, taken when a connection comes or goes and never held while waiting.
+pub struct Admission {
+    /// 0: no bound.
+    connections: u32,
+    /// 0: no bound.
+    per_address: u32,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    connections: u32,
+    /// Only where it is bounded.
+    by_address: FxHashMap<IpAddr, u32>,
+    beyond: u32,
+}
+
+/// A connection's place, given back when it is dropped.
+pub struct Place {
+    admission: Arc<Admission>,
+    address: IpAddr,
+    is_beyond: bool,
+}
+
+impl Admission {
+    /// Nobody is there yet.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Arc<Admission> {
+        let taken = Mutex::default();
+        Arc::new(Admission { connections: limits.connections, per_address: limits.connections_per_address, taken })
+    }
+
+    /// A place for a connection from `address`; `None`: it is to be closed at once.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let mut taken = self.lock();
+        let from_there = taken.by_address.get(&address).copied().unwrap_or(0);
+        let is_beyond = is_full(self.connections, taken.connections) || is_full(self.per_address, from_there);
+        if is_beyond {
+            if is_full(CONNECTIONS_BEYOND_MAX, taken.beyond) {
+                return None;
+            }
+            taken.beyond += 1;
+        } else {
+            taken.connections += 1;
+            if self.per_address > 0 {
+                *taken.by_address.entry(address).or_default() += 1;
+            }
+        }
+        Some(Place { admission: Arc::clone(self), address, is_beyond })
+    }
+
+    /// Counts are whole after every step, so a panic elsewhere spoils nothing.
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Whether it is one too many: its CONNECT is to be refused.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.is_beyond
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.admission.lock();
+        if self.is_beyond {
+            taken.beyond -= 1;
+            return;
+        }
+        taken.connections -= 1;
+        if let Some(from_there) = taken.by_address.get_mut(&self.address) {
+            *from_there -= 1;
+            if *from_there == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Whether `taken` leaves no room below `bound`; 0: there is none.
+fn is_full(bound: u32, taken: u32) -> bool {
+    bound > 0 && taken >= bound
+}
+
+/// Refusals for want of room, of which many can come at once: the log gets their number, not a line for each.
+#[derive(Default)]
+pub struct Refusals {
+    counted: AtomicU64,
+    told: AtomicU64,
+    next_ms: AtomicU64,
+}
+
+impl Refusals {
+    /// One more.
+    pub fn add(&self) {
+        self.counted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were since it last said so; `None` if there were none, or it has said so just now. One thread
+    /// asks, every now and then.
+    pub fn take(&self, now_ms: u64) -> Option<u64> {
+        let (counted, told) = (self.counted.load(Ordering::Relaxed), self.told.load(Ordering::Relaxed));
+        if counted == told || now_ms < self.next_ms.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.told.store(counted, Ordering::Relaxed);
+        self.next_ms.store(now_ms + TELL_EVERY_MS, Ordering::Relaxed);
+        Some(counted - told)
+    }
+}
+
+/// Milliseconds between lines about refusals.
+const TELL_EVERY_MS: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_than_in_all_is_beyond_until_another_goes() {
+        let admission = admission(2, 0);
+        let first = admission.admit(address(1)).expect("a place");
+        let second = admission.admit(address(2)).expect("a place");
+        assert!(!first.is_beyond() && !second.is_beyond());
+        let third = admission.admit(address(1)).expect("a place");
+        assert!(third.is_beyond());
+        drop(first);
+        assert!(!admission.admit(address(3)).expect("a place").is_beyond());
+    }
+
+    #[test]
+    fn one_more_from_an_address_is_beyond_and_others_are_not() {
+        let admission = admission(0, 1);
+        let first = admission.admit(address(1)).expect("a place");
+        assert!(admission.admit(address(1)).expect("a place").is_beyond());
+        let mapped = "::ffff:10.0.0.1".parse().expect("an address");
+        assert!(admission.admit(mapped).expect("a place").is_beyond());
+        assert!(!admission.admit(address(2)).expect("a place").is_beyond());
+        drop(first);
+        assert!(!admission.admit(address(1)).expect("a place").is_beyond());
+        assert!(admission.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn those_beyond_are_bounded_and_do_not_count_among_the_others() {
+        let admission = admission(1, 1);
+        let first = admission.admit(address(1));
+        let beyond: Vec<Place> = (0..CONNECTIONS_BEYOND_MAX).filter_map(|_| admission.admit(address(2))).collect();
+        assert_eq!(beyond.len(), CONNECTIONS_BEYOND_MAX as usize);
+        assert!(beyond.iter().all(Place::is_beyond) && admission.admit(address(2)).is_none());
+        drop(first);
+        assert!(!admission.admit(address(2)).expect("a place").is_beyond());
+    }
+
+    #[test]
+    fn without_a_bound_everyone_is_let_in() {
+        let admission = admission(0, 0);
+        let places: Vec<Place> = (0..1000).filter_map(|_| admission.admit(address(1))).collect();
+        assert!(places.len() == 1000 && !places.iter().any(Place::is_beyond));
+    }
+
+    #[test]
+    fn refusals_are_told_at_once_and_then_together() {
+        let refusals = Refusals::default();
+        assert_eq!(refusals.take(0), None);
+        refusals.add();
+        assert_eq!(refusals.take(100), Some(1));
+        (0..500).for_each(|_| refusals.add());
+        assert_eq!(refusals.take(10_099), None);
+        assert_eq!(refusals.take(10_100), Some(500));
+        assert_eq!(refusals.take(30_000), None);
+    }
+
+    fn admission(connections: u32, connections_per_address: u32) -> Arc<Admission> {
+        Admission::new(&Limits { connections, connections_per_address, ..Limits::default() })
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+}
