@@ -11,8 +11,10 @@ use crate::{PacketId, QoS, Version};
 /// A message as a server has it, ready to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// A [`Topic`](crate::Topic).
+    /// A [`Topic`](crate::Topic), or nothing where an alias stands for it.
     pub topic: &'a str,
+    /// Sent to MQTT 5 only: stands for the topic, or will from now on (MQTT 5 §3.3.2.3.4).
+    pub topic_alias: Option<u16>,
     /// The message itself.
     pub payload: &'a [u8],
     /// Those passed on unaltered, as [`forwarded`](crate::PublishProperties::forwarded) wrote them.
@@ -148,13 +150,18 @@ impl PublishFrame {
 fn properties_length(message: &Message<'_>, subscription_ids: &[u32]) -> Varint {
     let expiry = if message.expiry_secs.is_some() { 5 } else { 0 };
     let ids: usize = subscription_ids.iter().map(|&id| 1 + varint(id as usize).as_bytes().len()).sum();
-    varint(message.properties.len() + expiry + ids)
+    let alias = if message.topic_alias.is_some() { 3 } else { 0 };
+    varint(message.properties.len() + expiry + alias + ids)
 }
 
 fn write_properties(out: &mut Vec<u8>, message: &Message<'_>, subscription_ids: &[u32]) {
     if let Some(secs) = message.expiry_secs {
         out.push(MESSAGE_EXPIRY);
         out.extend_from_slice(&secs.to_be_bytes());
+    }
+    if let Some(alias) = message.topic_alias {
+        out.push(TOPIC_ALIAS);
+        out.extend_from_slice(&alias.to_be_bytes());
     }
     for &id in subscription_ids {
         out.push(SUBSCRIPTION_ID);
@@ -169,6 +176,7 @@ fn varint(value: usize) -> Varint {
 
 const MESSAGE_EXPIRY: u8 = 0x02;
 const SUBSCRIPTION_ID: u8 = 0x0B;
+const TOPIC_ALIAS: u8 = 0x23;
 
 #[cfg(test)]
 mod tests {
@@ -192,13 +200,16 @@ mod tests {
             };
             check(layout, &vec![b'x'; payload_bytes], &properties);
             check(layout, &vec![b'x'; payload_bytes], &PublishProperties::default());
+            for alias in [1, 2] {
+                check(layout, b"x", &PublishProperties { topic_alias: Some(alias), ..properties.clone() });
+            }
         }
     }
 
     #[test]
     fn only_the_identifier_and_dup_differ_between_receivers() {
         let layout = Layout { version: Version::V311, qos: QoS::AtLeastOnce, retain: true };
-        let message = Message { topic: "a", payload: b"xyz", properties: b"", expiry_secs: None };
+        let message = Message { topic: "a", topic_alias: None, payload: b"xyz", properties: b"", expiry_secs: None };
         let frame = PublishFrame::encode(layout, &message, &[]);
         let mut out = Vec::new();
         frame.copy_to(&mut out, Some(id(0x0102)), false);
@@ -209,8 +220,13 @@ mod tests {
     #[test]
     fn a_head_is_all_but_the_payload() {
         for layout in layouts() {
-            let message =
-                Message { topic: "a/b", payload: &[b'x'; 500], properties: b"\x01\x01", expiry_secs: Some(1) };
+            let message = Message {
+                topic: "a/b",
+                topic_alias: None,
+                payload: &[b'x'; 500],
+                properties: b"\x01\x01",
+                expiry_secs: Some(1),
+            };
             let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
             let whole = PublishFrame::encode(layout, &message, &[5]);
             let mut expected = Vec::new();
@@ -230,8 +246,9 @@ mod tests {
 
     #[test]
     fn a_frame_is_used_again() {
-        let large = Message { topic: "large", payload: &[b'x'; 500], properties: b"", expiry_secs: None };
-        let small = Message { topic: "small", payload: b"y", properties: b"", expiry_secs: None };
+        let large =
+            Message { topic: "large", topic_alias: None, payload: &[b'x'; 500], properties: b"", expiry_secs: None };
+        let small = Message { topic: "small", topic_alias: None, payload: b"y", properties: b"", expiry_secs: None };
         let v5 = Layout { version: Version::V5, qos: QoS::ExactlyOnce, retain: true };
         let v311 = Layout { version: Version::V311, qos: QoS::AtMostOnce, retain: false };
         let mut frame = PublishFrame::default();
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn layouts_are_numbered_by_what_they_look_like() {
         let mut seen = [const { None }; Layout::COUNT];
-        let message = Message { topic: "a", payload: b"x", properties: b"", expiry_secs: None };
+        let message = Message { topic: "a", topic_alias: None, payload: b"x", properties: b"", expiry_secs: None };
         for layout in layouts() {
             let mut bytes = Vec::new();
             let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
@@ -265,8 +282,9 @@ mod tests {
         let dup = packet_id.is_some();
         let mut forwarded = Vec::new();
         properties.forwarded(&mut forwarded).expect("short and plain");
-        let (topic, expiry_secs) = ("a/b", properties.message_expiry_secs);
-        let message = Message { topic, payload, properties: &forwarded, expiry_secs };
+        let (topic_alias, expiry_secs) = (properties.topic_alias, properties.message_expiry_secs);
+        let topic = if topic_alias == Some(2) { "" } else { "a/b" };
+        let message = Message { topic, topic_alias, payload, properties: &forwarded, expiry_secs };
         let ids: Vec<u32> = properties.subscription_ids.iter().collect();
         let frame = PublishFrame::encode(layout, &message, &ids);
         let mut out = b"before".to_vec();

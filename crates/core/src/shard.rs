@@ -7,6 +7,7 @@
 //! A PUBLISH comes in in `publish`, becomes a proposal, comes back committed in `fanout` and leaves through `deliver`.
 
 mod acks;
+mod aliases;
 mod catchup;
 mod connect;
 mod connection;

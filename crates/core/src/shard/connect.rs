@@ -1,5 +1,6 @@
 //! CONNECT, step by step: is it well-formed, who is it, whose session is it, is everything on disk.
 
+use super::aliases::Aliases;
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{delete_rows, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
@@ -103,6 +104,8 @@ impl Shard {
         connection.keep_alive_told = is_v5.then_some(keep_alive).filter(|&told| told != connect.keep_alive_secs);
         connection.expiry_asked = asked_secs;
         connection.packet_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+        let aliases_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
+        connection.own_aliases = Aliases::new(aliases_max);
         connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
         connection.opening = Some(Box::new(opening));
         Ok(())

@@ -1,5 +1,6 @@
 //! One client's connection: what is known of it between its packets.
 
+use super::aliases::Aliases;
 use super::rate::Rate;
 use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
@@ -151,6 +152,8 @@ pub(super) struct Connection {
     pub inbound_open: u16,
     /// Topics behind the client's aliases, by alias - 1.
     pub aliases: Vec<Option<Rc<str>>>,
+    /// Our own aliases, if the client takes any.
+    pub own_aliases: Option<Box<Aliases>>,
     /// Milliseconds of silence after which it is closed; 0: never.
     pub silence_max_ms: u64,
     pub heard_ms: u64,
@@ -195,6 +198,7 @@ impl Connection {
             acks: VecDeque::new(),
             inbound_open: 0,
             aliases: Vec::new(),
+            own_aliases: None,
             silence_max_ms: 0,
             heard_ms: now_ms,
             rate: None,

@@ -1,5 +1,6 @@
 //! One message to one client: with which QoS, in which form, and whether there is room.
 
+use super::aliases::{Aliases, Written};
 use super::catchup::assert_fits;
 use super::connection::{Connection, ConnectionId, Phase};
 use super::{Counters, Moment};
@@ -158,14 +159,21 @@ pub(super) fn deliver(
         return Delivered::Done;
     }
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
+    let topic = if selected.alias { message.alias } else { message.topic };
+    let packet_max = connection.packet_max as usize;
+    let aliases = connection.own_aliases.as_deref();
+    let written = aliases.and_then(|aliases| write_aliased(aliases, layout, message, selected, packet_max, now));
+    let how = written.as_ref().map(|(how, _)| *how);
     let own;
-    let frame = if selected.identifiers.is_empty() || connection.version != Version::V5 {
+    let frame = if let Some((_, frame)) = &written {
+        frame
+    } else if selected.identifiers.is_empty() || connection.version != Version::V5 {
         frames.encoded.frame(layout, selected.alias, message, now)
     } else {
-        own = encode(layout, message, selected, now);
+        own = encode(layout, message, selected, None, now);
         &own
     };
-    if frame.len() > connection.packet_max as usize {
+    if frame.len() > packet_max {
         if qos != QoS::AtMostOnce {
             session.window.skip();
         }
@@ -194,14 +202,48 @@ pub(super) fn deliver(
     }
     let dup = id.is_some() && !message.is_snapshot && message.sequence.is_some_and(|at| at <= session.in_doubt);
     counters.publishes_out += 1;
+    // Each record of a state comes once, and may be held back while others overtake it.
+    if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot) {
+        aliases.on_sent(topic, how);
+    }
     append(connection, frame, message.payload, &mut frames.shared, id, dup);
     Delivered::Done
 }
 
-fn encode(layout: Layout, message: &Outgoing<'_>, selected: &Selected, now: Moment) -> PublishFrame {
+/// A message with an alias, if its topic has one or is to get one and it fits the client so.
+fn write_aliased(
+    aliases: &Aliases,
+    layout: Layout,
+    message: &Outgoing<'_>,
+    selected: &Selected,
+    packet_max: usize,
+    now: Moment,
+) -> Option<(Written, PublishFrame)> {
     let topic = if selected.alias { message.alias } else { message.topic };
+    let written = aliases.written(topic)?;
+    if message.is_snapshot && matches!(written, Written::Introduced(_)) {
+        return None;
+    }
+    let frame = encode(layout, message, selected, Some(written), now);
+    (frame.len() <= packet_max).then_some((written, frame))
+}
+
+fn encode(
+    layout: Layout,
+    message: &Outgoing<'_>,
+    selected: &Selected,
+    written: Option<Written>,
+    now: Moment,
+) -> PublishFrame {
+    let topic = if selected.alias { message.alias } else { message.topic };
+    let (topic, topic_alias) = match written {
+        None => (topic, None),
+        Some(Written::Introduced(alias)) => (topic, Some(alias)),
+        Some(Written::Aliased(alias)) => ("", Some(alias)),
+    };
     let wire = Message {
         topic,
+        topic_alias,
         payload: message.payload,
         properties: message.properties,
         expiry_secs: message.expiry_secs(now),
@@ -227,10 +269,11 @@ impl Encoded {
             if message.payload.len() < SHARED_PAYLOAD_BYTES {
                 let topic = if alias { message.alias } else { message.topic };
                 let expiry_secs = message.expiry_secs(now);
-                let wire = Message { topic, payload: message.payload, properties: message.properties, expiry_secs };
+                let (payload, properties) = (message.payload, message.properties);
+                let wire = Message { topic, topic_alias: None, payload, properties, expiry_secs };
                 frame.encode_into(layout, &wire, &[]);
             } else {
-                *frame = encode(layout, message, &Selected { alias, ..Selected::default() }, now);
+                *frame = encode(layout, message, &Selected { alias, ..Selected::default() }, None, now);
             }
         }
         frame
@@ -264,7 +307,7 @@ pub(super) fn redeliver(
     now: Moment,
 ) -> Delivered {
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
-    let frame = encode(layout, message, selected, now);
+    let frame = encode(layout, message, selected, None, now);
     if frame.len() > connection.packet_max as usize {
         return Delivered::TooLarge;
     }

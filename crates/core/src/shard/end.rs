@@ -105,6 +105,7 @@ impl Shard {
         let acks = std::mem::take(&mut connection.acks);
         connection.queue.clear();
         connection.aliases = Vec::new();
+        connection.own_aliases = None;
         connection.held = None;
         let will = connection.will.take();
         let session = connection.session.take();
