@@ -24,6 +24,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
@@ -31,8 +32,8 @@ use tokio::task::LocalSet;
 
 /// Bytes of proposals that may wait for the writer.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
-/// How often a stop looks whether everything is quiet.
-const STOP_STEP: Duration = Duration::from_millis(5);
+/// How often a start or a stop looks whether everything is quiet.
+const STEP: Duration = Duration::from_millis(5);
 
 /// Runs the application until it is told to stop.
 pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
@@ -96,19 +97,24 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let http = Arc::new(HttpState::new(db.clone(), authenticator, http::Settings::of(&config)));
 
     let found = Arc::new(look_back(&node.store)?);
+    let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
         let (node, http, found) = (Arc::clone(&node), Arc::clone(&http), Arc::clone(&found));
         let (settings, timeout) = (settings(&config, index, seed), config.shutdown_timeout);
+        let restored = restored.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
             let _needed = NotWithout("thread of a shard");
             let shard = make_shard(&node, settings, &found);
             drop(found);
-            serve_shard(node, http, index, shard, timeout);
+            serve_shard(node, http, index, shard, timeout, restored);
         })?);
     }
     drop(found);
+    // What shards proposed about interrupted sessions is on disk before a client can come back to one.
+    all_restored.iter().take(shards).for_each(drop);
+    main.block_on(db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[])))?;
 
     let screen = Screen {
         mode,
@@ -205,8 +211,15 @@ fn keep_files_private() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// What a shard's thread does until it is stopped.
-fn serve_shard(node: Arc<Node>, http: Arc<HttpState>, index: u32, shard: Shard, timeout: Duration) {
+/// What a shard's thread does until it is stopped. `restored` hears when what it began with is on its way to the writer.
+fn serve_shard(
+    node: Arc<Node>,
+    http: Arc<HttpState>,
+    index: u32,
+    shard: Shard,
+    timeout: Duration,
+    restored: mpsc::Sender<()>,
+) {
     let runtime = match Builder::new_current_thread().enable_all().event_interval(31).build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -228,10 +241,14 @@ fn serve_shard(node: Arc<Node>, http: Arc<HttpState>, index: u32, shard: Shard, 
             Message::Input(_) | Message::Room => {}
         });
         let quiet = async {
+            while this.has_handover() {
+                tokio::time::sleep(STEP).await;
+            }
+            let _ = restored.send(());
             stopping.notified().await;
             let deadline = Instant::now() + timeout;
             while Instant::now() < deadline && !this.look(|shard| shard.is_quiet() && shard.connections() == 0) {
-                tokio::time::sleep(STOP_STEP).await;
+                tokio::time::sleep(STEP).await;
             }
         };
         tokio::select! {

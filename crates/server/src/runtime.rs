@@ -135,6 +135,11 @@ impl Runtime {
         look(&mut self.shard.borrow_mut())
     }
 
+    /// Whether something is still to be handed over to the writer or other shards.
+    pub(crate) fn has_handover(&self) -> bool {
+        self.refused.borrow().is_some() || self.shard.borrow().has_handover()
+    }
+
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
     pub(crate) fn accept(self: &Rc<Self>, address: std::net::SocketAddr, is_beyond: bool) -> ConnectionId {
         let trusted = self.node.authenticator.without_credentials(address.ip()).ok().map(principal);

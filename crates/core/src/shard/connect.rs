@@ -2,7 +2,7 @@
 
 use super::aliases::Aliases;
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
-use super::end::{delete_rows, rows_of};
+use super::end::{deletes_of, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
 use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
 use crate::catalog::ResolvedFilter;
@@ -257,7 +257,6 @@ impl Shard {
         let session_present = resumed.is_some();
         let seen = self.seen;
         if !session_present {
-            delete_rows(&mut self.proposals, &client_id, ended);
             // The session whose will was waiting is over [MQTT-3.1.2-8].
             if let Some((will, _)) = ended.will.as_deref().and_then(Will::parse) {
                 self.fire_will(&client_id, &will);
@@ -279,14 +278,15 @@ impl Shard {
         rejoin(id, &mut session, &self.tables, &mut self.interest);
         let stored = session.is_durable().then(|| session.store(seen));
         let will_row = will.as_ref().map(|will| will_row(will, 0));
-        let mut changes = Vec::new();
+        // CONNACK waits for what ends too: who comes back after it must not find an earlier session.
+        let mut changes = deletes_of(&client_id, ended);
+        // It lasted, but will not outlive this connection: nothing of it stays stored.
+        let outlived = (session_present && stored.is_none()).then(|| rows_of(&session));
         if let Some(stored) = &stored {
             self.sessions.add(client_id.as_bytes());
             changes.push(session_row(&client_id, stored, None));
-        } else if session_present {
-            // It lasted, but will not outlive this connection: nothing of it stays stored.
-            delete_rows(&mut self.proposals, &client_id, &rows_of(&session));
         }
+        changes.extend(outlived.iter().flat_map(|rows| deletes_of(&client_id, rows)));
         match &will_row {
             Some(row) => changes.push(internal_row(TableId::WILLS, client_id.as_bytes(), row)),
             None if session_present => changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())),

@@ -173,6 +173,8 @@ pub(super) struct Connection {
     pub queue_bytes: usize,
     /// Deliveries whose identifiers must be on disk before they go out.
     pub held: Option<(Token, Vec<u8>)>,
+    /// The session was given up at DISCONNECT; its rows are gone with this proposal.
+    pub forgotten: Option<Token>,
     /// Messages dropped because the client does not take them.
     pub dropped: u64,
     /// What CONNACK has to say: we made the client identifier, ...
@@ -209,6 +211,7 @@ impl Connection {
             snapshot_read: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            forgotten: None,
             held: None,
             dropped: 0,
             assigned: false,

@@ -4,9 +4,9 @@ use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Phase, Then, Will};
 use super::publish::{decide_will, internal_delete, internal_row};
 use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
-use crate::change::Entry;
+use crate::change::{Change, Entry};
 use crate::interest::Subscriber;
-use crate::mqtt::session::{Session, rows};
+use crate::mqtt::session::{Flow, Session, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Decide, Durability, Rejection};
 use crate::record::Record;
@@ -30,6 +30,7 @@ impl Shard {
         let max = self.settings.limits.session_expiry_max_secs;
         let Some(connection) = self.connection_mut(id) else { return };
         let is_v5 = connection.is_v5();
+        let mut forgotten = None;
         if let (true, Some(expiry)) = (is_v5, disconnect.properties.session_expiry_secs)
             && let Some(session) = &mut connection.session
         {
@@ -40,11 +41,15 @@ impl Shard {
             let was_durable = session.is_durable();
             session.expiry_secs = expiry.min(max);
             if was_durable && !session.is_durable() {
-                let (client_id, rows) = (session.client_id.clone(), rows_of(session));
-                delete_rows(&mut self.proposals, &client_id, &rows);
+                let rows = rows_of(session);
+                let client_id = session.client_id.clone();
+                let token = self.token(id.slot);
+                self.proposals.push(Some(token), Durability::Sync, &deletes_of(&client_id, &rows));
+                forgotten = Some(token);
             }
         }
         let Some(connection) = self.connection_mut(id) else { return };
+        connection.forgotten = forgotten;
         let report = Report::Disconnected {
             client_id: connection.client_id().into(),
             address: connection.peer.address.as_str().into(),
@@ -102,6 +107,7 @@ impl Shard {
         }
         let was_claiming = connection.phase == Phase::Claiming;
         connection.phase = Phase::Closing;
+        let forgotten = connection.forgotten.take();
         let acks = std::mem::take(&mut connection.acks);
         connection.queue.clear();
         connection.aliases = Vec::new();
@@ -111,7 +117,7 @@ impl Shard {
         let session = connection.session.take();
         let opening = connection.opening.take();
         self.wake(id);
-        let Some(session) = session else {
+        let Some(mut session) = session else {
             if let (true, Some(opening)) = (was_claiming, opening) {
                 self.abandoned.insert(id, opening); // Until the claim is answered: what it brings must not be lost.
             }
@@ -140,7 +146,12 @@ impl Shard {
                 _ => None,
             });
             let undecided = undecided.collect();
+            // Who resumes it reads on from here, not from where its own shard has come to by then.
+            session.flow = Flow::Behind { after: session.position(seen) };
             self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided });
+        } else if let Some(token) = forgotten {
+            // Who comes next must not find its rows any more.
+            self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided: Vec::new() });
         } else if let Some(claimant) = claimant {
             self.effects.push(Effect::HandOff { client_id, claimant, session: None });
         } else {
@@ -148,11 +159,14 @@ impl Shard {
         }
     }
 
-    /// A session that was left is on disk: it can be taken over, or forgotten here.
+    /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here.
     pub(super) fn on_left(&mut self, leaving: Leaving) {
         let Leaving { client_id, connection, session, claimant, .. } = leaving;
         self.effects.push(match claimant {
-            Some(claimant) => Effect::HandOff { client_id, claimant, session: Some(session) },
+            Some(claimant) => {
+                let session = session.is_durable().then_some(session);
+                Effect::HandOff { client_id, claimant, session }
+            }
             None => Effect::Release { client_id, connection },
         });
     }
@@ -278,15 +292,10 @@ pub(super) fn rows_of(session: &Session) -> StoredRows {
     StoredRows { session: Some(Vec::new()), subscriptions, handshakes, will: None }
 }
 
-/// Proposes to delete all rows of a session.
-pub(super) fn delete_rows(proposals: &mut crate::proposal::Proposals, client_id: &str, rows: &StoredRows) {
-    let mut changes = Vec::new();
-    if rows.session.is_some() {
-        changes.push(internal_delete(TableId::SESSIONS, client_id.as_bytes()));
-    }
-    changes.extend(rows.subscriptions.iter().map(|(key, _, _)| internal_delete(TableId::SUBSCRIPTIONS, key)));
-    changes.extend(rows.handshakes.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
-    if !changes.is_empty() {
-        proposals.push(None, Durability::Sync, &changes);
-    }
+/// Deletes of all rows of a session.
+pub(super) fn deletes_of<'a>(client_id: &'a str, rows: &'a StoredRows) -> Vec<Change<'a>> {
+    let session = rows.session.iter().map(|_| internal_delete(TableId::SESSIONS, client_id.as_bytes()));
+    let subscriptions = rows.subscriptions.iter().map(|(key, _, _)| internal_delete(TableId::SUBSCRIPTIONS, key));
+    let handshakes = rows.handshakes.iter().map(|key| internal_delete(TableId::HANDSHAKES, key));
+    session.chain(subscriptions).chain(handshakes).collect()
 }
