@@ -12,12 +12,12 @@ use crate::db::{Completions, Db};
 use crate::http::{self, HttpState};
 use crate::net::{Listener, bind};
 use crate::runtime::{Directory, Door, Inbox, Message, Node, Runtime, each_record};
-use crate::{mqtt, watch};
+use crate::{mqtt, seed, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
 use rowcast_core::catalog::Catalog;
 use rowcast_core::shard::{Input, Settings, Shard};
-use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, SessionId, TableId};
+use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -42,11 +42,12 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     raise_file_limit();
     keep_files_private();
     let shards = config.threads.get();
-    let seed = random()?;
+    let random_seed = random()?;
     let now_ms = crate::db::now_ms();
     let (store, writer) = Store::open(&config.storage.path, &options(&config, NodeId(random()?.max(1))), now_ms)
         .with_context(|| format!("cannot open the data in {}", config.storage.path.display()))?;
     report_opening(&store);
+    let is_new = store.committed() == Sequence::ZERO;
 
     let inboxes: Vec<Arc<Inbox>> = (0..shards).map(|_| Arc::new(Inbox::default())).collect();
     let for_room = inboxes.clone();
@@ -66,6 +67,13 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let main = Builder::new_current_thread().enable_all().build()?;
     let numbered = main.block_on(db.number(Catalog::new(schema)))?;
     db.set_tables(numbered);
+    if mode == Mode::Dev && is_new {
+        match main.block_on(seed::sow(&config.folder, &db)) {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "the data folder is new: it has the records of seed/ now"),
+            Err(error) => tracing::error!("a record of seed/ cannot be put: {error:#}"),
+        }
+    }
     let accounts = Arc::new(StoredAccounts { store: store.clone() });
     let admin_password = match mode {
         Mode::Run => main.block_on(first_account(&db, &accounts))?,
@@ -101,7 +109,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
         let (node, http, found) = (Arc::clone(&node), Arc::clone(&http), Arc::clone(&found));
-        let (settings, timeout) = (settings(&config, index, seed), config.shutdown_timeout);
+        let (settings, timeout) = (settings(&config, index, random_seed), config.shutdown_timeout);
         let restored = restored.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {

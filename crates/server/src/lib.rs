@@ -13,6 +13,7 @@ pub mod logging;
 pub mod mqtt;
 pub mod net;
 pub mod runtime;
+pub mod seed;
 #[cfg(test)]
 mod tidy;
 pub mod watch;
