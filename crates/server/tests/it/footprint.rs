@@ -1,0 +1,32 @@
+//! What it costs to have the program run. Of use on the release binary only, where `./test` runs it.
+
+use crate::server::Application;
+use crate::tools::repository;
+use std::time::Instant;
+
+/// The bounds hold on a quiet machine; this is how much slower a busy one may be.
+const BUSY: u128 = 5;
+
+#[test]
+#[ignore = "measures the release binary: `./test` runs it"]
+fn it_starts_in_a_tenth_of_a_second_and_idles_in_20_mib() {
+    let application = Application::new("");
+    for name in ["schema.graphql", "rowcast.yaml", "seed/Dog.ndjson"] {
+        let text = std::fs::read_to_string(repository().join("examples/dogs").join(name)).expect("the example");
+        application.write(name, &text);
+    }
+    application.start().terminate();
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        let server = application.start();
+        times.push(start.elapsed().as_millis());
+        server.connect("").ping();
+        let memory = server.memory();
+        assert!(memory < 20 * 1024 * 1024, "{} KiB", memory / 1024);
+        println!("listening after {} ms, {} KiB resident", times[times.len() - 1], memory / 1024);
+        server.terminate();
+    }
+    times.sort_unstable();
+    assert!(times[2] < 100 * BUSY, "{times:?} ms");
+}

@@ -1,0 +1,29 @@
+//! The program as its users meet it: the real binary on a folder of its own, and real clients of several makes.
+//!
+//! `./test` installs the clients. A test waits for what it expects, for as long as [`DEADLINE`] and no longer; it
+//! never sleeps, and never assumes that a time was enough.
+
+mod auth;
+mod config;
+mod crowd;
+mod dev;
+mod footprint;
+mod hostile;
+mod http;
+mod kill;
+mod node;
+mod python;
+mod random;
+mod recovery;
+mod server;
+mod sessions;
+mod story;
+mod sync;
+mod tools;
+mod wills;
+mod wire;
+
+use std::time::Duration;
+
+/// How long anything may take before a test gives up. Far more than it needs, for machines with much else to do.
+const DEADLINE: Duration = Duration::from_secs(60);
