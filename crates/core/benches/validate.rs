@@ -1,5 +1,7 @@
 //! What checking a put costs. `cargo bench -p rowcast-core --bench validate`
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark has no other clock")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
