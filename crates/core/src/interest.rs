@@ -25,6 +25,8 @@ pub struct Subscription {
     pub no_local: bool,
     /// RETAIN as it was published (MQTT 5 §3.8.3.1).
     pub retain_as_published: bool,
+    /// Say with each delivery what happened and which version it made (`rowcast-meta`).
+    pub meta: bool,
     /// Deliver with the topic spelled by the table's alias, as the filter was.
     pub alias: bool,
     /// Tells the spellings of one filter apart, which are different subscriptions; 0: the canonical one.
@@ -262,6 +264,7 @@ mod tests {
             qos: QoS::AtMostOnce,
             no_local: false,
             retain_as_published: false,
+            meta: false,
             alias: false,
             spelling: 0,
             identifier: None,

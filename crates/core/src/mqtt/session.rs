@@ -41,6 +41,8 @@ pub struct Session {
     pub snapshots_begun: u64,
     /// Deliveries of an earlier connection, by number, still to be sent again.
     pub redeliver: VecDeque<u64>,
+    /// Whether its connection asked for `rowcast-meta` on all its subscriptions.
+    pub meta: bool,
     /// Whether the stored form differs from this in ways that only cost repetition (acknowledgements).
     pub dirty: bool,
 }
@@ -128,6 +130,9 @@ pub struct StoredSubscription {
     /// Retain As Published.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retain_as_published: bool,
+    /// It asked for `rowcast-meta`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub meta: bool,
     /// Subscription Identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identifier: Option<NonZeroU32>,
@@ -144,6 +149,7 @@ impl StoredSubscription {
             qos: options.qos as u8,
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
+            meta: false,
             identifier,
             since: None,
         }
@@ -231,6 +237,7 @@ impl Session {
             snapshots: VecDeque::new(),
             snapshots_begun: 0,
             redeliver: VecDeque::new(),
+            meta: false,
             dirty: false,
         }
     }
@@ -355,8 +362,14 @@ mod tests {
 
     #[test]
     fn keys_of_rows_say_what_they_are() {
-        let options =
-            StoredSubscription { qos: 1, no_local: false, retain_as_published: false, identifier: None, since: None };
+        let options = StoredSubscription {
+            qos: 1,
+            no_local: false,
+            retain_as_published: false,
+            meta: false,
+            identifier: None,
+            since: None,
+        };
         let key = rows::subscription("c1", "dog/#", &options);
         assert!(key.starts_with(&rows::prefix("c1")));
         assert_eq!(rows::parse_subscription(&key), Some(("c1", true, "dog/#")));

@@ -562,6 +562,7 @@ impl StoredSubscription {
             qos: options.qos,
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,
+            meta: self.meta,
             alias: false,
             spelling: 0,
             identifier: self.identifier,

@@ -13,7 +13,9 @@ use crate::policy::{Operation, Principal, may};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Durability, Rejection};
 use crate::tables::Tables;
-use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Topic, TopicFilter, Version, Will as WireWill};
+use rowcast_codec::{
+    Connack, Connect, DecodeError, Packet, ReasonCode, Topic, TopicFilter, UserProperties, Version, Will as WireWill,
+};
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -91,6 +93,7 @@ impl Shard {
             clean_start: connect.clean_start,
             expiry_secs: asked_secs.min(limits.session_expiry_max_secs),
             receive_maximum: wanted.min(limits.inflight),
+            meta: asks_for_meta(&connect.properties.user_properties),
             will,
             superseded: None,
         };
@@ -253,7 +256,7 @@ impl Shard {
         ended: &StoredRows,
         now: Moment,
     ) {
-        let Opening { client_id, assigned, expiry_secs, receive_maximum, will, .. } = opening;
+        let Opening { client_id, assigned, expiry_secs, receive_maximum, meta, will, .. } = opening;
         let session_present = resumed.is_some();
         let seen = self.seen;
         if !session_present {
@@ -269,6 +272,7 @@ impl Shard {
             Box::new(Session::new(number, &client_id, user.as_deref(), receive_maximum, now.committed))
         });
         session.expiry_secs = expiry_secs;
+        session.meta = meta;
         if session_present {
             let after = session.position(seen);
             session.away_until = now.committed;
@@ -403,11 +407,18 @@ fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &m
         };
         held.filter = filter.into();
         let spelling = spelling_of(spelled, &held.filter);
-        held.subscription = Subscription { alias, spelling, ..held.options.subscription(id, held.subscription.since) };
+        let meta = session.meta || held.options.meta;
+        held.subscription =
+            Subscription { meta, alias, spelling, ..held.options.subscription(id, held.subscription.since) };
         if let Ok(filter) = TopicFilter::new(&held.filter) {
             interest.subscribe(&filter, held.subscription);
         }
     }
+}
+
+/// Whether a CONNECT or SUBSCRIBE asks to be told with each delivery what happened and which version it made.
+pub(super) fn asks_for_meta(properties: &UserProperties<'_>) -> bool {
+    properties.get("rowcast-meta") == Some("1")
 }
 
 /// Tells a filter's spelling from the others that select the same.

@@ -106,6 +106,8 @@ pub(super) struct Opening {
     pub clean_start: bool,
     pub expiry_secs: u32,
     pub receive_maximum: u16,
+    /// It asked for `rowcast-meta` on all its subscriptions.
+    pub meta: bool,
     pub will: Option<Will>,
     /// Another connection has claimed the client identifier meanwhile.
     pub superseded: Option<super::Claimant>,

@@ -4,13 +4,16 @@ use super::aliases::{Aliases, Written};
 use super::catchup::assert_fits;
 use super::connection::{Connection, ConnectionId, Phase};
 use super::{Counters, Moment};
-use crate::change::{Change, Entry};
+use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::window::Delivery;
 use crate::outbox::SHARED_PAYLOAD_BYTES;
 use crate::position::{Sequence, SessionId};
 use bytes::Bytes;
-use rowcast_codec::{Ack, Layout, Message, Packet, PacketId, PublishFrame, QoS, ReasonCode, Version};
+use rowcast_codec::{
+    Ack, Layout, Message, Packet, PacketId, PublishFrame, PublishProperties, QoS, ReasonCode, UserPropertiesBuf,
+    Version,
+};
 
 /// A message on its way to subscribers.
 pub(super) struct Outgoing<'a> {
@@ -23,7 +26,7 @@ pub(super) struct Outgoing<'a> {
     pub properties: &'a [u8],
     pub qos: QoS,
     /// A state counts as published with RETAIN=1, an event with 0.
-    pub is_state: bool,
+    pub kind: ChangeKind,
     /// Sent because somebody subscribed: RETAIN=1 whatever was asked for.
     pub is_snapshot: bool,
     pub publisher: SessionId,
@@ -49,7 +52,7 @@ impl<'a> Outgoing<'a> {
             payload: change.payload,
             properties: change.properties,
             qos: change.qos,
-            is_state: change.kind.is_state(),
+            kind: change.kind,
             is_snapshot: false,
             publisher: change.publisher,
             sequence,
@@ -97,6 +100,7 @@ pub(super) struct Selected {
     pub qos: Option<QoS>,
     pub retain: bool,
     pub alias: bool,
+    pub meta: bool,
     pub identifiers: Vec<u32>,
 }
 
@@ -113,12 +117,20 @@ impl Selected {
             }
             let qos = message.qos.min(subscription.qos);
             selected.qos = Some(selected.qos.map_or(qos, |highest| highest.max(qos)));
-            selected.retain |= message.is_state && subscription.retain_as_published;
+            selected.retain |= message.kind.is_state() && subscription.retain_as_published;
             selected.alias |= subscription.alias; // Who has a filter with a wildcard as well takes either.
+            selected.meta |= subscription.meta;
             selected.identifiers.extend(subscription.identifier.map(|identifier| identifier.get()));
         }
         selected.retain |= message.is_snapshot;
         selected
+    }
+}
+
+impl Selected {
+    /// Whether others with the same layout get the same bytes.
+    fn is_plain(&self) -> bool {
+        self.identifiers.is_empty() && !self.meta
     }
 }
 
@@ -167,7 +179,7 @@ pub(super) fn deliver(
     let own;
     let frame = if let Some((_, frame)) = &written {
         frame
-    } else if selected.identifiers.is_empty() || connection.version != Version::V5 {
+    } else if selected.is_plain() || connection.version != Version::V5 {
         frames.encoded.frame(layout, selected.alias, message, now)
     } else {
         own = encode(layout, message, selected, None, now);
@@ -241,11 +253,12 @@ fn encode(
         Some(Written::Introduced(alias)) => (topic, Some(alias)),
         Some(Written::Aliased(alias)) => ("", Some(alias)),
     };
+    let with_meta = selected.meta.then(|| with_meta(message));
     let wire = Message {
         topic,
         topic_alias,
         payload: message.payload,
-        properties: message.properties,
+        properties: with_meta.as_deref().unwrap_or(message.properties),
         expiry_secs: message.expiry_secs(now),
     };
     if message.payload.len() < SHARED_PAYLOAD_BYTES {
@@ -253,6 +266,29 @@ fn encode(
     } else {
         PublishFrame::encode_head(layout, &wire, &selected.identifiers)
     }
+}
+
+/// The properties of a message behind what happened and which version it made, if it stands in the log. These come
+/// first, so that no publisher's properties of the same name are taken for them.
+fn with_meta(message: &Outgoing<'_>) -> Vec<u8> {
+    let operation = match message.kind {
+        ChangeKind::Put => "put",
+        ChangeKind::Delete => "delete",
+        ChangeKind::Expire => "expire",
+        ChangeKind::Message => "event",
+    };
+    let version = message.sequence.map(|sequence| sequence.0.to_string());
+    let mut user_properties = UserPropertiesBuf::new();
+    let pushed = user_properties.push("rowcast-op", operation).and_then(|()| match &version {
+        Some(version) => user_properties.push("rowcast-version", version),
+        None => Ok(()),
+    });
+    let meta = PublishProperties { user_properties: user_properties.as_ref(), ..PublishProperties::default() };
+    let mut properties = Vec::new();
+    let encoded = pushed.and_then(|()| meta.forwarded(&mut properties));
+    debug_assert!(encoded.is_ok(), "short and plain");
+    properties.extend_from_slice(message.properties);
+    properties
 }
 
 impl Encoded {

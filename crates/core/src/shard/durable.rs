@@ -22,6 +22,7 @@ const ANYONE: Subscription = Subscription {
     qos: QoS::AtLeastOnce,
     no_local: false,
     retain_as_published: false,
+    meta: false,
     alias: false,
     spelling: 0,
     identifier: None,

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use super::connect::asks_for_meta;
 use super::connection::{ConnectionId, Join, Then};
 use super::publish::{internal_delete, internal_row, levels};
 use super::{Moment, Shard};
@@ -36,6 +37,7 @@ enum Fault {
 impl Shard {
     pub(super) fn on_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, now: Moment) {
         let identifier = subscribe.properties.subscription_id.and_then(NonZeroU32::new);
+        let meta = asks_for_meta(&subscribe.properties.user_properties);
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
         let mut granted: Vec<Granted> = Vec::new();
         let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
@@ -46,7 +48,7 @@ impl Shard {
             }
             // Like one SUBSCRIBE after the other [MQTT-3.8.4-5].
             let before = latest.get(asked.filter).map(|&index| &granted[index].held);
-            match self.grant(id, &asked, identifier, (before, latest.len()), now) {
+            match self.grant(id, &asked, (identifier, meta), (before, latest.len()), now) {
                 Ok(subscription) => {
                     reasons.push(granted_reason(subscription.held.subscription.qos));
                     latest.insert(asked.filter, granted.len());
@@ -93,7 +95,8 @@ impl Shard {
         &self,
         id: ConnectionId,
         asked: &SubscribeFilter<'_>,
-        identifier: Option<NonZeroU32>,
+        // What the packet asks for all its filters.
+        (identifier, meta): (Option<NonZeroU32>, bool),
         // What the same packet asked for this filter before, and how many filters in all.
         (before, in_packet): (Option<&Held>, usize),
         now: Moment,
@@ -143,7 +146,7 @@ impl Shard {
         if connection.version != Version::V5 {
             asked_options = SubscriptionOptions { qos: asked_options.qos, ..plain_options() };
         }
-        let mut options = StoredSubscription::new(asked_options, identifier);
+        let mut options = StoredSubscription { meta, ..StoredSubscription::new(asked_options, identifier) };
         let replaced = existing.map(|held| held.options);
         // Replacing loses no message [MQTT-3.8.4-4]: what the old one was entitled to, the new one is.
         let since = existing.map(|held| held.subscription.since);
@@ -155,7 +158,8 @@ impl Shard {
         };
         let spelling = super::connect::spelling_of(asked.filter, &canonical);
         let subscription = options.subscription(id, since.unwrap_or(now.committed));
-        let subscription = Subscription { alias, spelling, ..subscription };
+        let meta = session.meta || meta;
+        let subscription = Subscription { meta, alias, spelling, ..subscription };
         let held = Held { filter: canonical.into(), subscription, options };
         Ok(Granted { held, replaced, join: Join { filter: asked.filter.into(), snapshot } })
     }
