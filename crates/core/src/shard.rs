@@ -32,7 +32,7 @@ use crate::proposal::{Batch, Completion, Proposals, Token};
 use crate::tables::{Range, Tables};
 use crate::validate::Validator;
 use bytes::Bytes;
-use connection::{Connection, Opening, Phase, Will};
+use connection::{Connection, Joining, Opening, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
 use rate::Rate;
@@ -381,6 +381,8 @@ pub struct Shard {
     frames: Frames,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
+    /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
+    joining: FxHashMap<Box<[u8]>, (ConnectionId, Joining)>,
     /// Connections that were closed before their claim was answered.
     abandoned: FxHashMap<ConnectionId, Box<Opening>>,
     /// Wills that wait for their delay, by when they are due (milliseconds since 1970).
@@ -435,6 +437,7 @@ impl Shard {
             counters: Counters::default(),
             frames: Frames::default(),
             leaving: FxHashMap::default(),
+            joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
             delayed_wills: BTreeMap::new(),
             tokens: 0,
@@ -456,13 +459,14 @@ impl Shard {
     /// Bytes came. Handles whole packets and says how many bytes they were; the rest is offered again, with more.
     /// Handles fewer than there are while the connection must wait, as [`Shard::state`] says.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Moment) -> usize {
+        let outbound_bytes = self.settings.limits.outbound_bytes;
         let mut consumed = 0;
         loop {
             let Some(connection) = self.connection_mut(id) else { return bytes.len() };
             if connection.phase == Phase::Closing {
                 return bytes.len(); // Nothing behind the end is looked at.
             }
-            if !connection.takes_packets(PENDING_ACKS_MAX) {
+            if !connection.takes_packets(PENDING_ACKS_MAX, outbound_bytes) {
                 return consumed;
             }
             let before_connect = matches!(connection.phase, Phase::Waiting { .. });
@@ -510,6 +514,12 @@ impl Shard {
     /// The runtime wrote some of [`Shard::outbox`].
     pub fn written(&mut self, id: ConnectionId, now: Moment) {
         self.pump(id, now);
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.stalled && connection.outbox.len() <= outbound_bytes {
+            connection.stalled = false;
+            self.wake(id); // Its packets are handled again.
+        }
     }
 
     /// Something happened elsewhere.
@@ -631,7 +641,7 @@ impl Shard {
         let connection = self.connection(id)?;
         let before_connect = matches!(connection.phase, Phase::Waiting { .. });
         Some(State {
-            reads: connection.takes_packets(PENDING_ACKS_MAX),
+            reads: connection.takes_packets(PENDING_ACKS_MAX, self.settings.limits.outbound_bytes),
             closes: connection.phase == Phase::Closing,
             packet_max: self.packet_max(before_connect),
         })
@@ -777,9 +787,9 @@ impl Shard {
     }
 
     fn wake(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id.slot as usize)
-            && !connection.woken
-        {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        connection.stalled |= connection.outbox.len() > self.settings.limits.outbound_bytes as usize;
+        if !connection.woken {
             connection.woken = true;
             self.effects.push(Effect::Wake(id));
         }

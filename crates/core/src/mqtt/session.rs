@@ -93,6 +93,22 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+impl Snapshot {
+    /// [`Snapshot::until`] of a subscription that is not on disk yet: it begins with its row.
+    pub const NOT_YET: Sequence = Sequence(u64::MAX);
+
+    /// Whether it can be read, when the log was delivered up to `flow`.
+    #[must_use]
+    pub fn is_ready(&self, flow: Flow) -> bool {
+        self.until != Self::NOT_YET.0
+            && match flow {
+                Flow::Live => true,
+                // What the log brings first is older than what the snapshot shows.
+                Flow::Behind { after } => after.0 >= self.until,
+            }
+    }
+}
+
 /// A session as it is stored in [`TableId::SESSIONS`](crate::TableId::SESSIONS), in JSON. Enough to continue with the same packet identifiers:
 /// what is in flight stands here, and what follows is counted from `count` along the log behind `position`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -312,6 +328,11 @@ impl Session {
         Some(session)
     }
 
+    /// A subscription that is not on disk yet is to be sent its current records once it is.
+    pub fn expect_snapshot(&mut self, filter: &str) {
+        self.begin_snapshot(filter, Sequence::ZERO, Snapshot::NOT_YET);
+    }
+
     /// Begins sending the current records of a subscription, those changed behind `from` and up to `until`; all over
     /// again, if it was under way.
     pub fn begin_snapshot(&mut self, filter: &str, from: Sequence, until: Sequence) {
@@ -325,6 +346,18 @@ impl Session {
             until: until.0,
             range: 0,
             after: None,
+        });
+    }
+
+    /// Says up to where the snapshots of subscriptions reach that were not on disk yet: what `until` says of a filter.
+    pub fn settle_snapshots(&mut self, until: impl Fn(&str) -> Option<Sequence>) {
+        self.snapshots.retain_mut(|snapshot| {
+            if snapshot.until != Snapshot::NOT_YET.0 {
+                return true;
+            }
+            let settled = until(&snapshot.filter);
+            snapshot.until = settled.unwrap_or_default().0;
+            settled.is_some()
         });
     }
 

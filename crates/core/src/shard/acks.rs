@@ -2,7 +2,6 @@
 
 use super::connection::{ConnectionId, Pending, Phase, Then};
 use super::{Effect, Report, Shard};
-use crate::position::Sequence;
 use crate::proposal::{Completion, Outcome, Rejection, Token};
 use crate::shard::Moment;
 use rowcast_codec::{Ack, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
@@ -14,6 +13,7 @@ impl Shard {
         if connection.acks.is_empty() && pending.token.is_none() {
             self.complete(id, pending, now);
         } else {
+            connection.subacks += usize::from(matches!(pending.then, Then::Suback { .. }));
             connection.acks.push_back(pending);
         }
     }
@@ -52,12 +52,13 @@ impl Shard {
         }
         let Some(pending) = connection.acks.iter_mut().find(|pending| pending.token == Some(token)) else { return };
         pending.token = None;
-        let sequence = apply_outcome(pending, outcome);
+        let failed = !matches!(outcome, Outcome::Done { .. });
+        apply_outcome(pending, outcome);
         let rejected = pending.topic.take().filter(|_| pending.reason == ReasonCode::PayloadFormatInvalid);
         let rejected = rejected.map(|topic| (topic, pending.detail.clone().unwrap_or_default()));
-        if let (Some(sequence), Then::Suback { joins, .. }) = (sequence, &mut pending.then) {
-            let joins = std::mem::take(joins);
-            self.join(id, joins, sequence);
+        if let (true, Then::Suback { rows, .. }) = (failed, &mut pending.then) {
+            let rows = std::mem::take(rows);
+            self.unjoin(id, &rows);
         }
         if let Some((topic, words)) = rejected {
             self.report_rejected(id, &topic, &words);
@@ -82,6 +83,7 @@ impl Shard {
                 return;
             }
             if let Some(pending) = connection.acks.pop_front() {
+                connection.subacks -= usize::from(matches!(pending.then, Then::Suback { .. }));
                 if connection.acks.is_empty() {
                     connection.acks = Default::default(); // An idle client holds no memory here.
                 }
@@ -96,15 +98,17 @@ impl Shard {
             return;
         }
         let Pending { then, reason, .. } = &pending;
+        // A step of a handshake has no code for this: the client comes back and tries again.
+        let is_full = *reason == ReasonCode::QuotaExceeded;
         match then {
             Then::Nothing => {}
             Then::Puback(packet) => {
-                connection.inbound_open -= 1;
+                connection.close_inbound();
                 self.send_ack(id, *packet, &pending, Packet::Puback, now);
             }
             Then::Pubrec(packet) => {
                 if reason.is_error() {
-                    connection.inbound_open -= 1;
+                    connection.close_inbound();
                     if let Some(session) = &mut connection.session {
                         session.received.remove(packet);
                     }
@@ -112,12 +116,20 @@ impl Shard {
                 self.send_ack(id, *packet, &pending, Packet::Pubrec, now);
             }
             Then::Pubcomp(packet) => {
-                // What an earlier connection published is not counted in this one.
-                let counted = u16::from(*reason == ReasonCode::Success);
-                connection.inbound_open = connection.inbound_open.saturating_sub(counted);
+                if is_full {
+                    return self.close(id, *reason, "the disk is full", now);
+                }
+                if !reason.is_error() {
+                    connection.close_inbound();
+                }
                 self.send_ack(id, *packet, &pending, Packet::Pubcomp, now);
             }
-            Then::Pubrel(packet) => self.send_ack(id, *packet, &pending, Packet::Pubrel, now),
+            Then::Pubrel(packet) => {
+                if is_full {
+                    return self.close(id, *reason, "the disk is full", now);
+                }
+                self.send_ack(id, *packet, &pending, Packet::Pubrel, now);
+            }
             Then::Suback { id: packet, reasons, .. } => {
                 // Nothing could be stored: none of them is granted.
                 let failed = vec![*reason; reasons.len()];
@@ -128,6 +140,8 @@ impl Shard {
                 self.pump(id, now); // What the subscription brings comes behind its SUBACK.
             }
             Then::Unsuback { id: packet, reasons } => {
+                let failed = vec![ReasonCode::UnspecifiedError; reasons.len()];
+                let reasons = if reason.is_error() { &failed } else { reasons };
                 let unsuback =
                     Unsuback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
                 self.send(id, &Packet::Unsuback(unsuback));
@@ -149,8 +163,10 @@ impl Shard {
             self.counters.rejected += 1;
         }
         if connection.version != Version::V5 {
-            // MQTT 3 has no refusal: it is acknowledged, or the connection ends [MQTT-3.3.5-2].
-            if pending.reason.is_error() && self.settings.close_on_rejected {
+            // MQTT 3 has no refusal: it is acknowledged, or the connection ends [MQTT-3.3.5-2]. What could be stored
+            // at another time is not acknowledged.
+            let is_full = pending.reason == ReasonCode::QuotaExceeded;
+            if is_full || (pending.reason.is_error() && self.settings.close_on_rejected) {
                 let words = pending.detail.as_deref().unwrap_or("publish refused").to_owned();
                 self.close(id, pending.reason, &words, now);
                 return;
@@ -218,11 +234,10 @@ fn encode_within(packet: &Packet<'_>, version: Version, packet_max: usize, out: 
     let _ = bare.encode(version, out);
 }
 
-/// Writes what became of a proposal into the answer that waited for it. Returns the sequence if it was written.
-fn apply_outcome(pending: &mut Pending, outcome: Outcome) -> Option<Sequence> {
+/// Writes what became of a proposal into the answer that waited for it.
+fn apply_outcome(pending: &mut Pending, outcome: Outcome) {
     match outcome {
-        Outcome::Done { sequence, .. } => return Some(sequence),
-        Outcome::Absent => {}
+        Outcome::Done { .. } | Outcome::Absent => {}
         Outcome::Rejected(Rejection::Absent) => {}
         Outcome::Rejected(Rejection::Condition(version)) => {
             pending.reason = ReasonCode::ImplementationSpecificError;
@@ -238,5 +253,4 @@ fn apply_outcome(pending: &mut Pending, outcome: Outcome) -> Option<Sequence> {
             pending.detail = Some("the disk is full".into());
         }
     }
-    None
 }

@@ -15,6 +15,7 @@ use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
 use crate::record::Record;
 use rowcast_codec::{Ack, EncodeError, Packet, PacketId, QoS, ReasonCode};
+use rustc_hash::FxHashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -24,6 +25,14 @@ const READ_BYTES: usize = 256 * 1024;
 const READ_RECORDS: usize = 4_096;
 /// Deliveries that are fetched again at a time.
 const REDELIVERIES: usize = 64;
+
+/// What a snapshot is to bring.
+struct Wanting<'a> {
+    filter: &'a str,
+    subscription: Subscription,
+    /// Topics that are left out.
+    changed: &'a FxHashSet<Box<str>>,
+}
 
 /// What to read next for a connection.
 enum Next {
@@ -76,7 +85,8 @@ impl Shard {
         let Some(session) = &connection.session else { return Next::Nothing };
         let half = self.settings.limits.outbound_bytes as usize / 2;
         let room = connection.outbox.len() <= half && connection.held.is_none();
-        if connection.phase != Phase::Open || connection.reading || !room {
+        // What a subscription brings comes behind its SUBACK.
+        if connection.phase != Phase::Open || connection.reading || !room || connection.subacks > 0 {
             return Next::Nothing;
         }
         if !session.redeliver.is_empty() {
@@ -89,20 +99,19 @@ impl Shard {
         if connection.queue.front().is_some_and(is_next) && session.window.has_room() {
             return Next::Queue;
         }
-        if let Some(snapshot) = session.snapshots.front() {
-            // Behind: what the log brings first is older than what the snapshot shows.
-            let level = match session.flow {
-                Flow::Live => true,
-                Flow::Behind { after } => after.0 >= snapshot.until,
-            };
-            let qos = session.subscriptions.get(&snapshot.filter).map_or(QoS::AtMostOnce, |held| held.subscription.qos);
-            if level && (qos == QoS::AtMostOnce || session.window.has_room()) {
-                return Next::Snapshot;
-            }
-        }
-        match session.flow {
+        let log = match session.flow {
             Flow::Behind { after } if session.window.has_room() => Next::Log(after),
             _ => Next::Nothing,
+        };
+        let Some(snapshot) = session.snapshots.front().filter(|snapshot| snapshot.is_ready(session.flow)) else {
+            return log;
+        };
+        let qos = session.subscriptions.get(&snapshot.filter).map_or(QoS::AtMostOnce, |held| held.subscription.qos);
+        match log {
+            // What changes does not wait for all there is; but what changed before the log begins comes before it.
+            Next::Log(_) if snapshot.from == 0 => log,
+            _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
+            _ => log,
         }
     }
 
@@ -230,11 +239,11 @@ impl Shard {
             {
                 return true; // First what the log holds before it.
             }
-            let Some(Queued { entry, after }) = connection.queue.pop_front() else { return true };
-            connection.queue_bytes -= entry.len();
-            let Ok((decoded, _)) = Entry::decode(&entry, Sequence::ZERO) else { continue };
+            let Some(queued) = connection.queue_pop() else { return true };
+            let Ok((decoded, _)) = Entry::decode(&queued.entry, Sequence::ZERO) else { continue };
             let Some((matches, topic, alias)) = self.interested(&decoded) else { continue };
-            let message = Outgoing::of_change(&decoded.change, &topic, &alias, None);
+            let mut message = Outgoing::of_change(&decoded.change, &topic, &alias, None);
+            message.qos = queued.qos; // A subscription of later may grant more; nobody could repeat it.
             let delivered = self.deliver_to(id, &message, deliver::of_one(&matches, id), now, |qos| {
                 Delivery::of_entry(Sequence::ZERO, qos)
             });
@@ -242,8 +251,7 @@ impl Shard {
             self.scratch.alias = alias;
             let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
             if delivered == Delivered::NoRoom {
-                connection.queue_bytes += entry.len();
-                connection.queue.push_front(Queued { entry, after });
+                connection.queue_unpop(queued);
                 return false;
             }
         }
@@ -270,6 +278,7 @@ impl Shard {
         };
         let after = snapshot.after.clone();
         connection.snapshot_read = snapshot.number;
+        connection.changed = Some(FxHashSet::default());
         let window = held.subscription.qos != QoS::AtMostOnce;
         let records = if window { session.window.room().min(READ_RECORDS) } else { READ_RECORDS };
         let bytes = READ_BYTES.min(outbound_bytes / 2).max(1);
@@ -284,6 +293,7 @@ impl Shard {
             return;
         }
         connection.reading = false;
+        let changed = connection.changed.take().unwrap_or_default();
         let Some(session) = &mut connection.session else { return };
         let asked = connection.snapshot_read;
         let Some(Snapshot { filter, from, until, range, .. }) =
@@ -301,7 +311,8 @@ impl Shard {
         let sent_before = connection.outbox.len();
         let mut all = true;
         for scanned in records {
-            let delivered = self.send_record(id, table, scanned, (&held.filter, held.subscription), from..=until, now);
+            let wanted = Wanting { filter: &held.filter, subscription: held.subscription, changed: &changed };
+            let delivered = self.send_record(id, table, scanned, &wanted, from..=until, now);
             if delivered == Delivered::NoRoom {
                 all = false;
                 break;
@@ -331,7 +342,7 @@ impl Shard {
         id: ConnectionId,
         table: TableId,
         scanned: &ScannedRecord,
-        (filter, subscription): (&str, Subscription),
+        wanting: &Wanting<'_>,
         versions: RangeInclusive<u64>, // The first of which the client has.
         now: Moment,
     ) -> Delivered {
@@ -344,15 +355,17 @@ impl Shard {
         let mut topic = std::mem::take(&mut self.scratch.topic);
         let mut alias = std::mem::take(&mut self.scratch.alias);
         let mut delivered = Delivered::Done;
-        if self.tables.topic(table, &scanned.key, &mut topic) && selects(filter, &topic) {
+        let is_topic = self.tables.topic(table, &scanned.key, &mut topic);
+        // What changed while the records were read was delivered as it was committed.
+        if is_topic && selects(wanting.filter, &topic) && !wanting.changed.contains(topic.as_str()) {
             alias.clear();
-            if subscription.alias {
+            if wanting.subscription.alias {
                 alias.push_str(&topic);
                 super::fanout::lower_first(&mut alias);
             }
             let mut message = Outgoing::of_entry(&entry, &topic, &alias);
             message.is_snapshot = true;
-            delivered = self.deliver_to(id, &message, &[subscription], now, |qos| {
+            delivered = self.deliver_to(id, &message, &[wanting.subscription], now, |qos| {
                 Delivery::of_record(record.version, qos, table, &scanned.key)
             });
         }
@@ -398,7 +411,8 @@ impl Shard {
         }
         'read: for batch in batches {
             for entry in batch.entries() {
-                if !self.catch_up(id, &entry, now) {
+                // What this shard has not shown to anybody comes as it is shown.
+                if entry.sequence > self.seen || !self.catch_up(id, &entry, now) {
                     break 'read;
                 }
             }
@@ -493,12 +507,6 @@ impl Shard {
         self.frames.reset();
         let way = (message, &selected);
         deliver::deliver(connection, &mut self.frames, &mut self.counters, way, delivery, outbound_bytes, now)
-    }
-
-    /// Begins sending the current records of a subscription.
-    pub(super) fn begin_snapshot(&mut self, id: ConnectionId, filter: &str, until: Sequence) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        session.begin_snapshot(filter, Sequence::ZERO, until);
     }
 
     /// Writes down where durable sessions stand, so that a restart repeats less.

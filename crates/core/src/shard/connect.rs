@@ -278,6 +278,7 @@ impl Shard {
             session.away_until = now.committed;
             session.flow = crate::mqtt::session::Flow::Behind { after };
         }
+        session.settle_snapshots(|_| Some(now.committed)); // Their SUBACK was never sent.
         session.resume(receive_maximum);
         rejoin(id, &mut session, &self.tables, &mut self.interest);
         let stored = session.is_durable().then(|| session.store(seen));
@@ -373,6 +374,11 @@ impl Shard {
             let subscription = options.subscription(id, since);
             session.subscriptions.insert(spelled.into(), Held { filter, subscription, options });
         }
+        session.settle_snapshots(|filter| {
+            let has_filter =
+                |key: &[u8]| rows::parse_subscription(key).is_some_and(|(_, _, spelled)| spelled == filter);
+            stored.subscriptions.iter().find(|(key, ..)| has_filter(key)).map(|&(_, _, version)| version)
+        });
         Some(Box::new(session))
     }
 

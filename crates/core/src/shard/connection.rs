@@ -7,7 +7,8 @@ use crate::outbox::Outbox;
 use crate::policy::{Operation, Principal};
 use crate::position::Sequence;
 use crate::proposal::Token;
-use rowcast_codec::{PacketId, ReasonCode, Version};
+use rowcast_codec::{PacketId, QoS, ReasonCode, Version};
+use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -79,7 +80,8 @@ pub(super) enum Then {
     Suback {
         id: PacketId,
         reasons: Vec<ReasonCode>,
-        joins: Vec<Join>,
+        /// Rows of [`Shard::joining`](super::Shard), and filters that did not exist before.
+        rows: Vec<(Vec<u8>, Option<Box<str>>)>,
     },
     Unsuback {
         id: PacketId,
@@ -90,11 +92,22 @@ pub(super) enum Then {
     },
 }
 
-/// A subscription that begins when its SUBACK goes out.
+/// A subscription that was asked for.
 #[derive(Debug)]
 pub(super) struct Join {
     pub filter: Box<str>,
-    pub snapshot: bool,
+    /// There was one with this filter before.
+    pub replaces: bool,
+    pub joining: Joining,
+}
+
+/// What a subscription begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Joining {
+    /// The current records of its topics.
+    WithRecords,
+    /// What changes from now on.
+    WithoutRecords,
 }
 
 /// A CONNECT on its way to a session.
@@ -135,6 +148,8 @@ pub(super) struct Queued {
     pub entry: Rc<[u8]>,
     /// It came behind this place of the log, and before what follows there.
     pub after: Sequence,
+    /// What it is delivered with.
+    pub qos: QoS,
 }
 
 #[derive(Debug)]
@@ -149,7 +164,11 @@ pub(super) struct Connection {
     pub outbox: Outbox,
     /// Whether its task was told that there is something to do, and has not looked since.
     pub woken: bool,
+    /// More waits in the outbox than may: its packets are not handled until some of it is written.
+    pub stalled: bool,
     pub acks: VecDeque<Pending>,
+    /// How many of them are SUBACKs.
+    pub subacks: usize,
     /// QoS 1 and 2 publishes of the client that wait for an answer (MQTT 5 §3.3.4).
     pub inbound_open: u16,
     /// Topics behind the client's aliases, by alias - 1.
@@ -168,11 +187,15 @@ pub(super) struct Connection {
     pub will: Option<Will>,
     /// A read of log or records is under way for this connection.
     pub reading: bool,
+    /// Topics whose records changed while records are read for it: what the read brings of them is stale.
+    pub changed: Option<FxHashSet<Box<str>>>,
     /// For which snapshot, if it is of records.
     pub snapshot_read: u64,
     /// Messages that stand in no log, in their order, and their bytes.
     pub queue: VecDeque<Queued>,
     pub queue_bytes: usize,
+    /// How many of them have QoS 0.
+    pub queued_at_most_once: usize,
     /// Deliveries whose identifiers must be on disk before they go out.
     pub held: Option<(Token, Vec<u8>)>,
     /// The session was given up at DISCONNECT; its rows are gone with this proposal.
@@ -199,7 +222,9 @@ impl Connection {
             opening: None,
             outbox: Outbox::default(),
             woken: false,
+            stalled: false,
             acks: VecDeque::new(),
+            subacks: 0,
             inbound_open: 0,
             aliases: Vec::new(),
             own_aliases: None,
@@ -210,10 +235,12 @@ impl Connection {
             problem_information: true,
             will: None,
             reading: false,
+            changed: None,
             snapshot_read: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
             forgotten: None,
+            queued_at_most_once: 0,
             held: None,
             dropped: 0,
             assigned: false,
@@ -227,10 +254,15 @@ impl Connection {
     }
 
     /// Whether packets of the client can be handled now; else they stay in the socket.
-    pub(super) fn takes_packets(&self, acks_max: usize) -> bool {
+    ///
+    /// A client that does not take what it is answered is not asked for more.
+    pub(super) fn takes_packets(&self, acks_max: usize, outbound_bytes: u32) -> bool {
         match self.phase {
             Phase::Waiting { .. } => true,
-            Phase::Open => self.acks.len() < acks_max && !self.is_rated(),
+            Phase::Open => {
+                let listens = self.outbox.len() <= outbound_bytes as usize;
+                listens && self.acks.len() < acks_max && !self.is_rated()
+            }
             Phase::Authenticating | Phase::Claiming | Phase::Opening | Phase::Closing => false,
         }
     }
@@ -248,6 +280,32 @@ impl Connection {
             Phase::Open if self.silence_max_ms > 0 && !self.is_rated() => Some(self.heard_ms + self.silence_max_ms),
             _ => None,
         }
+    }
+
+    pub(super) fn queue_push(&mut self, queued: Queued) {
+        self.queue_bytes += queued.entry.len();
+        self.queued_at_most_once += usize::from(queued.qos == QoS::AtMostOnce);
+        self.queue.push_back(queued);
+    }
+
+    pub(super) fn queue_pop(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.queue_bytes -= queued.entry.len();
+        self.queued_at_most_once -= usize::from(queued.qos == QoS::AtMostOnce);
+        Some(queued)
+    }
+
+    /// Puts back what [`Connection::queue_pop`] took.
+    pub(super) fn queue_unpop(&mut self, queued: Queued) {
+        self.queue_bytes += queued.entry.len();
+        self.queued_at_most_once += usize::from(queued.qos == QoS::AtMostOnce);
+        self.queue.push_front(queued);
+    }
+
+    /// A publish of the client is settled. Those of an earlier connection may be as well, and were not counted in this
+    /// one (MQTT 5 §4.9): the count is never too high, and at times too low.
+    pub(super) fn close_inbound(&mut self) {
+        self.inbound_open = self.inbound_open.saturating_sub(1);
     }
 
     pub(super) fn client_id(&self) -> &str {

@@ -109,7 +109,15 @@ impl Shard {
         connection.phase = Phase::Closing;
         let forgotten = connection.forgotten.take();
         let acks = std::mem::take(&mut connection.acks);
-        connection.queue.clear();
+        connection.subacks = 0;
+        for pending in &acks {
+            if let Then::Suback { rows, .. } = &pending.then {
+                for (key, _) in rows {
+                    self.joining.remove(key.as_slice());
+                }
+            }
+        }
+        while connection.queue_pop().is_some() {}
         connection.aliases = Vec::new();
         connection.own_aliases = None;
         connection.held = None;
@@ -138,6 +146,8 @@ impl Shard {
         };
         if session.is_durable() {
             let token = self.token(id.slot);
+            // From here on nothing is delivered: what is committed meanwhile is for its next connection.
+            session.flow = Flow::Behind { after: session.position(seen) };
             let stored = session.store(seen);
             let expires_ms = expires_ms(session.expiry_secs, now);
             self.proposals.push(Some(token), Durability::Sync, &[session_row(&client_id, &stored, expires_ms)]);
@@ -239,10 +249,23 @@ impl Shard {
     /// was connected when the node ended; its time begins now. Returns how many seconds the session outlives its
     /// connection; `None` if the row is not a session.
     pub fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) -> Option<u32> {
-        let (session, row) = Session::interrupted(row, now.committed)?;
+        let (session, interrupted) = Session::interrupted(row, now.committed)?;
         if lasts {
-            let row = session_row(client_id, &row, expires_ms(session.expiry_secs, now));
-            self.proposals.push(None, Durability::Sync, &[row]);
+            let key = client_id.as_bytes();
+            let expires_ms = expires_ms(session.expiry_secs, now);
+            let mut entry = Vec::new();
+            session_row(client_id, &interrupted, expires_ms).encode(&mut entry);
+            let found = row.to_vec();
+            // Its client may be back already.
+            let unless_changed = Box::new(move |current: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
+                if current.is_none_or(|current| current.payload != found) {
+                    return Err(Rejection::Absent);
+                }
+                out.extend_from_slice(&entry);
+                Ok(())
+            });
+            let place = (TableId::SESSIONS, key.to_vec());
+            self.proposals.push_decided(None, Durability::Sync, place, unless_changed, &[]);
         }
         Some(session.expiry_secs)
     }

@@ -12,6 +12,9 @@ use crate::proposal::Batch;
 use rowcast_codec::QoS;
 use std::rc::Rc;
 
+/// Records that may change while records are read for a client; beyond it, the client reads the changes from the log.
+const CHANGED_MAX: usize = 1024;
+
 impl Shard {
     /// Entries were committed.
     pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
@@ -38,7 +41,10 @@ impl Shard {
     fn on_internal(&mut self, entry: &Entry<'_>) {
         let change = &entry.change;
         match (change.table, change.kind) {
-            (TableId::SUBSCRIPTIONS, ChangeKind::Put) => self.durable.add(&self.tables, change.key),
+            (TableId::SUBSCRIPTIONS, ChangeKind::Put) => {
+                self.durable.add(&self.tables, change.key);
+                self.on_subscription_row(change.key, entry.sequence);
+            }
             (TableId::SUBSCRIPTIONS, ChangeKind::Delete | ChangeKind::Expire) => {
                 self.durable.remove(&self.tables, change.key);
             }
@@ -104,36 +110,45 @@ impl Shard {
         let mut queued: Option<Rc<[u8]>> = None;
         for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
             let slot = subscriptions[0].subscriber.0;
-            let delivered = self.offer(slot, message, subscriptions, now);
-            if delivered == Delivered::NoRoom
-                && let Some(entry) = entry
-            {
-                self.enqueue(slot, entry, &mut queued);
+            if let (Some(qos), Some(entry)) = (self.offer(slot, message, subscriptions, now), entry) {
+                self.enqueue(slot, entry, qos, &mut queued);
             }
         }
     }
 
-    /// Offers a message to one client. `NoRoom`: it waits in no log, and the client has to be given it later.
-    fn offer(&mut self, slot: u32, message: &Outgoing<'_>, subscriptions: &[Subscription], now: Moment) -> Delivered {
-        let Some(connection) = self.connections.get_mut(slot as usize) else { return Delivered::Done };
+    /// Offers a message to one client. `Some`: it stands in no log, and has to wait for its turn with this QoS.
+    fn offer(&mut self, slot: u32, message: &Outgoing<'_>, subscriptions: &[Subscription], now: Moment) -> Option<QoS> {
+        let connection = self.connections.get_mut(slot as usize)?;
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
-        let has_queue = !connection.queue.is_empty();
         let open = connection.phase == super::connection::Phase::Open;
-        let Some(session) = &mut connection.session else { return Delivered::Done };
+        let session = connection.session.as_mut()?;
         if let Some(sequence) = message.sequence
             && (session.flow != Flow::Live || sequence <= session.live_after)
         {
-            return Delivered::Done; // The log brings it, or brought it.
+            return None; // The log brings it, or brought it.
+        }
+        // A read of records that is under way may bring what was before this change, and so may one whose deliveries
+        // wait for the disk.
+        let mut overtakes = connection.held.is_some() && message.kind.is_state();
+        if let (true, Some(changed)) = (message.kind.is_state(), &mut connection.changed) {
+            overtakes |= changed.len() >= CHANGED_MAX;
+            changed.insert(message.topic.into());
         }
         let selected = Selected::by(subscriptions, message, session.id);
-        let Some(qos) = selected.qos else { return Delivered::Done };
+        let qos = selected.qos?;
+        // What came before it comes first; QoS 0 need not wait for what waits for the window.
+        let waits = if qos == QoS::AtMostOnce {
+            connection.queued_at_most_once > 0
+        } else {
+            !connection.queue.is_empty() || !session.redeliver.is_empty()
+        };
         let mut behind = false;
         match message.sequence {
-            None if qos != QoS::AtMostOnce && session.is_durable() => return Delivered::Done, // See `publish`.
-            None if !open => return Delivered::Done,
-            None if qos != QoS::AtMostOnce && (has_queue || session.flow != Flow::Live) => return Delivered::NoRoom,
-            Some(_) if qos != QoS::AtMostOnce && (has_queue || !session.redeliver.is_empty()) => behind = true,
-            _ => {}
+            None if qos != QoS::AtMostOnce && session.is_durable() => return None, // See `publish`.
+            None if !open => return None,
+            None if waits || session.flow != Flow::Live => return Some(qos),
+            None => {}
+            Some(_) => behind = waits || overtakes,
         }
         if !behind {
             let sequence = message.sequence.unwrap_or(Sequence::ZERO);
@@ -151,9 +166,9 @@ impl Shard {
                 Delivered::NoRoom if qos == QoS::AtMostOnce => {
                     self.counters.dropped += 1;
                     connection.dropped += 1;
-                    return Delivered::Done;
+                    return None;
                 }
-                Delivered::NoRoom if message.sequence.is_none() => return Delivered::NoRoom,
+                Delivered::NoRoom if message.sequence.is_none() => return Some(qos),
                 Delivered::NoRoom => behind = true,
                 Delivered::Done | Delivered::TooLarge => {}
             }
@@ -161,14 +176,14 @@ impl Shard {
         let id = super::id_of(slot as usize, connection);
         if behind && let (Some(session), Some(sequence)) = (&mut connection.session, message.sequence) {
             session.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
-            return Delivered::Done;
+            return None;
         }
         self.wake(id);
-        Delivered::Done
+        None
     }
 
     /// Keeps a message that stands in no log until its client has room, or drops it when too much waits already.
-    fn enqueue(&mut self, slot: u32, entry: &Entry<'_>, encoded: &mut Option<Rc<[u8]>>) {
+    fn enqueue(&mut self, slot: u32, entry: &Entry<'_>, qos: QoS, encoded: &mut Option<Rc<[u8]>>) {
         let after = self.seen;
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let encoded = encoded.get_or_insert_with(|| {
@@ -181,8 +196,7 @@ impl Shard {
             self.counters.dropped += 1;
             return;
         }
-        connection.queue_bytes += encoded.len();
-        connection.queue.push_back(Queued { entry: Rc::clone(encoded), after });
+        connection.queue_push(Queued { entry: Rc::clone(encoded), after, qos });
     }
 }
 

@@ -1,13 +1,13 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::connect::asks_for_meta;
-use super::connection::{ConnectionId, Join, Then};
+use super::connection::{ConnectionId, Join, Joining, Then};
 use super::publish::{internal_delete, internal_row, levels};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
 use crate::change::Change;
 use crate::interest::{Subscriber, Subscription};
-use crate::mqtt::session::{Held, StoredSubscription, rows};
+use crate::mqtt::session::{Flow, Held, StoredSubscription, rows};
 use crate::policy::{Operation, may};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
@@ -61,9 +61,11 @@ impl Shard {
         let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
         let packet = subscribe.packet_id;
         if !session.is_durable() || granted.is_empty() {
-            let joins = granted.into_iter().map(|granted| self.hold_subscription(id, granted)).collect();
-            self.join(id, joins, now.committed);
-            let then = Then::Suback { id: packet, reasons, joins: Vec::new() };
+            for granted in granted {
+                let Join { filter, joining, .. } = self.hold_subscription(id, granted);
+                self.join(id, &filter, joining, now.committed);
+            }
+            let then = Then::Suback { id: packet, reasons, rows: Vec::new() };
             return self.answer_now(id, then, ReasonCode::Success, now);
         }
         // A session that lasts has its subscriptions on disk before it is told so.
@@ -76,7 +78,16 @@ impl Shard {
             let value = serde_json::to_vec(&granted.held.options).expect("options are plain data");
             stored_rows.push((old.filter(|old| *old != key), key, value));
         }
-        let joins = granted.into_iter().map(|granted| self.hold_subscription(id, granted)).collect();
+        let mut rows = Vec::new();
+        for (granted, (_, key, _)) in granted.into_iter().zip(&stored_rows) {
+            let Join { filter, replaces, joining } = self.hold_subscription(id, granted);
+            self.joining.insert(key.as_slice().into(), (id, joining));
+            let session = self.connection_mut(id).and_then(|found| found.session.as_mut());
+            if let (Some(session), Joining::WithRecords) = (session, joining) {
+                session.expect_snapshot(&filter);
+            }
+            rows.push((key.clone(), Some(filter).filter(|_| !replaces)));
+        }
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.dirty = false;
@@ -88,7 +99,7 @@ impl Shard {
         }
         changes.push(super::connect::session_row(&client_id, &session_form, None));
         self.proposals.push(Some(token), Durability::Sync, &changes);
-        self.answer_later(id, Then::Suback { id: packet, reasons, joins }, token, now);
+        self.answer_later(id, Then::Suback { id: packet, reasons, rows }, token, now);
     }
 
     fn grant(
@@ -151,17 +162,21 @@ impl Shard {
         // Replacing loses no message [MQTT-3.8.4-4]: what the old one was entitled to, the new one is.
         let since = existing.map(|held| held.subscription.since);
         options.since = since.map(|since| since.0);
-        let snapshot = match asked_options.retain_handling {
-            RetainHandling::SendAtSubscribe => true,
-            RetainHandling::SendIfNew => existing.is_none(),
-            RetainHandling::DoNotSend => false,
+        let joining = match asked_options.retain_handling {
+            RetainHandling::SendAtSubscribe => Joining::WithRecords,
+            RetainHandling::SendIfNew if existing.is_none() => Joining::WithRecords,
+            RetainHandling::SendIfNew | RetainHandling::DoNotSend => Joining::WithoutRecords,
         };
         let spelling = super::connect::spelling_of(asked.filter, &canonical);
         let subscription = options.subscription(id, since.unwrap_or(now.committed));
         let meta = session.meta || meta;
         let subscription = Subscription { meta, alias, spelling, ..subscription };
         let held = Held { filter: canonical.into(), subscription, options };
-        Ok(Granted { held, replaced, join: Join { filter: asked.filter.into(), snapshot } })
+        Ok(Granted {
+            held,
+            replaced,
+            join: Join { filter: asked.filter.into(), replaces: replaced.is_some(), joining },
+        })
     }
 
     fn hold_subscription(&mut self, id: ConnectionId, granted: Granted) -> Join {
@@ -175,21 +190,45 @@ impl Shard {
         granted.join
     }
 
-    /// Subscriptions begin: what is committed after `since` is delivered, and the state up to it if that was asked for.
-    pub(super) fn join(&mut self, id: ConnectionId, joins: Vec<Join>, since: Sequence) {
-        for join in joins {
-            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-            let Some(held) = session.subscriptions.get_mut(&join.filter) else { continue }; // Unsubscribed already.
-            if held.options.since.is_none() {
-                held.subscription.since = since;
-            }
-            let held = held.clone();
-            if let Ok(filter) = TopicFilter::new(&held.filter) {
-                self.interest.subscribe(&filter, held.subscription);
-            }
-            if join.snapshot {
-                self.begin_snapshot(id, &join.filter, since);
-            }
+    /// A row of a subscription was committed: it begins here, if a connection of this shard asked for it.
+    pub(super) fn on_subscription_row(&mut self, key: &[u8], sequence: Sequence) {
+        let Some((id, joining)) = self.joining.remove(key) else { return };
+        let Some((_, _, filter)) = rows::parse_subscription(key) else { return };
+        self.join(id, filter, joining, sequence);
+        // What follows in the log waits for SUBACK to go out first.
+        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+            && session.flow == Flow::Live
+        {
+            session.flow = Flow::Behind { after: sequence.max(session.live_after) };
+        }
+    }
+
+    /// A subscription begins: what is committed after `since` is delivered, and the state up to it if that was asked
+    /// for.
+    fn join(&mut self, id: ConnectionId, filter: &str, joining: Joining, since: Sequence) {
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(held) = session.subscriptions.get_mut(filter) else { return }; // Unsubscribed already.
+        if held.options.since.is_none() {
+            held.subscription.since = since;
+        }
+        if joining == Joining::WithRecords {
+            session.begin_snapshot(filter, Sequence::ZERO, since);
+        }
+        let Some(held) = session.subscriptions.get(filter).cloned() else { return };
+        if let Ok(filter) = TopicFilter::new(&held.filter) {
+            self.interest.subscribe(&filter, held.subscription);
+        }
+    }
+
+    /// Subscriptions could not be stored: they never were.
+    pub(super) fn unjoin(&mut self, id: ConnectionId, rows: &[(Vec<u8>, Option<Box<str>>)]) {
+        for (key, _) in rows {
+            self.joining.remove(key.as_slice());
+        }
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        session.settle_snapshots(|_| None);
+        for filter in rows.iter().filter_map(|(_, new)| new.as_ref()) {
+            session.subscriptions.remove(filter);
         }
     }
 
