@@ -25,6 +25,8 @@ pub(crate) struct Node {
     /// Handed to the writer, by which shard; `None`: by somebody else.
     proposed: VecDeque<(Option<usize>, Proposals)>,
     jobs: VecDeque<(usize, Effect)>,
+    /// Answers that are held back.
+    held: Vec<(usize, Input)>,
     directory: BTreeMap<Box<str>, Owner>,
     sockets: Vec<Socket>,
     pub(crate) reports: Vec<Report>,
@@ -48,6 +50,8 @@ pub(crate) struct Stopped {
     pub(crate) accounts: bool,
     pub(crate) claims: bool,
     pub(crate) reads: bool,
+    /// Reads are done, and nobody hears what they brought.
+    pub(crate) answers: bool,
 }
 
 struct Owner {
@@ -104,6 +108,7 @@ impl Node {
             mail: Vec::new(),
             proposed: VecDeque::new(),
             jobs: VecDeque::new(),
+            held: Vec::new(),
             directory: BTreeMap::new(),
             sockets: Vec::new(),
             reports: Vec::new(),
@@ -120,6 +125,7 @@ impl Node {
         self.mail.clear();
         self.proposed.clear();
         self.jobs.clear();
+        self.held.clear();
         self.directory.clear();
         for socket in &mut self.sockets {
             socket.open = false;
@@ -168,6 +174,7 @@ impl Node {
         for shard in 0..self.shards.len() {
             self.collect(shard);
         }
+        self.write(usize::MAX); // Nobody gets in before it is written down what the end of the last run means.
     }
 
     pub(crate) fn wall_ms(&self) -> u64 {
@@ -180,6 +187,16 @@ impl Node {
 
     pub(crate) fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// The number of a declared table.
+    pub(crate) fn table(&self, name: &str) -> TableId {
+        let table = self.tables.catalog().tables().iter().find(|table| &*table.name == name);
+        self.tables.id(table.expect("a declared table"))
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// Time goes by; nothing else happens meanwhile.
@@ -250,6 +267,17 @@ impl Node {
         self.sockets[id.0].dirty = true;
     }
 
+    /// Bytes that wait to be written to the client.
+    pub(crate) fn outbox_len(&mut self, id: SocketId) -> usize {
+        let Socket { shard, connection, open, .. } = self.sockets[id.0];
+        if !open {
+            return 0;
+        }
+        let length = self.shards[shard].outbox(connection).map_or(0, |outbox| outbox.len());
+        self.sockets[id.0].dirty |= length > 0; // The shard thinks that it was looked at.
+        length
+    }
+
     /// The connection is lost.
     pub(crate) fn lose(&mut self, id: SocketId) {
         let now = self.moment();
@@ -261,7 +289,7 @@ impl Node {
         }
     }
 
-    /// Writes and reads a socket; at most `bytes` of what waits to be written.
+    /// Reads and writes a socket; at most `bytes` of what waits to be written.
     fn serve(&mut self, id: SocketId, mut bytes: usize) {
         let now = self.moment();
         let socket = &mut self.sockets[id.0];
@@ -270,6 +298,13 @@ impl Node {
             return;
         }
         let (shard, connection) = (socket.shard, socket.connection);
+        let state = self.shards[shard].state(connection);
+        if state.is_some_and(|state| state.reads || state.closes) && !socket.inbound.is_empty() {
+            let taken = self.shards[shard].receive(connection, &socket.inbound, now);
+            socket.inbound.drain(..taken);
+            // Else the shard says when it takes more.
+            socket.dirty |= taken > 0 && !socket.inbound.is_empty();
+        }
         let mut wrote = false;
         if let Some(outbox) = self.shards[shard].outbox(connection)
             && socket.takes
@@ -286,11 +321,6 @@ impl Node {
         }
         if wrote {
             self.shards[shard].written(connection, now);
-        }
-        let state = self.shards[shard].state(connection);
-        if state.is_some_and(|state| state.reads || state.closes) && !socket.inbound.is_empty() {
-            let taken = self.shards[shard].receive(connection, &socket.inbound, now);
-            socket.inbound.drain(..taken);
         }
         self.collect(shard);
         let closes = self.shards[shard].state(connection).is_none_or(|state| state.closes);
@@ -339,12 +369,24 @@ impl Node {
                 }
             }
             Work::Write => self.write(amount),
-            Work::Socket(socket) => self.serve(socket, amount),
+            Work::Socket(socket) => {
+                // A shard looks at its mail before it looks at a socket.
+                let shard = self.sockets[socket.0].shard;
+                while self.work().contains(&Work::Mail(shard)) {
+                    self.perform(Work::Mail(shard), amount);
+                }
+                self.serve(socket, amount);
+            }
         }
     }
 
     /// Lets everything happen until nothing is left to do, in a fixed order.
     pub(crate) fn settle(&mut self) {
+        if !self.stopped.answers {
+            for (shard, input) in std::mem::take(&mut self.held) {
+                self.mail[shard].push_back(input);
+            }
+        }
         for _ in 0..TURNS_MAX {
             match self.work().first() {
                 Some(&work) => self.perform(work, usize::MAX),
@@ -358,15 +400,17 @@ impl Node {
         let count = self.proposed.len().min(amount);
         let (shards, proposals): (Vec<_>, Vec<_>) = self.proposed.drain(..count).unzip();
         let (batch, completions) = self.store.commit(proposals, self.wall_ms());
-        let mut of_shards: Vec<Vec<_>> = vec![Vec::new(); self.shards.len()];
-        for (shard, completions) in shards.into_iter().zip(completions) {
-            if let Some(shard) = shard {
-                of_shards[shard].extend(completions);
+        // All have the batch before anybody hears that something in it is done.
+        if let Some(batch) = &batch {
+            for mail in &mut self.mail {
+                mail.push_back(Input::Committed { batch: Some(Arc::clone(batch)), completions: Vec::new() });
             }
         }
-        for (shard, completions) in of_shards.into_iter().enumerate() {
-            if batch.is_some() || !completions.is_empty() {
-                self.mail[shard].push_back(Input::Committed { batch: batch.clone(), completions });
+        for (shard, completions) in shards.into_iter().zip(completions) {
+            if let Some(shard) = shard
+                && !completions.is_empty()
+            {
+                self.mail[shard].push_back(Input::Committed { batch: None, completions });
             }
         }
     }
@@ -462,7 +506,11 @@ impl Node {
             }
             other => unreachable!("{other:?} is no job"),
         };
-        self.mail[shard].push_back(input);
+        if self.stopped.answers {
+            self.held.push((shard, input));
+        } else {
+            self.mail[shard].push_back(input);
+        }
     }
 }
 

@@ -26,7 +26,9 @@
 //! | `a! stops reading`, `reads`   | what is written to it waits, no longer waits                                |
 //! | `wait 10s`                    | also `ms`, `m`, `h`, `d`                                                    |
 //! | `restart`, `power cut`        | killed and started again; what was not synced survives, does not survive    |
-//! | `disk stops`, `disk goes on`  | nothing is committed meanwhile; likewise `accounts`, `claims`, `reads`      |
+//! | `disk stops`, `disk goes on`  | nothing is committed meanwhile; likewise `accounts`, `claims`, `reads`, and |
+//! |                               | `answers`: reads are done, and nobody hears of it                           |
+//! | `disk full`, `disk empty`     | the log takes no writes, takes them again                                   |
 //! | `log forgets`                 | retention drops all the log holds                                           |
 //! | `shutdown`                    | the node is told to stop                                                    |
 //! | `schema FILE`                 | is reloaded                                                                 |
@@ -305,9 +307,12 @@ impl Player {
                 let schema = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
                 self.node.reload(&schema);
             }
+            "disk" if line == "disk full" => self.node.store.full = true,
+            "disk" if line == "disk empty" => self.node.store.full = false,
             "disk" if goes_on != stops => self.node.stopped.disk = stops,
             "accounts" if goes_on != stops => self.node.stopped.accounts = stops,
             "claims" if goes_on != stops => self.node.stopped.claims = stops,
+            "answers" if goes_on != stops => self.node.stopped.answers = stops,
             "reads" if goes_on != stops => self.node.stopped.reads = stops,
             "log" => self.node.store.forget(),
             _ => return Err(format!("no such line: {line}")),

@@ -303,7 +303,7 @@ fn subscribe(words: &Words, version: Version) -> Result<Vec<u8>, String> {
     to_bytes(&Packet::Subscribe(packet), version)
 }
 
-/// What the server sent, as a line. What CONNACK says of `limits` is left out where it says just that.
+/// A packet as a line; of what clients send, what matters most. What CONNACK says of `limits` is left out where it says just that.
 pub(crate) fn describe(packet: &Packet<'_>, version: Version, limits: &Limits) -> String {
     match packet {
         Packet::Connack(connack) => describe_connack(connack, version, limits),
@@ -334,6 +334,18 @@ pub(crate) fn describe(packet: &Packet<'_>, version: Version, limits: &Limits) -
                 let _ = write!(line, " expiry={secs}");
             }
             described(line, disconnect.properties.reason_string, &disconnect.properties.user_properties)
+        }
+        Packet::Subscribe(subscribe) => {
+            let filters =
+                subscribe.filters.iter().map(|asked| format!(" {} qos={}", asked.filter, asked.options.qos as u8));
+            format!("SUBSCRIBE {}{}", subscribe.packet_id.get(), filters.collect::<String>())
+        }
+        Packet::Unsubscribe(unsubscribe) => {
+            let filters: Vec<&str> = unsubscribe.filters.iter().collect();
+            format!("UNSUBSCRIBE {} {}", unsubscribe.packet_id.get(), filters.join(" "))
+        }
+        Packet::Connect(connect) => {
+            format!("CONNECT{} {}", if connect.clean_start { " clean" } else { "" }, connect.client_id)
         }
         other => other.name().to_owned(),
     }
