@@ -37,6 +37,7 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Runs the application until it is told to stop.
 pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+    let schema_files = watch::look(&config.folder);
     let schema = read_schema(&config.folder)?;
     let tables = schema.tables.clone();
     raise_file_limit();
@@ -143,7 +144,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         let accepting: Vec<_> = accepting.collect();
         let reload = async {
             match mode {
-                Mode::Dev => watch::schema(&config.folder, || reload_schema(&config, &db, &node)).await,
+                Mode::Dev => watch::schema(&config.folder, schema_files, || reload_schema(&config, &db, &node)).await,
                 Mode::Run => std::future::pending().await,
             }
         };
