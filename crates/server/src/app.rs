@@ -125,7 +125,9 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     all_restored.iter().take(shards).for_each(drop);
     main.block_on(db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[])))?;
 
+    let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
     let screen = Screen {
+        program: &program,
         mode,
         folder: &config.folder,
         data: &config.storage.path,

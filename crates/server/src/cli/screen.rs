@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 /// What there is to say.
 #[derive(Clone, Debug)]
 pub struct Screen<'a> {
+    /// How this program was called: what is to be tried can be typed in the same way.
+    pub program: &'a str,
     /// Which command runs.
     pub mode: Mode,
     /// The application folder.
@@ -112,17 +114,23 @@ fn commands(screen: &Screen<'_>) -> Vec<String> {
     let doors = table.export.as_ref().map(|export| export.doors);
     let record = format!("{name}/1");
     let value = example(table);
+    let program = if screen.program.contains(char::is_whitespace) {
+        format!("'{}'", screen.program)
+    } else {
+        screen.program.to_owned()
+    };
     let mut commands = Vec::new();
     if let (Some(port), true) = (tcp_port(screen.mqtt), doors.is_some_and(|doors| doors.mqtt)) {
         let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
         let user = if screen.trusts_local { "" } else { " -u admin" };
-        commands.push(format!("rowcast sub{port}{user} -v -t '{name}/#'"));
-        commands.push(format!("rowcast pub{port}{user} -r -t {record} -m '{value}'"));
+        commands.push(format!("{program} sub{port}{user} -v -t '{name}/#'"));
+        commands.push(format!("{program} pub{port}{user} -r -t {record} -m '{value}'"));
+        commands.push(format!("{program} pub{port}{user} -t {record} -m 'an event: heard, not stored'"));
     }
     if let (Some(port), true) = (tcp_port(screen.http), doors.is_some_and(|doors| doors.rest)) {
         let url = if port == 9926 { String::new() } else { format!(" --url http://127.0.0.1:{port}") };
         let user = if screen.trusts_local { "" } else { " -u admin" };
-        commands.push(format!("rowcast get{url}{user} {record}"));
+        commands.push(format!("{program} get{url}{user} {record}"));
     }
     if !commands.is_empty() && !screen.trusts_local {
         commands.insert(0, "export ROWCAST_PASSWORD=...".to_owned());
@@ -209,6 +217,7 @@ rowcast VERSION  dev /srv/kennel
   try
     rowcast sub -v -t 'dog/#'
     rowcast pub -r -t dog/1 -m '{\"name\":\"a name\",\"breed\":\"a breed\"}'
+    rowcast pub -t dog/1 -m 'an event: heard, not stored'
     rowcast get dog/1
 
   Clients on this machine need no password. Ctrl-C stops.
@@ -224,6 +233,7 @@ rowcast VERSION  dev /srv/kennel
         check(
             &schema,
             |screen| Screen {
+                program: "my programs/rowcast",
                 mode: Mode::Run,
                 mqtt: &mqtt,
                 http: &[],
@@ -244,8 +254,9 @@ rowcast VERSION  run /srv/kennel
 
   try
     export ROWCAST_PASSWORD=...
-    rowcast sub -p 1884 -u admin -v -t 'dog/#'
-    rowcast pub -p 1884 -u admin -r -t dog/1 -m '{\"age\":1,\"born\":\"2030-01-01T00:00:00Z\",\"ok\":true,\"tags\":[\"a tags\"]}'
+    'my programs/rowcast' sub -p 1884 -u admin -v -t 'dog/#'
+    'my programs/rowcast' pub -p 1884 -u admin -r -t dog/1 -m '{\"age\":1,\"born\":\"2030-01-01T00:00:00Z\",\"ok\":true,\"tags\":[\"a tags\"]}'
+    'my programs/rowcast' pub -p 1884 -u admin -t dog/1 -m 'an event: heard, not stored'
 
   Ctrl-C stops.
 ",
@@ -271,6 +282,7 @@ rowcast VERSION  run /srv/kennel
             Address::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9926)),
         ];
         Screen {
+            program: "rowcast",
             mode: Mode::Dev,
             folder: Path::new("/srv/kennel"),
             data: Path::new("/srv/kennel/data"),
