@@ -102,6 +102,23 @@ pub(crate) fn each_file(folder: &std::path::Path, look: &mut impl FnMut(&std::pa
 }
 
 #[test]
+fn a_session_is_for_the_user_that_made_it() {
+    let server = guarded().configured("authentication: { authorizeLocal: true }").start();
+    for version in [Version::V5, Version::V311] {
+        let lasting = Connect::lasting(version, &format!("{version:?}"));
+        let admin = lasting.clone().with_user("admin", PASSWORD);
+        let mut owner = admin.open(server.mqtt());
+        owner.subscribe("dog/#", 1);
+        // While it is there, and while it is away.
+        check(&server, &lasting, &[0x87, 5]);
+        owner.ping();
+        owner.disconnect();
+        check(&server, &lasting, &[0x87, 5]);
+        assert!(admin.resume(server.mqtt()).1);
+    }
+}
+
+#[test]
 fn dev_asks_nobody_on_this_machine_but_believes_no_wrong_password() {
     let server = Application::dogs().start();
     server.connect("").ping();

@@ -39,6 +39,45 @@ fn a_wrong_schema_is_reported_and_the_old_one_stays() {
 }
 
 #[test]
+fn the_dog_example_has_records_the_first_time_only() {
+    let application = Application::new("");
+    application.copy_example();
+    let server = application.start();
+    assert_eq!(server.record("/dog/rex")["breed"], "Labrador");
+    assert_eq!(server.record("/bowl/2")["cups"], 0.5);
+    assert_eq!(server.record("/dog/puppies/1")["name"], "Bo");
+    assert_eq!(server.request("DELETE", "/dog/rex", &[], &[]).status, 204);
+    server.terminate();
+    let server = application.start();
+    assert_eq!(server.get("/dog/rex").status, 404, "what was deleted does not come back");
+    assert_eq!(server.record("/dog/ada")["name"], "Ada");
+}
+
+#[test]
+fn a_seed_that_does_not_fit_is_named_and_the_rest_works() {
+    for (file, text, words) in [
+        ("seed/Dog.ndjson", "{\"name\":\"Rex\"}\n\n{\"age\":\"three\"}\n", &["Dog.ndjson:3", "age"]),
+        ("seed/Cat.ndjson", "{}\n", &["Cat.ndjson", "no table Cat"]),
+    ] {
+        let application = Application::dogs();
+        application.write(file, text);
+        let server = application.start();
+        words.iter().for_each(|words| server.wait_for_log(words));
+        assert_eq!(server.get("/dog/").text().trim(), "[]");
+        assert_eq!(server.put("/dog/1", "{}").status, 201);
+    }
+}
+
+#[test]
+fn seeds_are_for_dev() {
+    let application = Application::new("").for_real().with_variable("ROWCAST_ADMIN_PASSWORD", "secret");
+    application.copy_example();
+    let server = application.start();
+    let head = ["Authorization: Basic YWRtaW46c2VjcmV0"];
+    assert_eq!(server.request("GET", "/dog/rex", &head, &[]).status, 404);
+}
+
+#[test]
 fn one_data_folder_is_for_one_process() {
     let application = Application::dogs();
     let mut server = application.start();

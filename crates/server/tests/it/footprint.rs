@@ -1,7 +1,6 @@
 //! What it costs to have the program run. Of use on the release binary only, where `./test` runs it.
 
 use crate::server::Application;
-use crate::tools::repository;
 use std::time::Instant;
 
 /// The bounds hold on a quiet machine; this is how much slower a busy one may be.
@@ -11,10 +10,7 @@ const BUSY: u128 = 5;
 #[ignore = "measures the release binary: `./test` runs it"]
 fn it_starts_in_a_tenth_of_a_second_and_idles_in_20_mib() {
     let application = Application::new("");
-    for name in ["schema.graphql", "rowcast.yaml", "seed/Dog.ndjson"] {
-        let text = std::fs::read_to_string(repository().join("examples/dogs").join(name)).expect("the example");
-        application.write(name, &text);
-    }
+    application.copy_example();
     application.start().terminate();
     let mut times = Vec::new();
     for _ in 0..5 {

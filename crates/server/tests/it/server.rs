@@ -1,6 +1,7 @@
 //! One `rowcast` process on a folder of its own.
 
 use crate::DEADLINE;
+use crate::tools::repository;
 use crate::wire::{Client, Connect, Version};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,14 @@ impl Application {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder for the file");
         std::fs::write(path, text).expect("a file of the application");
+    }
+
+    /// Makes it the dog example.
+    pub(crate) fn copy_example(&self) {
+        for name in ["schema.graphql", "rowcast.yaml", "seed/Dog.ndjson", "seed/Bowl.ndjson"] {
+            let text = std::fs::read_to_string(repository().join("examples/dogs").join(name)).expect("the example");
+            self.write(name, &text);
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -307,6 +307,24 @@ fn overlapping_filters_bring_one_copy_with_all_their_identifiers() {
 }
 
 #[test]
+fn those_who_ask_are_told_what_happened() {
+    let server = Application::dogs().start();
+    let mut reader = Connect::new(Version::V5, "").with_properties(&user("rowcast-meta", "1")).open(server.mqtt());
+    reader.subscribe("dog/#", 0);
+    let mut other = server.connect("");
+    other.subscribe("dog/#", 0);
+    let mut writer = server.connect("");
+    writer.publish("dog/1", "{}", 1, true);
+    writer.publish("dog/1", "barks", 1, false);
+    writer.publish("dog/1", "", 1, true);
+    for op in ["put", "event", "delete"] {
+        let seen = reader.receive();
+        assert_eq!(seen.properties.user("rowcast-op"), Some(op), "{seen}");
+        assert_eq!(other.receive().properties.user("rowcast-op"), None, "it did not ask");
+    }
+}
+
+#[test]
 fn properties_of_a_message_come_with_it_live_and_retained() {
     let server = Application::dogs().start();
     let mut sent = numbers(&[(property::PAYLOAD_FORMAT, 1)]);

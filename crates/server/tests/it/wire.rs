@@ -96,6 +96,13 @@ impl Properties {
         })
     }
 
+    pub(crate) fn user(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|(_, value)| match value {
+            Value::Pair(found, text) if found == name => Some(&**text),
+            _ => None,
+        })
+    }
+
     fn read(input: &mut Input<'_>) -> Properties {
         let mut section = Input(input.take_length());
         let mut found = Vec::new();
