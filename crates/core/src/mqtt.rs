@@ -1,4 +1,5 @@
 //! What one MQTT client is owed and owes, kept small enough to be tested on its own; `shard` decides what happens.
 
+pub mod group;
 pub mod session;
 pub mod window;

@@ -48,6 +48,10 @@ impl TableId {
     pub const WILLS: TableId = TableId(5);
     /// Accounts; the key is the user name.
     pub const USERS: TableId = TableId(6);
+    /// Where shared groups that sessions keep alive stand in the log; the key is the group's name, slash, filter.
+    pub const GROUPS: TableId = TableId(7);
+    /// Messages of such groups that sessions have taken over; the key is the group's, NUL, a number.
+    pub const CLAIMS: TableId = TableId(8);
     /// The first number a declared table can get.
     pub const FIRST_DECLARED: TableId = TableId(64);
 

@@ -15,16 +15,20 @@ mod deliver;
 mod durable;
 mod end;
 mod fanout;
+mod groups;
 mod publish;
 mod rate;
 mod session_count;
+mod share;
 mod subscribe;
 
 pub use connection::{ConnectionId, Peer};
+pub use groups::{GroupId, StoredGroups};
 
 use crate::interest::Interest;
 use crate::limits::Limits;
-use crate::mqtt::session::Session;
+use crate::mqtt::group::ShareMail;
+use crate::mqtt::session::{Session, StoredSubscription};
 use crate::outbox::Outbox;
 use crate::policy::Principal;
 use crate::position::{Sequence, SessionId, TableId};
@@ -35,6 +39,7 @@ use bytes::Bytes;
 use connection::{Connection, Joining, Opening, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
+use groups::Groups;
 use rate::Rate;
 use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, frame_length};
 use rustc_hash::FxHashMap;
@@ -117,6 +122,15 @@ pub struct ScannedRecord {
     pub record: Bytes,
 }
 
+/// Who reads the log at its own pace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// A client.
+    Connection(ConnectionId),
+    /// A group that shares a subscription.
+    Group(GroupId),
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -155,7 +169,7 @@ pub enum Input {
     /// A read of the log that [`Effect::ReadLog`] asked for.
     LogRead {
         /// For whom.
-        connection: ConnectionId,
+        reader: Reader,
         /// What is there, in order; empty if there is nothing (yet).
         batches: Vec<Arc<Batch>>,
         /// The log no longer reaches back to what was asked for; it begins here.
@@ -173,10 +187,12 @@ pub enum Input {
     /// Messages that [`Effect::Fetch`] asked for: each an entry, or a record behind its key; `None` if it is gone.
     Fetched {
         /// For whom.
-        connection: ConnectionId,
+        reader: Reader,
         /// One for each that was asked for, with its number.
         messages: Vec<(u64, Fetched)>,
     },
+    /// What another shard, or this one, has to say of shared subscriptions.
+    Share(Vec<ShareMail>),
     /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
     Purge {
         /// Whose.
@@ -254,7 +270,7 @@ pub enum Effect {
     /// Read the log behind `after`, answer with [`Input::LogRead`].
     ReadLog {
         /// For whom.
-        connection: ConnectionId,
+        reader: Reader,
         /// What it has already.
         after: Sequence,
         /// How much at most.
@@ -276,9 +292,16 @@ pub enum Effect {
     /// Read single messages again, answer with [`Input::Fetched`].
     Fetch {
         /// For whom.
-        connection: ConnectionId,
+        reader: Reader,
         /// Which.
         messages: Vec<Wanted>,
+    },
+    /// Tell a shard, which may be this one: [`Input::Share`]. In order, as all mail between two shards.
+    Share {
+        /// Which.
+        shard: u32,
+        /// What.
+        mail: Vec<ShareMail>,
     },
     /// Collect the rows of a session whose time ran out, answer with [`Input::Purge`].
     CollectRows {
@@ -371,6 +394,10 @@ pub struct Shard {
     interest: Interest,
     durable: DurableInterest,
     sessions: SessionCount,
+    /// Those shared subscriptions that this shard owns.
+    groups: Groups,
+    /// What is to be said of shared subscriptions, by shard.
+    share_mail: Vec<Vec<ShareMail>>,
     validator: Validator,
     /// Everything committed up to here was shown to this shard's subscribers.
     seen: Sequence,
@@ -422,6 +449,7 @@ impl Shard {
     #[must_use]
     pub fn new(settings: Settings, tables: Arc<Tables>, seen: Sequence) -> Shard {
         let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
+        let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
         Shard {
             settings,
             tables,
@@ -429,6 +457,8 @@ impl Shard {
             interest: Interest::default(),
             durable: DurableInterest::default(),
             sessions,
+            groups: Groups::default(),
+            share_mail,
             validator: Validator::default(),
             seen,
             proposals: Proposals::default(),
@@ -537,15 +567,20 @@ impl Shard {
                 }
             }
             Input::Events(bytes) => self.on_events(&bytes, now),
-            Input::LogRead { connection, batches, lost_until } => {
-                self.on_log_read(connection, &batches, lost_until, now);
+            Input::LogRead { reader: Reader::Connection(id), batches, lost_until } => {
+                self.on_log_read(id, &batches, lost_until, now);
+            }
+            Input::LogRead { reader: Reader::Group(id), batches, lost_until } => {
+                self.on_group_log_read(id, &batches, lost_until);
             }
             Input::RecordsRead { connection, records, complete } => {
                 self.on_records_read(connection, &records, complete, now);
             }
-            Input::Fetched { connection, messages } => self.on_fetched(connection, messages, now),
+            Input::Fetched { reader: Reader::Connection(id), messages } => self.on_fetched(id, messages, now),
+            Input::Fetched { reader: Reader::Group(id), messages } => self.on_group_fetched(id, messages),
+            Input::Share(mail) => self.on_share(mail, now),
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
-            Input::Tables(tables) => self.on_tables(tables),
+            Input::Tables(tables) => self.on_tables(tables, now),
             Input::Shutdown => self.on_shutdown(now),
         }
     }
@@ -568,6 +603,7 @@ impl Shard {
         self.resume_rated(now);
         self.fire_due_wills(now);
         self.store_dirty_sessions();
+        self.store_dirty_groups();
     }
 
     /// A PUBLISH counts against what its client may send in a second.
@@ -604,6 +640,10 @@ impl Shard {
 
     /// What is to be done, in order.
     pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        // First: whoever is handed a session may say something of it as well.
+        for (shard, mail) in self.share_mail.iter_mut().enumerate().filter(|(_, mail)| !mail.is_empty()) {
+            into.push(Effect::Share { shard: shard as u32, mail: std::mem::take(mail) });
+        }
         into.append(&mut self.effects);
     }
 
@@ -672,8 +712,10 @@ impl Shard {
     }
 
     /// A row of [`TableId::SUBSCRIPTIONS`] that is there when the node starts.
-    pub fn restore_subscription(&mut self, key: &[u8]) {
+    pub fn restore_subscription(&mut self, key: &[u8], value: &[u8], version: Sequence) {
         self.durable.add(&self.tables, key);
+        let since = serde_json::from_slice::<StoredSubscription>(value).ok().and_then(|options| options.since);
+        self.keep_group(key, since.map_or(version, Sequence));
     }
 
     /// The key of a row of [`TableId::SESSIONS`] that is there when the node starts. One shard alone

@@ -16,7 +16,7 @@ use crate::{mqtt, seed, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
 use rowcast_core::catalog::Catalog;
-use rowcast_core::shard::{Input, Settings, Shard};
+use rowcast_core::shard::{Input, Settings, Shard, StoredGroups};
 use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError};
 use std::collections::HashMap;
@@ -294,8 +294,12 @@ fn hand_out(node: &Node, door: Door, stream: TcpStream, address: SocketAddr) {
 /// What the store holds of clients that were connected, or away, when the node ended.
 #[derive(Default)]
 struct Found {
-    /// Keys of subscriptions.
-    subscriptions: Vec<Vec<u8>>,
+    /// Keys, rows and versions of subscriptions.
+    subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
+    /// Keys and rows of shared groups.
+    groups: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys and rows of what sessions have taken over from them.
+    claims: Vec<(Vec<u8>, Vec<u8>)>,
     /// Client identifier, row, and whether its client was connected.
     sessions: Vec<(String, Vec<u8>, bool)>,
     /// Client identifier and row.
@@ -304,7 +308,15 @@ struct Found {
 
 fn look_back(store: &Store) -> anyhow::Result<Found> {
     let mut found = Found::default();
-    each_record(store, TableId::SUBSCRIPTIONS, None, |key, _| found.subscriptions.push(key.to_vec()))?;
+    each_record(store, TableId::SUBSCRIPTIONS, None, |key, record| {
+        found.subscriptions.push((key.to_vec(), record.payload.to_vec(), record.version));
+    })?;
+    each_record(store, TableId::GROUPS, None, |key, record| {
+        found.groups.push((key.to_vec(), record.payload.to_vec()));
+    })?;
+    each_record(store, TableId::CLAIMS, None, |key, record| {
+        found.claims.push((key.to_vec(), record.payload.to_vec()));
+    })?;
     each_record(store, TableId::SESSIONS, None, |key, record| {
         if let Ok(client_id) = std::str::from_utf8(key) {
             found.sessions.push((client_id.to_owned(), record.payload.to_vec(), record.expires_ms.is_none()));
@@ -323,12 +335,17 @@ fn look_back(store: &Store) -> anyhow::Result<Found> {
 fn make_shard(node: &Node, settings: Settings, found: &Found) -> Shard {
     let is_first = settings.index == 0;
     let mut shard = Shard::new(settings, node.db.tables(), node.store.committed());
-    for key in &found.subscriptions {
-        shard.restore_subscription(key);
+    for (key, row, version) in &found.subscriptions {
+        shard.restore_subscription(key, row, *version);
     }
     for (client_id, ..) in &found.sessions {
         shard.count_session(client_id.as_bytes());
     }
+    shard.restore_groups(&StoredGroups {
+        groups: found.groups.iter().map(|(key, row)| (&**key, &**row)).collect(),
+        claims: found.claims.iter().map(|(key, row)| (&**key, &**row)).collect(),
+        sessions: found.sessions.iter().map(|(client_id, row, _)| (&**client_id, &**row)).collect(),
+    });
     if is_first {
         let now = node.now();
         let mut expiries = HashMap::new();

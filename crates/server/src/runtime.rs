@@ -19,7 +19,7 @@ use crate::db::Db;
 use directory::Claim;
 use rowcast_codec::ReasonCode;
 use rowcast_core::policy::Principal;
-use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Report, Shard};
+use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Reader, Report, Shard};
 use rowcast_core::{Proposals, Sequence};
 use rowcast_store::{Origin, Queue, Store};
 use rustc_hash::FxHashSet;
@@ -308,17 +308,18 @@ impl Runtime {
                 Some(session) => self.claimed(claimant, Previous::Live(session)),
                 None => self.load(client_id, claimant),
             },
-            Effect::ReadLog { connection, after, bytes } => self.read_log(connection, after, bytes),
+            Effect::ReadLog { reader, after, bytes } => self.read_log(reader, after, bytes),
             Effect::ReadRecords { connection, range, after, records, bytes } => {
                 let store_read = move |store: &Store| reads::records(store, &range, after.as_deref(), records, bytes);
                 self.read(store_read, move |runtime, read| runtime.records_read(connection, read));
             }
-            Effect::Fetch { connection, messages } => {
+            Effect::Fetch { reader, messages } => {
                 self.read(
                     move |store: &Store| reads::fetch(store, messages),
-                    move |runtime, messages| runtime.tell(Input::Fetched { connection, messages }),
+                    move |runtime, messages| runtime.tell(Input::Fetched { reader, messages }),
                 );
             }
+            Effect::Share { shard, mail } => self.post(shard, Input::Share(mail)),
             Effect::CollectRows { client_id } => {
                 let id = client_id.clone();
                 self.read(
@@ -377,15 +378,15 @@ impl Runtime {
         self.post(claimant.shard, Input::Claimed { connection: claimant.connection, previous });
     }
 
-    fn read_log(self: &Rc<Self>, connection: ConnectionId, after: Sequence, bytes: usize) {
+    fn read_log(self: &Rc<Self>, reader: Reader, after: Sequence, bytes: usize) {
         // The newest part is in memory: no thread is needed for it.
         if let Some(page) = self.node.store.read_tail(after, bytes) {
-            return self.post(self.index, Input::LogRead { connection, batches: page.batches, lost_until: None });
+            return self.post(self.index, Input::LogRead { reader, batches: page.batches, lost_until: None });
         }
         self.read(
             move |store: &Store| reads::log(store, after, bytes),
             move |runtime, (batches, lost_until)| {
-                runtime.tell(Input::LogRead { connection, batches, lost_until });
+                runtime.tell(Input::LogRead { reader, batches, lost_until });
             },
         );
     }

@@ -1,5 +1,6 @@
 //! The half of a client's state that can outlive its connection (MQTT 5 §4.1).
 
+use super::group::key_of;
 use super::window::{Delivery, Window};
 use crate::interest::Subscription;
 use crate::position::{Sequence, SessionId};
@@ -50,12 +51,23 @@ pub struct Session {
 /// A subscription as the session holds it.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// The filter that canonical topics are matched with.
+    /// The filter that canonical topics are matched with; empty for a shared one while its table is shut.
     pub filter: Box<str>,
+    /// The name of the group that shares it, if it is a shared one.
+    pub share: Option<Box<str>>,
     /// What it asks for.
     pub subscription: Subscription,
     /// What was asked for, as it is stored.
     pub options: StoredSubscription,
+}
+
+impl Held {
+    /// The group it is in, if it is a shared one.
+    #[must_use]
+    pub fn group(&self) -> Option<Box<str>> {
+        let name = self.share.as_deref().filter(|_| !self.filter.is_empty())?;
+        Some(key_of(name, &self.filter))
+    }
 }
 
 /// How committed changes reach a client.

@@ -36,20 +36,34 @@ pub struct Delivery {
     /// It is a record's state, sent on subscribing; the record it was, should the log no longer reach back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Box<(u32, Vec<u8>)>>,
+    /// It came by a shared subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Box<Shared>>,
+}
+
+/// By which group a delivery came, and what the group calls it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shared {
+    /// The group's key.
+    pub group: Box<str>,
+    /// The subscription's filter, as the client spelled it.
+    pub filter: Box<str>,
+    /// Which message of the group.
+    pub number: u64,
 }
 
 impl Delivery {
     /// A message of the log.
     #[must_use]
     pub fn of_entry(sequence: Sequence, qos: QoS) -> Delivery {
-        Delivery { sequence: sequence.0, qos: qos as u8, released: false, state: None }
+        Delivery { sequence: sequence.0, qos: qos as u8, released: false, state: None, shared: None }
     }
 
     /// A record's state.
     #[must_use]
     pub fn of_record(version: Sequence, qos: QoS, table: TableId, key: &[u8]) -> Delivery {
         let state = Some(Box::new((table.0, key.to_vec())));
-        Delivery { sequence: version.0, qos: qos as u8, released: false, state }
+        Delivery { sequence: version.0, qos: qos as u8, released: false, state, shared: None }
     }
 }
 
@@ -114,6 +128,12 @@ impl Window {
     /// A new connection may allow more or less than the last; what is under way stays.
     pub fn set_receive_maximum(&mut self, receive_maximum: u16) {
         self.receive_maximum = usize::from(receive_maximum.max(1));
+    }
+
+    /// How many deliveries may be under way.
+    #[must_use]
+    pub fn receive_maximum(&self) -> u16 {
+        u16::try_from(self.receive_maximum).unwrap_or(u16::MAX)
     }
 
     /// Whether another delivery may begin.
@@ -186,6 +206,12 @@ impl Window {
         if self.slot(id).is_some_and(|slot| slot.is_some()) {
             self.finish(id);
         }
+    }
+
+    /// By which group the delivery with this identifier came, if it came by one.
+    #[must_use]
+    pub fn shared(&self, id: PacketId) -> Option<&Shared> {
+        self.slots[self.place(id)?].as_ref()?.shared.as_deref()
     }
 
     /// Whether PUBREL, not PUBLISH, is what goes out for the delivery with this identifier.

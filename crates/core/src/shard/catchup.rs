@@ -6,11 +6,12 @@
 
 use super::connection::{Connection, ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Selected};
-use super::{Effect, Fetched, Moment, Report, ScannedRecord, Shard, Wanted};
+use super::publish::internal_row;
+use super::{Effect, Fetched, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
-use crate::mqtt::window::Delivery;
+use crate::mqtt::window::{Delivery, Shared};
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
 use crate::record::Record;
@@ -20,7 +21,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Bytes of log or records that one read brings at most.
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 /// Records that one read brings at most.
 const READ_RECORDS: usize = 4_096;
 /// Deliveries that are fetched again at a time.
@@ -46,6 +47,11 @@ enum Next {
 impl Shard {
     /// Goes on with what a client is owed, as far as there is room.
     pub(super) fn pump(&mut self, id: ConnectionId, now: Moment) {
+        self.read_on(id, now);
+        self.tell_room(id);
+    }
+
+    fn read_on(&mut self, id: ConnectionId, now: Moment) {
         loop {
             match self.next_read(id) {
                 Next::Nothing => return,
@@ -73,7 +79,10 @@ impl Shard {
                         }
                         continue;
                     }
-                    self.start_read(id, |connection| Effect::ReadLog { connection, after, bytes: READ_BYTES });
+                    self.start_read(id, |connection| {
+                        let reader = Reader::Connection(connection);
+                        Effect::ReadLog { reader, after, bytes: READ_BYTES }
+                    });
                     return;
                 }
             }
@@ -158,7 +167,10 @@ impl Shard {
             session.redeliver.pop_front();
         }
         self.wake(id);
-        self.start_read(id, |connection| Effect::Fetch { connection, messages: wanted });
+        self.start_read(id, |connection| {
+            let reader = Reader::Connection(connection);
+            Effect::Fetch { reader, messages: wanted }
+        });
         true
     }
 
@@ -173,23 +185,27 @@ impl Shard {
             }
             // An acknowledgement may have come while the read was under way.
             let Some(found) = session.window.get(number) else { continue };
+            let shared = found.shared.as_deref().cloned();
             let qos = QoS::try_from(found.qos).unwrap_or(QoS::AtLeastOnce);
             let packet = PacketId::nth(number);
             match fetched {
                 Fetched::Entry(batch, sequence) => {
                     let is_snapshot = found.state.is_some();
                     if let Some(entry) = batch.entries().find(|entry| entry.sequence == sequence) {
-                        self.send_again(id, &entry, (packet, qos), is_snapshot, now);
+                        self.send_again(id, &entry, (packet, qos), (is_snapshot, shared), now);
                     }
                 }
                 Fetched::Record(table, scanned) => {
                     if let Ok(record) = Record::decode(&scanned.record) {
                         let entry = entry_of_record(table, &scanned.key, &record);
-                        self.send_again(id, &entry, (packet, qos), true, now);
+                        self.send_again(id, &entry, (packet, qos), (true, shared), now);
                     }
                 }
                 // Nothing is left to send: the delivery ends here.
-                Fetched::Gone => session.window.give_up(packet),
+                Fetched::Gone => {
+                    session.window.give_up(packet);
+                    self.tell_done(shared);
+                }
             }
         }
         self.pump(id, now);
@@ -200,15 +216,26 @@ impl Shard {
         id: ConnectionId,
         entry: &Entry<'_>,
         (packet, qos): (PacketId, QoS),
-        is_snapshot: bool,
+        (is_snapshot, shared): (bool, Option<Shared>),
         now: Moment,
     ) {
-        let Some((matches, topic, alias)) = self.interested(entry) else { return };
+        let Some((matches, topic, mut alias)) = self.interested(entry) else { return };
+        if shared.is_some() {
+            alias.clone_from(&topic);
+            super::fanout::lower_first(&mut alias);
+        }
         if let Some(connection) = self.connections.get_mut(id.slot as usize) {
             let mut message = Outgoing::of_entry(entry, &topic, &alias);
             message.is_snapshot = is_snapshot;
             let session = connection.session.as_ref().map(|session| session.id).unwrap_or_default();
-            let selected = Selected::by(deliver::of_one(&matches, id), &message, session);
+            let subscription = shared.as_ref().map(|shared| {
+                let held = connection.session.as_ref().and_then(|found| found.subscriptions.get(&shared.filter));
+                held.map(|held| Subscription { since: Sequence::ZERO, ..held.subscription })
+            });
+            let selected = match &subscription {
+                None => Selected::by(deliver::of_one(&matches, id), &message, session),
+                Some(subscription) => Selected::by(subscription.as_slice(), &message, session),
+            };
             match deliver::redeliver(connection, &message, &selected, (packet, qos), now) {
                 Delivered::TooLarge => {
                     // This connection takes less than the last: it counts as delivered [MQTT-3.1.2-25].
@@ -218,6 +245,7 @@ impl Shard {
                         session.window.give_up(packet);
                         session.dirty = true;
                     }
+                    self.tell_done(shared);
                 }
                 _ => self.counters.publishes_out += 1,
             }
@@ -331,7 +359,7 @@ impl Shard {
             snapshot.after = None;
         }
         if durable {
-            self.hold(id, sent_before);
+            self.hold(id, sent_before, &[]);
         }
         self.wake(id);
         self.pump(id, now);
@@ -375,8 +403,8 @@ impl Shard {
     }
 
     /// Takes what was just sent back out of the outbox until its identifiers are on disk: no log could tell them
-    /// again after a crash.
-    fn hold(&mut self, id: ConnectionId, sent_before: usize) {
+    /// again after a crash. `claims`: rows that stand or fall with that.
+    pub(super) fn hold(&mut self, id: ConnectionId, sent_before: usize, claims: &[(Vec<u8>, Vec<u8>)]) {
         let token = self.token(id.slot);
         let seen = self.seen;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
@@ -388,8 +416,9 @@ impl Shard {
         if let Some(session) = &mut connection.session {
             session.dirty = false;
             let stored = session.store(seen);
-            let row = super::connect::session_row(&session.client_id, &stored, None);
-            self.proposals.push(Some(token), Durability::Sync, &[row]);
+            let mut rows = vec![super::connect::session_row(&session.client_id, &stored, None)];
+            rows.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
+            self.proposals.push(Some(token), Durability::Sync, &rows);
         }
     }
 
@@ -481,11 +510,16 @@ impl Shard {
         let until = Sequence(oldest.0.saturating_sub(1));
         session.flow = Flow::Behind { after: until };
         // QoS 0 is not kept for those who are away, and was dropped for those who are slow.
-        let kept = session.subscriptions.iter().filter(|(_, held)| held.subscription.qos > QoS::AtMostOnce);
+        let kept = session.subscriptions.iter().filter(|(_, held)| {
+            held.share.is_none() && held.subscription.qos > QoS::AtMostOnce // A group reads for itself.
+        });
         let kept = kept.map(|(filter, held)| (filter.clone(), held.subscription.since));
         let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
         for (filter, since) in missed {
             session.begin_snapshot(&filter, position.max(since), until);
+        }
+        if !session.subscriptions.is_empty() && session.subscriptions.values().all(|held| held.share.is_some()) {
+            return; // It is its groups that lose something.
         }
         let client_id = session.client_id.clone();
         self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
@@ -533,7 +567,7 @@ pub(super) fn assert_fits(encoded: Result<(), EncodeError>) {
     debug_assert!(encoded.is_ok(), "an acknowledgement fits the wire");
 }
 
-fn selects(filter: &str, topic: &str) -> bool {
+pub(super) fn selects(filter: &str, topic: &str) -> bool {
     match (rowcast_codec::TopicFilter::new(filter), rowcast_codec::Topic::new(topic)) {
         (Ok(filter), Ok(topic)) => filter.matches(&topic),
         _ => false,

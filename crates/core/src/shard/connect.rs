@@ -335,7 +335,6 @@ impl Shard {
             properties.maximum_packet_size = Some(limits.packet_bytes);
             properties.topic_alias_maximum = Some(limits.topic_alias_maximum).filter(|&maximum| maximum > 0);
             properties.server_keep_alive_secs = connection.keep_alive_told;
-            properties.shared_available = Some(false);
             properties.assigned_client_id = connection.assigned.then_some(&*client_id);
         }
         let report = Report::Connected {
@@ -345,6 +344,7 @@ impl Shard {
         };
         self.send(id, &Packet::Connack(connack));
         self.effects.push(Effect::Report(report));
+        self.enter_groups(id, now);
         self.pump(id, now);
     }
 
@@ -370,9 +370,12 @@ impl Shard {
             let Some((_, _, spelled)) = rows::parse_subscription(key) else { continue };
             let Ok(options) = serde_json::from_slice::<StoredSubscription>(value) else { continue };
             let since = options.since.map_or(*version, Sequence);
-            let filter = spelled.into(); // Resolved when it is joined.
+            let share = TopicFilter::new(spelled).ok().and_then(|filter| filter.share());
+            let share = share.map(|share| share.as_str().into());
+            // Resolved when it is joined.
+            let filter = if share.is_none() { spelled.into() } else { Box::default() };
             let subscription = options.subscription(id, since);
-            session.subscriptions.insert(spelled.into(), Held { filter, subscription, options });
+            session.subscriptions.insert(spelled.into(), Held { filter, share, subscription, options });
         }
         session.settle_snapshots(|filter| {
             let has_filter =
@@ -383,18 +386,32 @@ impl Shard {
     }
 
     /// The schema was reloaded: filters may select other topics now.
-    pub(super) fn on_tables(&mut self, tables: Arc<Tables>) {
+    pub(super) fn on_tables(&mut self, tables: Arc<Tables>, now: Moment) {
         self.tables = tables;
         self.durable.rebuild(&self.tables);
+        self.rebuild_groups();
+        let ids = self.connections.iter().map(|(slot, connection)| super::id_of(slot, connection));
+        let in_groups: Vec<ConnectionId> =
+            ids.filter(|id| !self.connections[id.slot as usize].memberships.is_empty()).collect();
+        for &id in &in_groups {
+            let memberships = self.connections[id.slot as usize].memberships.iter();
+            let filters: Vec<Arc<str>> = memberships.map(|membership| Arc::clone(&membership.filter)).collect();
+            for filter in filters {
+                self.leave_group(id, &filter);
+            }
+        }
         for (slot, connection) in &mut self.connections {
             let id = super::id_of(slot, connection);
             let Some(session) = &mut connection.session else { continue };
-            for held in session.subscriptions.values() {
+            for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
                 if let Ok(filter) = TopicFilter::new(&held.filter) {
                     self.interest.unsubscribe(&filter, held.subscription.subscriber, held.subscription.spelling);
                 }
             }
             rejoin(id, session, &self.tables, &mut self.interest);
+        }
+        for id in in_groups {
+            self.enter_groups(id, now);
         }
     }
 }
@@ -402,21 +419,27 @@ impl Shard {
 /// Resolves all filters of a session anew and subscribes to them in its connection's name.
 fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &mut crate::interest::Interest) {
     for (spelled, held) in &mut session.subscriptions {
-        let (filter, alias) = match tables.catalog().resolve_filter(spelled) {
+        let plain = TopicFilter::new(spelled).map_or(&**spelled, |filter| filter.filter());
+        let (filter, alias) = match tables.catalog().resolve_filter(plain) {
             ResolvedFilter::Table { table, filter, spelling, .. } => {
                 let exact = table.export.as_ref().is_none_or(|export| *export.name == *spelling);
                 (filter.into_owned(), !exact)
             }
-            ResolvedFilter::Other => (spelled.to_string(), false),
+            ResolvedFilter::Other => (plain.to_owned(), false),
             // Its table was shut or changed: it stays the client's, and selects nothing.
-            ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => continue,
+            ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => {
+                if held.share.is_some() {
+                    held.filter = Box::default();
+                }
+                continue;
+            }
         };
         held.filter = filter.into();
-        let spelling = spelling_of(spelled, &held.filter);
+        let spelling = spelling_of(plain, &held.filter);
         let meta = session.meta || held.options.meta;
         held.subscription =
             Subscription { meta, alias, spelling, ..held.options.subscription(id, held.subscription.since) };
-        if let Ok(filter) = TopicFilter::new(&held.filter) {
+        if let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter)) {
             interest.subscribe(&filter, held.subscription);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::aliases::Aliases;
 use super::rate::Rate;
+use super::share::Membership;
 use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
 use crate::policy::{Operation, Principal};
@@ -196,6 +197,8 @@ pub(super) struct Connection {
     pub queue_bytes: usize,
     /// How many of them have QoS 0.
     pub queued_at_most_once: usize,
+    /// The groups it is in.
+    pub memberships: Vec<Membership>,
     /// Deliveries whose identifiers must be on disk before they go out.
     pub held: Option<(Token, Vec<u8>)>,
     /// The session was given up at DISCONNECT; its rows are gone with this proposal.
@@ -241,6 +244,7 @@ impl Connection {
             queue_bytes: 0,
             forgotten: None,
             queued_at_most_once: 0,
+            memberships: Vec::new(),
             held: None,
             dropped: 0,
             assigned: false,

@@ -29,6 +29,10 @@ pub(super) struct Outgoing<'a> {
     pub kind: ChangeKind,
     /// Sent because somebody subscribed: RETAIN=1 whatever was asked for.
     pub is_snapshot: bool,
+    /// A group hands it out: no log brings it to this session again.
+    pub is_shared: bool,
+    /// It may be held back until its identifier is on disk, while others overtake it.
+    pub is_held: bool,
     pub publisher: SessionId,
     /// Its place in the log; `None`: it stands in no log.
     pub sequence: Option<Sequence>,
@@ -54,6 +58,8 @@ impl<'a> Outgoing<'a> {
             qos: change.qos,
             kind: change.kind,
             is_snapshot: false,
+            is_shared: false,
+            is_held: false,
             publisher: change.publisher,
             sequence,
             expires_ms: change.expires_ms,
@@ -164,8 +170,8 @@ pub(super) fn deliver(
         return Delivered::NoRoom;
     }
     if message.is_expired(now) {
-        // [MQTT-3.3.2-5]; counted all the same, so that those behind it keep their identifiers.
-        if qos != QoS::AtMostOnce {
+        // [MQTT-3.3.2-5]; counted all the same, so that those behind it in the log keep their identifiers.
+        if qos != QoS::AtMostOnce && !message.is_shared {
             session.window.skip();
         }
         return Delivered::Done;
@@ -186,7 +192,7 @@ pub(super) fn deliver(
         &own
     };
     if frame.len() > packet_max {
-        if qos != QoS::AtMostOnce {
+        if qos != QoS::AtMostOnce && !message.is_shared {
             session.window.skip();
         }
         counters.dropped += 1;
@@ -212,10 +218,11 @@ pub(super) fn deliver(
             return Delivered::Done;
         }
     }
-    let dup = id.is_some() && !message.is_snapshot && message.sequence.is_some_and(|at| at <= session.in_doubt);
+    let is_first = message.is_snapshot || message.is_shared;
+    let dup = id.is_some() && !is_first && message.sequence.is_some_and(|at| at <= session.in_doubt);
     counters.publishes_out += 1;
-    // Each record of a state comes once, and may be held back while others overtake it.
-    if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot) {
+    // Each record of a state comes once; and what is held back must not say what those that overtake it mean.
+    if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot || message.is_held) {
         aliases.on_sent(topic, how);
     }
     append(connection, frame, message.payload, &mut frames.shared, id, dup);
@@ -233,7 +240,7 @@ fn write_aliased(
 ) -> Option<(Written, PublishFrame)> {
     let topic = if selected.alias { message.alias } else { message.topic };
     let written = aliases.written(topic)?;
-    if message.is_snapshot && matches!(written, Written::Introduced(_)) {
+    if (message.is_snapshot || message.is_held) && matches!(written, Written::Introduced(_)) {
         return None;
     }
     let frame = encode(layout, message, selected, Some(written), now);

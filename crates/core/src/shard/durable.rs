@@ -79,7 +79,8 @@ impl DurableInterest {
 }
 
 /// The filter that canonical topics are matched with.
-fn canonical(tables: &Tables, spelled: &str) -> Option<String> {
+pub(super) fn canonical(tables: &Tables, spelled: &str) -> Option<String> {
+    let spelled = TopicFilter::new(spelled).ok()?.filter(); // Whoever shares it.
     match tables.catalog().resolve_filter(spelled) {
         ResolvedFilter::Table { filter, .. } => Some(filter.into_owned()),
         ResolvedFilter::Other => Some(spelled.to_owned()),

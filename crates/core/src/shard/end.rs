@@ -131,7 +131,8 @@ impl Shard {
             }
             return;
         };
-        for held in session.subscriptions.values() {
+        self.leave_groups(id, &session);
+        for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
             if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }

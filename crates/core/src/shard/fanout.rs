@@ -43,25 +43,28 @@ impl Shard {
         match (change.table, change.kind) {
             (TableId::SUBSCRIPTIONS, ChangeKind::Put) => {
                 self.durable.add(&self.tables, change.key);
+                self.keep_group(change.key, entry.sequence);
                 self.on_subscription_row(change.key, entry.sequence);
             }
             (TableId::SUBSCRIPTIONS, ChangeKind::Delete | ChangeKind::Expire) => {
                 self.durable.remove(&self.tables, change.key);
+                self.release_group(change.key);
             }
             (TableId::SESSIONS, ChangeKind::Put) => self.sessions.add(change.key),
-            (TableId::SESSIONS, ChangeKind::Delete) => self.sessions.remove(change.key),
-            (TableId::SESSIONS, ChangeKind::Expire) => {
+            (TableId::SESSIONS, ChangeKind::Delete | ChangeKind::Expire) => {
                 self.sessions.remove(change.key);
-                if self.settings.index == 0 {
+                self.on_session_gone(change.key);
+                if change.kind == ChangeKind::Expire && self.settings.index == 0 {
                     self.on_session_expired(change.key);
                 }
             }
+            (TableId::CLAIMS, ChangeKind::Put) => self.on_claims(change.key, change.payload),
             _ => {}
         }
     }
 
     fn fan_out_entry(&mut self, entry: &Entry<'_>, now: Moment) {
-        if self.interest.is_empty() {
+        if self.interest.is_empty() && self.groups.is_empty() {
             return; // Spares a node that is only written to the look at a cache of all its topics.
         }
         let Some((matches, topic, alias)) = self.interested(entry) else { return };
@@ -69,13 +72,14 @@ impl Shard {
             let message = Outgoing::of_entry(entry, &topic, &alias);
             self.fan_out(&message, &matches, Some(entry), now);
         }
+        self.offer_groups(entry, &topic);
         self.scratch.topic = topic;
         self.scratch.alias = alias;
     }
 
     /// A message that stands in no log, to this shard's subscribers.
     pub(super) fn fan_out_event(&mut self, entry: &Entry<'_>, now: Moment) {
-        if self.interest.is_empty() {
+        if self.interest.is_empty() && self.groups.is_empty() {
             return;
         }
         let Some((matches, topic, alias)) = self.interested(entry) else { return };
@@ -83,6 +87,7 @@ impl Shard {
             let message = Outgoing::of_change(&entry.change, &topic, &alias, None);
             self.fan_out(&message, &matches, Some(entry), now);
         }
+        self.offer_groups(entry, &topic);
         self.scratch.topic = topic;
         self.scratch.alias = alias;
     }

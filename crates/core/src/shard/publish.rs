@@ -386,8 +386,10 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
         // One for an identifier that is not under way changes nothing.
+        let shared = session.window.shared(ack.packet_id).cloned();
         if session.window.puback(ack.packet_id) == Acknowledged::Done {
             session.dirty = true;
+            self.tell_done(shared); // Whatever the reason: who refuses it, refuses it for all [MQTT-4.8.2-6].
             self.pump(id, now);
         }
     }
@@ -396,6 +398,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
         let durable = session.is_durable();
+        let shared = session.window.shared(ack.packet_id).cloned();
         match session.window.pubrec(ack.packet_id, ack.reason.is_error()) {
             Acknowledged::Released if durable => {
                 // PUBLISH must never go out again [MQTT-4.3.3-6], not even after a crash.
@@ -410,6 +413,7 @@ impl Shard {
             }
             Acknowledged::Done => {
                 session.dirty = true;
+                self.tell_done(shared);
                 self.pump(id, now);
             }
             Acknowledged::Unknown if !ack.reason.is_error() => {
@@ -423,6 +427,7 @@ impl Shard {
         let seen = self.seen;
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
+        let shared = session.window.shared(ack.packet_id).cloned();
         if session.window.pubcomp(ack.packet_id) != Acknowledged::Done {
             return;
         }
@@ -437,6 +442,7 @@ impl Shard {
                 [internal_delete(TableId::HANDSHAKES, &key), super::connect::session_row(&client_id, &stored, None)];
             self.proposals.push(None, Durability::Memory, &rows);
         }
+        self.tell_done(shared);
         self.pump(id, now);
     }
 }

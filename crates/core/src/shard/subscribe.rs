@@ -117,13 +117,12 @@ impl Shard {
         let Some(session) = &connection.session else { return Err(Fault::Filter(ReasonCode::UnspecifiedError)) };
         let filter =
             TopicFilter::new(asked.filter).map_err(|error| Fault::Packet(fault_reason(&error), error.to_string()))?;
-        if filter.share().is_some() {
-            if asked.options.no_local {
-                let words = "No Local on a shared subscription".to_owned();
-                return Err(Fault::Packet(ReasonCode::ProtocolError, words)); // [MQTT-3.8.3-4]
-            }
-            return Err(Fault::Filter(ReasonCode::SharedSubscriptionsNotSupported));
+        let share = filter.share().map(|share| share.as_str().into());
+        if share.is_some() && asked.options.no_local {
+            let words = "No Local on a shared subscription".to_owned();
+            return Err(Fault::Packet(ReasonCode::ProtocolError, words)); // [MQTT-3.8.3-4]
         }
+        let plain = filter.filter();
         if asked.filter.len() > usize::from(limits.topic_bytes)
             || levels(asked.filter) > usize::from(limits.topic_levels)
         {
@@ -134,7 +133,7 @@ impl Shard {
         if existing.is_none() && count >= limits.subscriptions_per_client as usize {
             return Err(Fault::Filter(ReasonCode::QuotaExceeded));
         }
-        let (canonical, alias) = match self.tables.catalog().resolve_filter(asked.filter) {
+        let (canonical, alias) = match self.tables.catalog().resolve_filter(plain) {
             ResolvedFilter::Table { query: Some(_), .. }
             | ResolvedFilter::Closed { .. }
             | ResolvedFilter::BadKey { .. } => return Err(Fault::Filter(ReasonCode::TopicFilterInvalid)),
@@ -143,11 +142,11 @@ impl Shard {
                 (filter.into_owned(), !exact)
             }
             ResolvedFilter::Other => {
-                let spans = asked.filter.starts_with(['#', '+']);
-                if !self.settings.open_topics && !spans && !asked.filter.starts_with('$') {
+                let spans = plain.starts_with(['#', '+']);
+                if !self.settings.open_topics && !spans && !plain.starts_with('$') {
                     return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
                 }
-                (asked.filter.to_owned(), false)
+                (plain.to_owned(), false)
             }
         };
         if !may(&connection.principal, Operation::Read, &canonical) {
@@ -163,15 +162,16 @@ impl Shard {
         let since = existing.map(|held| held.subscription.since);
         options.since = since.map(|since| since.0);
         let joining = match asked_options.retain_handling {
+            _ if share.is_some() => Joining::WithoutRecords, // No member would be the right one to get them.
             RetainHandling::SendAtSubscribe => Joining::WithRecords,
             RetainHandling::SendIfNew if existing.is_none() => Joining::WithRecords,
             RetainHandling::SendIfNew | RetainHandling::DoNotSend => Joining::WithoutRecords,
         };
-        let spelling = super::connect::spelling_of(asked.filter, &canonical);
+        let spelling = super::connect::spelling_of(plain, &canonical);
         let subscription = options.subscription(id, since.unwrap_or(now.committed));
         let meta = session.meta || meta;
         let subscription = Subscription { meta, alias, spelling, ..subscription };
-        let held = Held { filter: canonical.into(), subscription, options };
+        let held = Held { filter: canonical.into(), share, subscription, options };
         Ok(Granted {
             held,
             replaced,
@@ -184,7 +184,10 @@ impl Shard {
         if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
             session.subscriptions.insert(granted.join.filter.clone(), granted.held.clone());
         }
-        if replaces && let Ok(filter) = TopicFilter::new(&granted.held.filter) {
+        if replaces
+            && granted.held.share.is_none()
+            && let Ok(filter) = TopicFilter::new(&granted.held.filter)
+        {
             self.interest.subscribe(&filter, granted.held.subscription);
         }
         granted.join
@@ -215,7 +218,9 @@ impl Shard {
             session.begin_snapshot(filter, Sequence::ZERO, since);
         }
         let Some(held) = session.subscriptions.get(filter).cloned() else { return };
-        if let Ok(filter) = TopicFilter::new(&held.filter) {
+        if held.share.is_some() {
+            self.enter_group(id, filter, since);
+        } else if let Ok(filter) = TopicFilter::new(&held.filter) {
             self.interest.subscribe(&filter, held.subscription);
         }
     }
@@ -248,7 +253,9 @@ impl Shard {
             reasons.push(ReasonCode::Success);
             session.snapshots.retain(|snapshot| &*snapshot.filter != spelled);
             gone.push(rows::subscription(&session.client_id, spelled, &held.options));
-            if let Ok(filter) = TopicFilter::new(&held.filter) {
+            if held.share.is_some() {
+                self.leave_group(id, spelled);
+            } else if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
         }

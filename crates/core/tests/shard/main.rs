@@ -4,6 +4,7 @@ mod client;
 mod conformance;
 mod node;
 mod script;
+mod share;
 mod simulate;
 mod store;
 mod text;

@@ -6,7 +6,9 @@ use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
 use rowcast_core::policy::Principal;
 use rowcast_core::schema::{Schema, Source};
-use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Peer, Previous, Report, Settings, Shard};
+use rowcast_core::shard::{
+    Claimant, ConnectionId, Effect, Input, Moment, Peer, Previous, Report, Settings, Shard, StoredGroups,
+};
 use rowcast_core::tables::Tables;
 use rowcast_core::{Durability, Proposals, TableId};
 use std::collections::{BTreeMap, VecDeque};
@@ -152,9 +154,15 @@ impl Node {
             .collect();
         self.mail = (0..self.setup.shards).map(|_| VecDeque::new()).collect();
         for shard in &mut self.shards {
-            for (key, _) in self.store.rows(TableId::SUBSCRIPTIONS) {
-                shard.restore_subscription(key);
+            for (key, row) in self.store.rows(TableId::SUBSCRIPTIONS) {
+                shard.restore_subscription(key, row.payload, row.version);
             }
+            let rows = |table| self.store.rows(table).map(|(key, row)| (key, row.payload));
+            shard.restore_groups(&StoredGroups {
+                groups: rows(TableId::GROUPS).collect(),
+                claims: rows(TableId::CLAIMS).collect(),
+                sessions: rows(TableId::SESSIONS).map(|(key, row)| (text(key), row)).collect(),
+            });
         }
         for shard in &mut self.shards {
             for (key, _) in self.store.rows(TableId::SESSIONS) {
@@ -442,6 +450,7 @@ impl Node {
                     self.answer(claimant, previous);
                 }
                 Effect::Report(report) => self.reports.push(report),
+                Effect::Share { shard, mail } => self.mail[shard as usize].push_back(Input::Share(mail)),
                 job => self.jobs.push_back((shard, job)),
             }
         }
@@ -488,17 +497,17 @@ impl Node {
                     .ok_or(ReasonCode::BadUserNameOrPassword);
                 Input::Authenticated { connection, result }
             }
-            Effect::ReadLog { connection, after, bytes } => {
+            Effect::ReadLog { reader, after, bytes } => {
                 let (batches, lost_until) = self.store.read_log(after, bytes);
-                Input::LogRead { connection, batches, lost_until }
+                Input::LogRead { reader, batches, lost_until }
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
                 let (records, complete) = self.store.read_records(&range, after.as_ref(), records, bytes);
                 Input::RecordsRead { connection, records, complete }
             }
-            Effect::Fetch { connection, messages } => {
+            Effect::Fetch { reader, messages } => {
                 let messages = messages.iter().map(|wanted| (wanted.number, self.store.fetch(wanted))).collect();
-                Input::Fetched { connection, messages }
+                Input::Fetched { reader, messages }
             }
             Effect::CollectRows { client_id } => {
                 let rows = self.store.session_rows(&client_id, self.wall_ms());

@@ -1,0 +1,699 @@
+//! One shared subscription (MQTT 5 §4.8.2): who is in the group, whose turn it is, what each has in hand.
+//!
+//! Bookkeeping only: no message is looked at, none is sent. The shard that owns the group reads for it and hands out.
+
+use super::session::Flow;
+use crate::position::Sequence;
+use crate::shard::ConnectionId;
+use bytes::Bytes;
+use rowcast_codec::QoS;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+use slab::Slab;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A member's connection, and by which of its filters it is in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberId {
+    /// On which shard it is.
+    pub shard: u32,
+    /// Which connection there.
+    pub connection: ConnectionId,
+    /// The filter as the client spelled it, with `$share/`.
+    pub filter: Arc<str>,
+}
+
+/// Somebody who is connected and takes messages of the group.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Where it is.
+    pub id: MemberId,
+    /// Whose it is.
+    pub client_id: Box<str>,
+    /// The highest quality of service to deliver with.
+    pub qos: QoS,
+    /// Whether its session outlives its connection.
+    pub durable: bool,
+    /// How many messages it has in hand at most.
+    pub credit: u16,
+}
+
+/// A member among others.
+#[derive(Debug)]
+struct Place {
+    member: Member,
+    in_hand: usize,
+    /// It refused a message and has not said since that there is room.
+    full: bool,
+    /// How often it has. What was handed out before a refusal comes back as well, so that nothing is overtaken.
+    turn: u32,
+}
+
+impl Place {
+    fn has_room(&self) -> bool {
+        !self.full && self.in_hand < usize::from(self.member.credit)
+    }
+}
+
+/// What was handed to a member and is not done.
+#[derive(Debug)]
+struct InHand {
+    /// Client identifier and filter: the member may come back on another connection.
+    name: Box<str>,
+    /// On which shard and connection it was when it was given this; `None`: before the node started.
+    to: Option<(u32, ConnectionId)>,
+    qos: QoS,
+    /// The message; `None`: the member's session keeps it.
+    entry: Option<Bytes>,
+    after: Sequence,
+}
+
+/// A message that waits for a member.
+#[derive(Debug)]
+struct Waiting {
+    qos: QoS,
+    /// `None`: to be read from the log.
+    entry: Option<Bytes>,
+    /// It came behind this place of the log.
+    after: Sequence,
+}
+
+/// A message on its way to a member.
+#[derive(Debug)]
+pub struct Hand {
+    /// The group.
+    pub group: Arc<str>,
+    /// Who gets it.
+    pub member: MemberId,
+    /// Its place in the log, or [`UNLOGGED`] and a count.
+    pub number: u64,
+    /// As the member's [`Turn`](ShareMail::Back) was.
+    pub turn: u32,
+    /// The message, encoded as an entry.
+    pub entry: Bytes,
+}
+
+/// What shards tell each other about shared subscriptions: members their owner, except for `Hand`.
+#[derive(Debug)]
+pub enum ShareMail {
+    /// A message for a member.
+    Hand(Hand),
+    /// Somebody is in, or asks for another quality of service.
+    Join {
+        /// Which group.
+        group: Arc<str>,
+        /// Who.
+        member: Member,
+        /// What came up to here is not for a group that begins with it.
+        since: Sequence,
+    },
+    /// Somebody is no longer there.
+    Leave {
+        /// Which group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+        /// What its session has begun, and goes on with.
+        begun: Vec<u64>,
+    },
+    /// A message was acknowledged, refused, or cannot be delivered: it is over.
+    Done {
+        /// Which group.
+        group: Arc<str>,
+        /// Which message.
+        number: u64,
+    },
+    /// A member had no room.
+    Back {
+        /// Which group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+        /// Which message.
+        number: u64,
+        /// How often that happened to this member: what it says of an earlier time is old.
+        turn: u32,
+    },
+    /// A member has room again.
+    Room {
+        /// Which group.
+        group: Arc<str>,
+        /// Who.
+        member: MemberId,
+        /// The refusal that this ends.
+        turn: u32,
+    },
+    /// A session ended before it acknowledged a message.
+    Return {
+        /// Which group.
+        group: Arc<str>,
+        /// Which message.
+        number: u64,
+    },
+}
+
+/// A group as it is stored in [`TableId::GROUPS`](crate::TableId::GROUPS), in JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct StoredGroup {
+    /// Everything up to here was handed out, except for `open`.
+    pub position: u64,
+    /// Messages that nobody's stored session has taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<u64>,
+}
+
+/// What a group can go on with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Nothing, for now.
+    Nothing,
+    /// A message that waits.
+    Hand(u64),
+    /// Messages that wait, and are to be read again.
+    Fetch(Vec<u64>),
+    /// The log behind this.
+    Log(Sequence),
+}
+
+/// Numbers from here on are of messages that stand in no log.
+pub const UNLOGGED: u64 = 1 << 63;
+/// Messages that are read again at a time.
+const FETCHED_MAX: usize = 64;
+
+/// A group, held by the shard that owns it.
+///
+/// ```text
+/// log or event ─▶ waiting ─▶ in hand ─acknowledged─▶ (done)
+///                    ▲          │
+///                    └──────────┘ no room, or the member's session ended
+/// ```
+///
+/// Invariant: a member is in `ready` exactly if it has room, and then once.
+#[derive(Debug)]
+pub struct Group {
+    /// The group's name, a slash, and the filter that canonical topics are matched with.
+    pub key: Arc<str>,
+    /// How what is committed reaches the group.
+    pub flow: Flow,
+    /// Committed entries up to here are not for live delivery.
+    pub live_after: Sequence,
+    /// QoS 0 messages up to here are not delivered: nobody was there.
+    pub away_until: Sequence,
+    /// A read is under way.
+    pub reading: bool,
+    /// The stored form is not what it should be.
+    pub dirty: bool,
+    /// There is a stored form.
+    pub stored: bool,
+    /// Rows of subscriptions with which sessions keep the group alive while they are away.
+    pub kept_by: FxHashSet<Box<[u8]>>,
+    /// Rows of claims, each with the last message that it claims.
+    claims: Vec<(u64, Vec<u8>)>,
+    places: Slab<Place>,
+    names: FxHashMap<Box<str>, usize>,
+    ready: VecDeque<usize>,
+    in_hand: BTreeMap<u64, InHand>,
+    waiting: BTreeMap<u64, Waiting>,
+    waiting_bytes: usize,
+    /// Messages behind the position that were handed out before the node ended.
+    claimed: BTreeSet<u64>,
+    unlogged: u64,
+}
+
+impl Group {
+    /// A group that begins behind `after`.
+    #[must_use]
+    pub fn new(key: &str, flow: Flow, after: Sequence) -> Group {
+        Group {
+            key: key.into(),
+            flow,
+            live_after: after,
+            away_until: after,
+            reading: false,
+            dirty: true,
+            stored: false,
+            kept_by: FxHashSet::default(),
+            claims: Vec::new(),
+            places: Slab::new(),
+            names: FxHashMap::default(),
+            ready: VecDeque::new(),
+            in_hand: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            claimed: BTreeSet::new(),
+            unlogged: 0,
+        }
+    }
+
+    /// The filter that canonical topics are matched with.
+    #[must_use]
+    pub fn filter(&self) -> &str {
+        filter_of(&self.key)
+    }
+
+    /// Whether nobody is there and nobody could come back.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.kept_by.is_empty() && self.places.is_empty()
+    }
+
+    /// Whether somebody is connected.
+    #[must_use]
+    pub fn is_attended(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    // Members ----------------------------------------------------------------------------------------------------------
+
+    /// Somebody is in. `seen`: everything up to here was shown to this shard.
+    pub fn join(&mut self, member: Member, seen: Sequence) {
+        let name = name_of(&member.client_id, &member.id.filter);
+        if let Some(&slot) = self.names.get(&name) {
+            if self.places[slot].member.id == member.id {
+                self.places[slot].member = member; // It subscribed again.
+                self.settle(slot);
+                return;
+            }
+            self.remove(slot);
+        }
+        if self.places.is_empty() {
+            self.away_until = seen;
+        }
+        let in_hand = self.in_hand.values().filter(|in_hand| in_hand.name == name).count();
+        let slot = self.places.insert(Place { member, in_hand, full: false, turn: 0 });
+        self.names.insert(name, slot);
+        self.settle(slot);
+    }
+
+    /// Somebody left: what it had not begun waits for another.
+    pub fn leave(&mut self, id: &MemberId, begun: &[u64]) {
+        let Some(slot) = self.slot_of(id) else { return };
+        let name = name_of(&self.places[slot].member.client_id, &id.filter);
+        let numbers: Vec<u64> =
+            self.in_hand.iter().filter(|(_, in_hand)| in_hand.name == name).map(|(&number, _)| number).collect();
+        for number in numbers {
+            if !begun.contains(&number) {
+                self.put_back(number);
+            }
+        }
+        self.remove(slot);
+        self.dirty = true;
+    }
+
+    /// A message came back because there was no room.
+    pub fn refused(&mut self, id: &MemberId, number: u64, turn: u32) {
+        // Or it was taken from the member when that left, and another has it by now.
+        let to = Some((id.shard, id.connection));
+        if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to == to) {
+            self.put_back(number);
+        }
+        if let Some(slot) = self.slot_of(id)
+            && turn > self.places[slot].turn
+        {
+            self.places[slot].turn = turn;
+            self.places[slot].full = true;
+            self.settle(slot);
+        }
+    }
+
+    /// There is room again.
+    pub fn room(&mut self, id: &MemberId, turn: u32) {
+        if let Some(slot) = self.slot_of(id)
+            && turn == self.places[slot].turn
+        {
+            self.places[slot].full = false;
+            self.settle(slot);
+        }
+    }
+
+    /// A message is over.
+    pub fn done(&mut self, number: u64) {
+        self.take_from_hand(number);
+    }
+
+    /// A session that had begun `number` ended.
+    pub fn put_back(&mut self, number: u64) {
+        let Some(in_hand) = self.take_from_hand(number) else { return };
+        let InHand { qos, entry, after, .. } = in_hand;
+        if entry.is_some() || number < UNLOGGED {
+            self.waiting_bytes += entry.as_ref().map_or(0, Bytes::len);
+            self.waiting.insert(number, Waiting { qos, entry, after });
+        }
+    }
+
+    /// The stored session of a client is gone: what it had not acknowledged goes to another, unless its QoS is 2
+    /// [MQTT-4.8.2-5].
+    pub fn session_ended(&mut self, client_id: &str) -> bool {
+        let of_client = |name: &str| name.strip_prefix(client_id).is_some_and(|rest| rest.starts_with('\0'));
+        let gone = |in_hand: &InHand| of_client(&in_hand.name) && !self.names.contains_key(&in_hand.name);
+        let gone = self.in_hand.iter().filter(|(_, in_hand)| gone(in_hand));
+        let gone: Vec<(u64, QoS)> = gone.map(|(&number, in_hand)| (number, in_hand.qos)).collect();
+        for &(number, qos) in &gone {
+            match qos {
+                QoS::ExactlyOnce => self.done(number),
+                _ => self.put_back(number),
+            }
+        }
+        !gone.is_empty()
+    }
+
+    // Messages ---------------------------------------------------------------------------------------------------------
+
+    /// What to go on with.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        if self.reading || self.ready.is_empty() {
+            return Next::Nothing;
+        }
+        if let Some(number) = self.due() {
+            if self.waiting[&number].entry.is_some() {
+                return Next::Hand(number);
+            }
+            let unread = self.waiting.iter().filter(|(_, waiting)| waiting.entry.is_none());
+            return Next::Fetch(unread.take(FETCHED_MAX).map(|(&number, _)| number).collect());
+        }
+        match self.flow {
+            Flow::Behind { after } => Next::Log(after),
+            Flow::Live => Next::Nothing,
+        }
+    }
+
+    /// The message that is to be handed out before anything of the log.
+    #[must_use]
+    pub fn due(&self) -> Option<u64> {
+        let (&number, waiting) = self.waiting.first_key_value()?;
+        let is_due = match self.flow {
+            Flow::Behind { after } => waiting.after <= after,
+            Flow::Live => true,
+        };
+        is_due.then_some(number)
+    }
+
+    /// Whether a message from the log goes out before `sequence` does.
+    #[must_use]
+    pub fn is_due_before(&self, sequence: Sequence) -> bool {
+        self.waiting.first_key_value().is_some_and(|(_, waiting)| waiting.after < sequence)
+    }
+
+    /// Takes a message that waits.
+    pub fn take_waiting(&mut self, number: u64) -> Option<(QoS, Bytes, Sequence)> {
+        let Waiting { qos, entry, after } = self.waiting.remove(&number)?;
+        let entry = entry?;
+        self.waiting_bytes -= entry.len();
+        self.dirty = true;
+        Some((qos, entry, after))
+    }
+
+    /// A message that waits was read again; `None`: it is gone.
+    pub fn fetched(&mut self, number: u64, entry: Option<Bytes>) {
+        let Some(waiting) = self.waiting.get_mut(&number) else { return };
+        match entry {
+            Some(entry) => {
+                self.waiting_bytes += entry.len();
+                waiting.entry = Some(entry);
+            }
+            None => drop(self.waiting.remove(&number)),
+        }
+    }
+
+    /// Keeps a message that stands in no log until there is room. `false`: too much waits already.
+    pub fn keep(&mut self, number: u64, qos: QoS, entry: Bytes, after: Sequence, bytes_max: usize) -> bool {
+        if self.waiting_bytes + entry.len() > bytes_max {
+            return false;
+        }
+        self.waiting_bytes += entry.len();
+        self.waiting.insert(number, Waiting { qos, entry: Some(entry), after });
+        true
+    }
+
+    /// A number for a message that stands in no log.
+    pub fn unlogged_number(&mut self) -> u64 {
+        self.unlogged += 1;
+        UNLOGGED | self.unlogged
+    }
+
+    /// Whether there is somebody who can be given a message now.
+    #[must_use]
+    pub fn has_room(&self, number: u64, qos: QoS) -> bool {
+        self.ready.iter().any(|&slot| suits(&self.places[slot].member, number, qos))
+    }
+
+    /// Whether anybody who is there could be given a message, with room or without.
+    #[must_use]
+    pub fn could_give(&self, number: u64, qos: QoS) -> bool {
+        self.places.iter().any(|(_, place)| suits(&place.member, number, qos))
+    }
+
+    /// Gives a message to the member whose turn it is; `None`: nobody has room.
+    pub fn hand(&mut self, number: u64, qos: QoS, entry: &Bytes, after: Sequence) -> Option<Hand> {
+        let at = self.ready.iter().position(|&slot| suits(&self.places[slot].member, number, qos))?;
+        let slot = self.ready.remove(at)?;
+        let place = &mut self.places[slot];
+        place.in_hand += 1;
+        let qos = qos.min(place.member.qos);
+        let name = name_of(&place.member.client_id, &place.member.id.filter);
+        let (member, turn) = (place.member.id.clone(), place.turn);
+        if place.has_room() {
+            self.ready.push_back(slot);
+        }
+        let to = Some((member.shard, member.connection));
+        self.in_hand.insert(number, InHand { name, to, qos, entry: Some(entry.clone()), after });
+        self.dirty = true;
+        Some(Hand { group: Arc::clone(&self.key), member, number, turn, entry: entry.clone() })
+    }
+
+    // What is stored ---------------------------------------------------------------------------------------------------
+
+    /// Sessions have these on disk: the group need not.
+    pub fn claimed(&mut self, numbers: &[u64], row: &[u8]) {
+        for number in numbers {
+            if let Some(in_hand) = self.in_hand.get_mut(number) {
+                in_hand.entry = None;
+            }
+        }
+        self.claims.push((numbers.iter().copied().max().unwrap_or(0), row.to_vec()));
+        self.dirty = true;
+    }
+
+    /// Takes the rows of claims that a stored form of now makes needless: it says the same.
+    pub fn take_claims(&mut self, seen: Sequence) -> Vec<Vec<u8>> {
+        let position = self.position(seen).0;
+        let (needless, kept) = std::mem::take(&mut self.claims).into_iter().partition(|&(last, _)| last <= position);
+        self.claims = kept;
+        let needless: Vec<(u64, Vec<u8>)> = needless;
+        needless.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Takes the rows of all claims.
+    pub fn take_all_claims(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.claims).into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Where it stands in the log, when everything up to `seen` was shown to its shard.
+    #[must_use]
+    pub fn position(&self, seen: Sequence) -> Sequence {
+        match self.flow {
+            Flow::Live => seen.max(self.live_after),
+            Flow::Behind { after } => after,
+        }
+    }
+
+    /// Whether an entry of the log was handed out before the node ended.
+    pub fn was_claimed(&mut self, sequence: Sequence) -> bool {
+        !self.claimed.is_empty() && self.claimed.remove(&sequence.0)
+    }
+
+    /// The stored form, when everything up to `seen` was shown to the group's shard.
+    #[must_use]
+    pub fn store(&self, seen: Sequence) -> Vec<u8> {
+        let position = self.position(seen);
+        let in_hand =
+            self.in_hand.iter().filter(|(_, in_hand)| in_hand.entry.is_some() && in_hand.qos > QoS::AtMostOnce);
+        let in_hand = in_hand.map(|(&number, _)| number);
+        let open = in_hand.chain(self.waiting.keys().copied()).filter(|&number| number < UNLOGGED);
+        let stored = StoredGroup { position: position.0, open: open.collect() };
+        serde_json::to_vec(&stored).expect("a group is plain data")
+    }
+
+    /// Goes on where the stored form was.
+    pub fn restore(&mut self, row: &[u8]) {
+        let Ok(stored) = serde_json::from_slice::<StoredGroup>(row) else { return };
+        self.flow = Flow::Behind { after: Sequence(stored.position) };
+        self.stored = true;
+        for number in stored.open {
+            self.waiting.insert(number, Waiting { qos: QoS::AtLeastOnce, entry: None, after: Sequence::ZERO });
+        }
+    }
+
+    /// A row of claims that is there when the node starts.
+    pub fn restore_claim(&mut self, numbers: &[u64], row: &[u8]) {
+        for &number in numbers {
+            self.waiting.remove(&number);
+            self.claimed.insert(number);
+        }
+        self.claims.push((numbers.iter().copied().max().unwrap_or(0), row.to_vec()));
+    }
+
+    /// A delivery that a stored session has begun.
+    pub fn restore_begun(&mut self, client_id: &str, filter: &str, number: u64, qos: QoS) {
+        self.waiting.remove(&number);
+        self.claimed.insert(number);
+        let (name, after) = (name_of(client_id, filter), Sequence::ZERO);
+        self.in_hand.insert(number, InHand { name, to: None, qos, entry: None, after });
+    }
+
+    // Places -----------------------------------------------------------------------------------------------------------
+
+    fn slot_of(&self, id: &MemberId) -> Option<usize> {
+        self.places.iter().find(|(_, place)| place.member.id == *id).map(|(slot, _)| slot)
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let place = self.places.remove(slot);
+        self.names.remove(&name_of(&place.member.client_id, &place.member.id.filter));
+        self.ready.retain(|&other| other != slot);
+    }
+
+    /// Puts a member where it belongs, after its room changed.
+    fn settle(&mut self, slot: usize) {
+        let is_ready = self.ready.contains(&slot);
+        match (self.places[slot].has_room(), is_ready) {
+            (true, false) => self.ready.push_back(slot),
+            (false, true) => self.ready.retain(|&other| other != slot),
+            _ => {}
+        }
+    }
+
+    fn take_from_hand(&mut self, number: u64) -> Option<InHand> {
+        let in_hand = self.in_hand.remove(&number)?;
+        self.dirty = true;
+        if let Some(&slot) = self.names.get(&in_hand.name) {
+            let had_room = self.places[slot].has_room();
+            self.places[slot].in_hand = self.places[slot].in_hand.saturating_sub(1);
+            if !had_room {
+                self.settle(slot);
+            }
+        }
+        Some(in_hand)
+    }
+}
+
+/// A session that outlives its connection would have to find the message in the log again.
+fn suits(member: &Member, number: u64, qos: QoS) -> bool {
+    number < UNLOGGED || !member.durable || qos.min(member.qos) == QoS::AtMostOnce
+}
+
+fn name_of(client_id: &str, filter: &str) -> Box<str> {
+    [client_id, "\0", filter].concat().into()
+}
+
+/// The key of the group that shares `filter`, in its canonical spelling, under a name.
+#[must_use]
+pub fn key_of(name: &str, filter: &str) -> Box<str> {
+    [name, "/", filter].concat().into()
+}
+
+/// The filter in a group's key: its name has no slash [MQTT-4.8.2-2].
+#[must_use]
+pub fn filter_of(key: &str) -> &str {
+    key.split_once('/').map_or("", |(_, filter)| filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(client_id: &str, credit: u16) -> Member {
+        let slot = u32::from(client_id.as_bytes()[0]);
+        let id = MemberId { shard: 0, connection: ConnectionId { slot, generation: 1 }, filter: "$share/g/#".into() };
+        Member { id, client_id: client_id.into(), qos: QoS::AtLeastOnce, durable: false, credit }
+    }
+
+    fn group(members: &[Member]) -> Group {
+        let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        for member in members {
+            group.join(member.clone(), Sequence::ZERO);
+        }
+        group
+    }
+
+    /// Hands out a message; who got it.
+    fn hand(group: &mut Group, number: u64) -> Option<char> {
+        let hand = group.hand(number, QoS::AtLeastOnce, &Bytes::from_static(b"x"), Sequence::ZERO)?;
+        char::from_u32(hand.member.connection.slot)
+    }
+
+    #[test]
+    fn members_with_room_take_turns() {
+        let mut group = group(&[member("a", 2), member("b", 3)]);
+        let turns: Vec<_> = (1..=6).map(|number| hand(&mut group, number)).collect();
+        assert_eq!(turns, [Some('a'), Some('b'), Some('a'), Some('b'), Some('b'), None]);
+        group.done(3);
+        assert_eq!((hand(&mut group, 7), hand(&mut group, 8)), (Some('a'), None));
+    }
+
+    #[test]
+    fn what_a_member_had_not_begun_waits_for_another_when_it_leaves() {
+        let (a, b) = (member("a", 5), member("b", 5));
+        let mut group = group(std::slice::from_ref(&a));
+        for number in 1..=3 {
+            hand(&mut group, number);
+        }
+        group.leave(&a.id, &[2]);
+        assert_eq!(group.next(), Next::Nothing);
+        group.join(b, Sequence::ZERO);
+        assert_eq!(group.next(), Next::Hand(1));
+        assert!(group.take_waiting(1).is_some());
+        assert_eq!(group.next(), Next::Hand(3));
+        assert!(group.take_waiting(3).is_some());
+        assert_eq!(group.next(), Next::Nothing);
+        assert!(group.session_ended("a"));
+        assert_eq!(group.next(), Next::Hand(2));
+    }
+
+    #[test]
+    fn what_was_handed_out_before_a_refusal_comes_back_and_does_not_refuse_again() {
+        let a = member("a", 5);
+        let mut group = group(std::slice::from_ref(&a));
+        hand(&mut group, 1);
+        hand(&mut group, 2);
+        group.refused(&a.id, 1, 1);
+        assert_eq!(hand(&mut group, 3), None);
+        group.room(&a.id, 1);
+        group.refused(&a.id, 2, 1);
+        assert_eq!(group.next(), Next::Hand(1));
+        assert_eq!(group.hand(1, QoS::AtLeastOnce, &Bytes::new(), Sequence::ZERO).map(|hand| hand.turn), Some(1));
+    }
+
+    #[test]
+    fn a_refusal_that_comes_late_takes_nothing_from_another() {
+        let (a, b) = (member("a", 5), member("b", 5));
+        let mut group = group(std::slice::from_ref(&a));
+        hand(&mut group, 1);
+        group.leave(&a.id, &[]);
+        group.join(b, Sequence::ZERO);
+        assert!(group.take_waiting(1).is_some());
+        assert_eq!(hand(&mut group, 1), Some('b'));
+        group.refused(&a.id, 1, 0);
+        assert_eq!(group.next(), Next::Nothing);
+    }
+
+    #[test]
+    fn a_stored_group_hands_out_again_what_no_session_has() {
+        let mut group = group(&[member("a", 5)]);
+        for number in 5..=8 {
+            hand(&mut group, number);
+        }
+        group.claimed(&[6], b"row");
+        group.done(7);
+        let row = group.store(Sequence(8));
+        let mut again = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        again.restore(&row);
+        again.restore_claim(&[8, 9], b"row");
+        assert_eq!(again.flow, Flow::Behind { after: Sequence(8) });
+        assert!(again.was_claimed(Sequence(9)) && !again.was_claimed(Sequence(10)));
+        again.join(member("b", 5), Sequence::ZERO);
+        assert_eq!(again.next(), Next::Fetch(vec![5]));
+    }
+}

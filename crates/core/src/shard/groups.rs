@@ -1,0 +1,518 @@
+//! Shared subscriptions, as the shard sees them that owns them: one shard for each group, so that its order and "to one
+//! member only" are nobody else's business. Members may be on any shard; `share` is their side.
+//!
+//! A group reads the log like a session does, live or behind, and hands out what it finds to the members that have
+//! room. See `docs/decisions/0008-shared-subscriptions.md`.
+
+use super::catchup::{READ_BYTES, selects};
+use super::durable::canonical;
+use super::publish::{internal_delete, internal_row};
+use super::{Effect, Fetched, Reader, Report, Shard, Wanted};
+use crate::change::{Change, Entry};
+use crate::interest::{Interest, Subscriber, Subscription};
+use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, ShareMail, filter_of, key_of};
+use crate::mqtt::session::{Flow, StoredSession, rows};
+use crate::position::{Sequence, TableId};
+use crate::proposal::{Batch, Durability};
+use crate::tables::Tables;
+use bytes::Bytes;
+use rowcast_codec::{QoS, TopicFilter};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use serde::{Deserialize, Serialize};
+use slab::Slab;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// A group of a shard. Numbers of those that are over come back with another generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupId {
+    slot: u32,
+    generation: u32,
+}
+
+/// The groups that a shard owns.
+#[derive(Default)]
+pub(super) struct Groups {
+    groups: Slab<(u32, Group)>, // With its generation.
+    slots: FxHashMap<Arc<str>, usize>,
+    /// Their filters; subscribers are slots.
+    interest: Interest,
+    generation: u32,
+}
+
+impl Groups {
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    fn slot(&self, key: &str) -> Option<usize> {
+        self.slots.get(key).copied()
+    }
+
+    fn get(&mut self, slot: usize) -> Option<&mut Group> {
+        self.groups.get_mut(slot).map(|(_, group)| group)
+    }
+
+    /// The group with this key, which begins as `new` says if there is none.
+    fn get_or(&mut self, key: &str, new: impl FnOnce() -> Group) -> usize {
+        if let Some(slot) = self.slot(key) {
+            return slot;
+        }
+        let group = new();
+        self.generation = self.generation.wrapping_add(1);
+        let key = Arc::clone(&group.key);
+        let slot = self.groups.insert((self.generation, group));
+        if let Ok(filter) = TopicFilter::new(filter_of(&key)) {
+            self.interest.subscribe(&filter, subscription(slot));
+        }
+        self.slots.insert(key, slot);
+        slot
+    }
+
+    fn remove(&mut self, slot: usize) -> Group {
+        let (_, group) = self.groups.remove(slot);
+        if let Ok(filter) = TopicFilter::new(group.filter()) {
+            self.interest.unsubscribe(&filter, Subscriber(slot as u32), 0);
+        }
+        self.slots.remove(&group.key);
+        group
+    }
+
+    fn id(&self, slot: usize) -> GroupId {
+        GroupId { slot: slot as u32, generation: self.groups[slot].0 }
+    }
+
+    fn find(&mut self, id: GroupId) -> Option<&mut Group> {
+        let found = self.groups.get_mut(id.slot as usize)?;
+        (found.0 == id.generation).then_some(&mut found.1)
+    }
+}
+
+fn subscription(slot: usize) -> Subscription {
+    Subscription {
+        subscriber: Subscriber(slot as u32),
+        qos: QoS::ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        alias: false,
+        meta: false,
+        spelling: 0,
+        identifier: None,
+        since: Sequence::ZERO,
+    }
+}
+
+impl Shard {
+    /// Which shard owns a group.
+    pub(super) fn owner_of(&self, key: &str) -> u32 {
+        let mut hasher = FxHasher::default();
+        hasher.write(key.as_bytes());
+        ((hasher.finish() >> 32) % u64::from(self.settings.shards.max(1))) as u32
+    }
+
+    /// Says something to the shard that owns a group.
+    pub(super) fn tell_owner(&mut self, key: &str, mail: ShareMail) {
+        let owner = self.owner_of(key);
+        self.share_mail[owner as usize].push(mail);
+    }
+
+    fn post_hand(&mut self, hand: Hand) {
+        self.share_mail[hand.member.shard as usize].push(ShareMail::Hand(hand));
+    }
+
+    // What members say -------------------------------------------------------------------------------------------------
+
+    pub(super) fn on_join(&mut self, key: &str, member: Member, since: Sequence) {
+        let seen = self.seen;
+        let flow = if since < seen { Flow::Behind { after: since } } else { Flow::Live };
+        let slot = self.groups.get_or(key, || Group::new(key, flow, since));
+        if let Some(group) = self.groups.get(slot) {
+            group.join(member, seen);
+        }
+        self.pump_group(slot);
+    }
+
+    pub(super) fn on_leave(&mut self, key: &str, member: &MemberId, begun: &[u64]) {
+        let Some(slot) = self.groups.slot(key) else { return };
+        if let Some(group) = self.groups.get(slot) {
+            group.leave(member, begun);
+        }
+        self.end_group_if_over(slot);
+        self.pump_group(slot);
+    }
+
+    /// Something changed that may let a group go on.
+    pub(super) fn on_group(&mut self, key: &str, change: impl FnOnce(&mut Group)) {
+        let Some(slot) = self.groups.slot(key) else { return };
+        if let Some(group) = self.groups.get(slot) {
+            change(group);
+        }
+        self.pump_group(slot);
+    }
+
+    // Messages ---------------------------------------------------------------------------------------------------------
+
+    /// Offers a message to the groups that select it.
+    pub(super) fn offer_groups(&mut self, entry: &Entry<'_>, topic: &str) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let mut encoded = None;
+        for matching in &*self.groups.interest.matches(topic) {
+            self.offer_group(matching.subscriber.0 as usize, entry, &mut encoded);
+        }
+    }
+
+    fn offer_group(&mut self, slot: usize, entry: &Entry<'_>, encoded: &mut Option<Bytes>) {
+        let seen = self.seen;
+        let bytes_max = self.settings.limits.outbound_bytes as usize;
+        let Some(group) = self.groups.get(slot) else { return };
+        let sequence = entry.sequence;
+        let is_logged = sequence > Sequence::ZERO;
+        if is_logged && (group.flow != Flow::Live || sequence <= group.live_after) {
+            return; // The log brings it, or brought it.
+        }
+        let qos = entry.change.qos;
+        let (number, after) = if is_logged { (sequence.0, Sequence::ZERO) } else { (group.unlogged_number(), seen) };
+        let waits = qos > QoS::AtMostOnce && (group.flow != Flow::Live || group.due().is_some());
+        if !waits && group.has_room(number, qos) {
+            let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
+            if let Some(hand) = group.hand(number, qos, encoded, after) {
+                self.post_hand(hand);
+            }
+        } else if qos == QoS::AtMostOnce {
+            self.counters.dropped += u64::from(group.is_attended());
+        } else if is_logged {
+            group.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
+            group.dirty = true;
+        } else if group.could_give(number, qos) {
+            let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
+            let kept = group.keep(number, qos, encoded.clone(), after, bytes_max);
+            self.counters.dropped += u64::from(!kept);
+        }
+    }
+
+    /// Goes on with what a group has, as far as its members have room.
+    fn pump_group(&mut self, slot: usize) {
+        loop {
+            let Some(group) = self.groups.get(slot) else { return };
+            match group.next() {
+                Next::Nothing => return,
+                Next::Hand(number) => {
+                    let Some((qos, entry, after)) = group.take_waiting(number) else { return };
+                    match group.hand(number, qos, &entry, after) {
+                        Some(hand) => self.post_hand(hand),
+                        None if group.could_give(number, qos) => {
+                            group.keep(number, qos, entry, after, usize::MAX); // It was counted before.
+                            return;
+                        }
+                        None => self.counters.dropped += 1, // It stands in no log, and whom it was for is gone.
+                    }
+                }
+                Next::Fetch(numbers) => {
+                    group.reading = true;
+                    let wanted = |number| Wanted { number, sequence: Sequence(number), record: None };
+                    let messages = numbers.into_iter().map(wanted).collect();
+                    let reader = Reader::Group(self.groups.id(slot));
+                    self.effects.push(Effect::Fetch { reader, messages });
+                    return;
+                }
+                Next::Log(after) if after >= self.seen => {
+                    group.live_after = after;
+                    group.flow = Flow::Live;
+                }
+                Next::Log(after) => {
+                    group.reading = true;
+                    let reader = Reader::Group(self.groups.id(slot));
+                    self.effects.push(Effect::ReadLog { reader, after, bytes: READ_BYTES });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A piece of the log for a group is here.
+    pub(super) fn on_group_log_read(&mut self, id: GroupId, batches: &[Arc<Batch>], lost_until: Option<Sequence>) {
+        let Some(group) = self.groups.find(id) else { return };
+        group.reading = false;
+        let slot = id.slot as usize;
+        if let (Some(oldest), Flow::Behind { after: position }) = (lost_until, group.flow) {
+            group.flow = Flow::Behind { after: Sequence(oldest.0.saturating_sub(1)) };
+            group.dirty = true;
+            let client_id = format!("$share/{}", group.key).into();
+            self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
+            return self.pump_group(slot);
+        }
+        'read: for batch in batches {
+            for entry in batch.entries() {
+                if !self.group_catch_up(slot, &entry) {
+                    break 'read;
+                }
+            }
+            self.advance_group(slot, batch.last());
+        }
+        self.pump_group(slot);
+    }
+
+    /// One entry of the log for a group that is behind. `false`: there is no room, or it is not its turn.
+    fn group_catch_up(&mut self, slot: usize, entry: &Entry<'_>) -> bool {
+        let Some(group) = self.groups.get(slot) else { return false };
+        let Flow::Behind { after } = group.flow else { return false };
+        let sequence = entry.sequence;
+        if sequence <= after {
+            return true;
+        }
+        let before = Sequence(sequence.0 - 1);
+        if group.is_due_before(sequence) {
+            self.advance_group(slot, before);
+            return false;
+        }
+        let is_shown = !entry.change.table.is_internal() && !entry.superseded && !group.was_claimed(sequence);
+        let mut topic = std::mem::take(&mut self.scratch.topic);
+        let is_selected = is_shown
+            && self.tables.topic(entry.change.table, entry.change.key, &mut topic)
+            && selects(group.filter(), &topic);
+        self.scratch.topic = topic;
+        let qos = entry.change.qos;
+        // QoS 0 is not kept for those who are away.
+        let is_late = qos == QoS::AtMostOnce && sequence <= group.away_until;
+        if is_selected && !is_late {
+            match group.hand(sequence.0, qos, &encode(&entry.change), Sequence::ZERO) {
+                Some(hand) => self.post_hand(hand),
+                None => {
+                    self.advance_group(slot, before);
+                    return false;
+                }
+            }
+        }
+        self.advance_group(slot, sequence);
+        true
+    }
+
+    fn advance_group(&mut self, slot: usize, sequence: Sequence) {
+        if let Some(group) = self.groups.get(slot)
+            && let Flow::Behind { after } = &mut group.flow
+        {
+            *after = (*after).max(sequence);
+            group.dirty = true;
+        }
+    }
+
+    /// Messages that came back to a group were read again.
+    pub(super) fn on_group_fetched(&mut self, id: GroupId, messages: Vec<(u64, Fetched)>) {
+        let Some(group) = self.groups.find(id) else { return };
+        group.reading = false;
+        let mut gone = 0;
+        for (number, fetched) in messages {
+            let entry = match fetched {
+                Fetched::Entry(batch, sequence) => {
+                    batch.entries().find(|entry| entry.sequence == sequence).map(|entry| encode(&entry.change))
+                }
+                Fetched::Record(..) | Fetched::Gone => None,
+            };
+            gone += u64::from(entry.is_none());
+            group.fetched(number, entry);
+        }
+        self.counters.dropped += gone;
+        self.pump_group(id.slot as usize);
+    }
+
+    // What keeps a group -------------------------------------------------------------------------------------------------
+
+    /// A session that outlives its connection subscribed, at `sequence`: the group waits for it.
+    pub(super) fn keep_group(&mut self, row: &[u8], sequence: Sequence) {
+        let Some(key) = self.own_group_of(row) else { return };
+        let flow = if sequence < self.seen { Flow::Behind { after: sequence } } else { Flow::Live };
+        let slot = self.groups.get_or(&key, || Group::new(&key, flow, sequence));
+        if let Some(group) = self.groups.get(slot) {
+            group.kept_by.insert(row.into());
+            group.dirty = true;
+            if let Flow::Behind { after } = &mut group.flow
+                && !group.stored
+            {
+                *after = (*after).min(sequence); // When the node starts: it began with the first of them.
+            }
+        }
+    }
+
+    /// Such a subscription ended.
+    pub(super) fn release_group(&mut self, row: &[u8]) {
+        let Some(slot) = self.own_group_of(row).and_then(|key| self.groups.slot(&key)) else { return };
+        let Some(group) = self.groups.get(slot) else { return };
+        group.kept_by.remove(row);
+        if group.kept_by.is_empty() && !group.is_over() {
+            self.forget_stored(slot);
+        }
+        self.end_group_if_over(slot);
+    }
+
+    /// Sessions have written down which messages of a group they have taken over.
+    pub(super) fn on_claims(&mut self, row: &[u8], value: &[u8]) {
+        let Some(key) = group_of_claims(row) else { return };
+        if self.owner_of(key) != self.settings.index {
+            return;
+        }
+        match self.groups.slot(key).and_then(|slot| self.groups.get(slot)) {
+            Some(group) => {
+                if let Ok(claims) = serde_json::from_slice::<Claims>(value) {
+                    group.claimed(&claims.numbers, row);
+                }
+            }
+            None => self.proposals.push(None, Durability::Memory, &[internal_delete(TableId::CLAIMS, row)]),
+        }
+    }
+
+    /// A stored session is no more.
+    pub(super) fn on_session_gone(&mut self, client_id: &[u8]) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let Ok(client_id) = std::str::from_utf8(client_id) else { return };
+        let with_something =
+            |(slot, (_, group)): (usize, &mut (u32, Group))| group.session_ended(client_id).then_some(slot);
+        let slots: Vec<usize> = self.groups.groups.iter_mut().filter_map(with_something).collect();
+        for slot in slots {
+            self.pump_group(slot);
+        }
+    }
+
+    /// The names of tables changed: filters may select other topics now.
+    pub(super) fn rebuild_groups(&mut self) {
+        let kept = self.groups.groups.iter_mut().flat_map(|(_, (_, group))| std::mem::take(&mut group.kept_by));
+        let kept: Vec<Box<[u8]>> = kept.collect();
+        for row in kept {
+            self.keep_group(&row, self.seen);
+        }
+        let slots: Vec<usize> = self.groups.groups.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.end_group_if_over(slot);
+        }
+    }
+
+    fn end_group_if_over(&mut self, slot: usize) {
+        if self.groups.get(slot).is_some_and(|group| group.is_over()) {
+            self.forget_stored(slot);
+            self.groups.remove(slot);
+        }
+    }
+
+    /// Takes a group's rows away.
+    fn forget_stored(&mut self, slot: usize) {
+        let Some(group) = self.groups.get(slot) else { return };
+        let claims = group.take_all_claims();
+        let mut changes: Vec<Change<'_>> = claims.iter().map(|row| internal_delete(TableId::CLAIMS, row)).collect();
+        if std::mem::take(&mut group.stored) {
+            changes.push(internal_delete(TableId::GROUPS, group.key.as_bytes()));
+        }
+        if !changes.is_empty() {
+            self.proposals.push(None, Durability::Memory, &changes);
+        }
+    }
+
+    /// The group that a row of the subscriptions table keeps, if this shard owns it.
+    fn own_group_of(&self, row: &[u8]) -> Option<Box<str>> {
+        let key = group_of_row(&self.tables, row)?;
+        (self.owner_of(&key) == self.settings.index).then_some(key)
+    }
+
+    /// Writes down where groups stand that outlive their members' connections, so that a restart repeats less.
+    pub(super) fn store_dirty_groups(&mut self) {
+        let seen = self.seen;
+        for (_, (_, group)) in &mut self.groups.groups {
+            if !std::mem::take(&mut group.dirty) || group.kept_by.is_empty() {
+                continue;
+            }
+            group.stored = true;
+            let claims = group.take_claims(seen);
+            let stored = group.store(seen);
+            let mut changes = vec![internal_row(TableId::GROUPS, group.key.as_bytes(), &stored)];
+            changes.extend(claims.iter().map(|row| internal_delete(TableId::CLAIMS, row)));
+            self.proposals.push(None, Durability::Memory, &changes);
+        }
+    }
+
+    // What is there when the node starts -----------------------------------------------------------------------------------
+
+    /// What the store holds of groups when the node starts; after [`Shard::restore_subscription`].
+    pub fn restore_groups(&mut self, stored: &StoredGroups<'_>) {
+        for &(key, row) in &stored.groups {
+            let own = std::str::from_utf8(key).ok().filter(|group| self.owner_of(group) == self.settings.index);
+            let Some(group) = own else { continue };
+            match self.group(group) {
+                Some(group) => group.restore(row),
+                None => self.proposals.push(None, Durability::Memory, &[internal_delete(TableId::GROUPS, key)]),
+            }
+        }
+        let mut sessions = FxHashSet::default();
+        if !self.groups.is_empty() {
+            for &(client_id, row) in &stored.sessions {
+                sessions.extend(self.restore_begun(client_id, row));
+            }
+        }
+        for &(key, row) in &stored.claims {
+            let own = group_of_claims(key).filter(|group| self.owner_of(group) == self.settings.index);
+            let Some(group) = own else { continue };
+            // What a session had taken over that ended since goes to another.
+            let claims = serde_json::from_slice::<Claims>(row).ok().filter(|row| sessions.contains(&row.session));
+            match (self.group(group), claims) {
+                (Some(group), Some(claims)) => group.restore_claim(&claims.numbers, key),
+                _ => self.proposals.push(None, Durability::Memory, &[internal_delete(TableId::CLAIMS, key)]),
+            }
+        }
+    }
+
+    /// What a session has begun is not the group's to give. Returns the session's number.
+    fn restore_begun(&mut self, client_id: &str, row: &[u8]) -> Option<u64> {
+        let session = serde_json::from_slice::<StoredSession>(row).ok()?;
+        for (_, delivery) in session.in_flight {
+            let Some(shared) = delivery.shared else { continue };
+            let qos = QoS::try_from(delivery.qos).unwrap_or(QoS::AtLeastOnce);
+            if let Some(group) = self.group(&shared.group) {
+                group.restore_begun(client_id, &shared.filter, shared.number, qos);
+            }
+        }
+        Some(session.id)
+    }
+
+    fn group(&mut self, key: &str) -> Option<&mut Group> {
+        self.groups.slot(key).and_then(|slot| self.groups.get(slot))
+    }
+}
+
+/// Rows of the server's own tables, as keys and values.
+#[derive(Debug, Default)]
+pub struct StoredGroups<'a> {
+    /// [`TableId::GROUPS`].
+    pub groups: Vec<(&'a [u8], &'a [u8])>,
+    /// [`TableId::CLAIMS`].
+    pub claims: Vec<(&'a [u8], &'a [u8])>,
+    /// [`TableId::SESSIONS`], whose keys are client identifiers.
+    pub sessions: Vec<(&'a str, &'a [u8])>,
+}
+
+/// A row of [`TableId::CLAIMS`], in JSON: messages of one group that a session has taken over, written together with
+/// the session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Claims {
+    pub session: u64,
+    pub numbers: Vec<u64>,
+}
+
+/// The group that a row of the subscriptions table keeps.
+fn group_of_row(tables: &Tables, row: &[u8]) -> Option<Box<str>> {
+    let (_, true, spelled) = rows::parse_subscription(row)? else { return None };
+    let filter = TopicFilter::new(spelled).ok()?;
+    let name = filter.share()?;
+    Some(key_of(name.as_str(), &canonical(tables, filter.filter())?))
+}
+
+fn group_of_claims(row: &[u8]) -> Option<&str> {
+    let end = row.iter().position(|&byte| byte == 0)?;
+    std::str::from_utf8(&row[..end]).ok()
+}
+
+fn encode(change: &Change<'_>) -> Bytes {
+    let mut bytes = Vec::new();
+    change.encode(&mut bytes);
+    bytes.into()
+}

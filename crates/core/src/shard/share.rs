@@ -1,0 +1,311 @@
+//! Shared subscriptions, as the shard of a member sees them: what a group hands out goes to the client, or back if
+//! there is no room for it; the group hears when it is done. `groups` is the other side.
+
+use super::connection::{Connection, ConnectionId, Phase};
+use super::deliver::{self, Delivered, Outgoing, Selected};
+use super::groups::Claims;
+use super::{Moment, Shard};
+use crate::change::Entry;
+use crate::interest::Subscription;
+use crate::mqtt::group::{Group, Hand, Member, MemberId, ShareMail, UNLOGGED};
+use crate::mqtt::session::Session;
+use crate::mqtt::window::{Delivery, Shared};
+use crate::position::{Sequence, SessionId};
+use rowcast_codec::QoS;
+use std::sync::Arc;
+
+/// A group that a connection is in.
+#[derive(Debug)]
+pub(super) struct Membership {
+    group: Arc<str>,
+    pub filter: Arc<str>,
+    /// How often there was no room for a message.
+    turn: u32,
+    /// There was none, and the group was not told of any since.
+    refuses: bool,
+}
+
+/// What a batch of mail brought to one durable session: its identifiers must be on disk before it goes out.
+struct Taken {
+    id: ConnectionId,
+    sent_before: usize,
+    shared: Vec<(Arc<str>, u64)>,
+}
+
+impl Shard {
+    /// Mail between a group and its members.
+    pub(super) fn on_share(&mut self, mail: Vec<ShareMail>, now: Moment) {
+        let mut taken: Vec<Taken> = Vec::new();
+        for mail in mail {
+            match mail {
+                ShareMail::Hand(hand) => self.on_hand(hand, &mut taken, now),
+                ShareMail::Join { group, member, since } => self.on_join(&group, member, since),
+                ShareMail::Leave { group, member, begun } => self.on_leave(&group, &member, &begun),
+                ShareMail::Done { group, number } => self.on_group(&group, |group| group.done(number)),
+                ShareMail::Return { group, number } => self.on_group(&group, |group| group.put_back(number)),
+                ShareMail::Back { group, member, number, turn } => {
+                    self.on_group(&group, |group| group.refused(&member, number, turn));
+                }
+                ShareMail::Room { group, member, turn } => {
+                    self.on_group(&group, |group: &mut Group| group.room(&member, turn));
+                }
+            }
+        }
+        for Taken { id, sent_before, shared } in taken {
+            let unique = self.number();
+            let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
+            let claims = claim_rows(&shared, session.unwrap_or_default(), unique);
+            self.hold(id, sent_before, &claims);
+            self.wake(id);
+        }
+    }
+
+    // Members come and go ------------------------------------------------------------------------------------------------
+
+    /// Enters the group of a subscription, or tells it of other options.
+    pub(super) fn enter_group(&mut self, id: ConnectionId, spelled: &str, since: Sequence) {
+        let shard = self.settings.index;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(session) = &connection.session else { return };
+        let Some(held) = session.subscriptions.get(spelled) else { return };
+        let Some(group) = held.group() else { return };
+        let group: Arc<str> = group.into();
+        let filter: Arc<str> = spelled.into();
+        let member = Member {
+            id: MemberId { shard, connection: id, filter: Arc::clone(&filter) },
+            client_id: session.client_id.clone(),
+            qos: held.subscription.qos,
+            durable: session.is_durable(),
+            credit: session.window.receive_maximum(),
+        };
+        if !connection.memberships.iter().any(|other| other.filter == filter) {
+            let membership = Membership { group: Arc::clone(&group), filter, turn: 0, refuses: false };
+            connection.memberships.push(membership);
+        }
+        let mail = ShareMail::Join { group: Arc::clone(&group), member, since };
+        self.tell_owner(&group, mail);
+    }
+
+    /// Enters the groups of all shared subscriptions of a session.
+    pub(super) fn enter_groups(&mut self, id: ConnectionId, now: Moment) {
+        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let shared = session.subscriptions.iter().filter(|(_, held)| held.share.is_some());
+        let shared: Vec<Box<str>> = shared.map(|(spelled, _)| spelled.clone()).collect();
+        for spelled in shared {
+            self.enter_group(id, &spelled, now.committed);
+        }
+    }
+
+    /// Leaves the group of a subscription; what was begun is finished.
+    pub(super) fn leave_group(&mut self, id: ConnectionId, spelled: &str) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(at) = connection.memberships.iter().position(|membership| &*membership.filter == spelled) else {
+            return;
+        };
+        let membership = connection.memberships.remove(at);
+        let begun = connection.session.as_ref().map(|session| begun(session, &membership)).unwrap_or_default();
+        self.tell_left(id, membership, begun);
+    }
+
+    /// The connection ends, `session` with it or not.
+    pub(super) fn leave_groups(&mut self, id: ConnectionId, session: &Session) {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        for membership in std::mem::take(&mut connection.memberships) {
+            let begun = begun(session, &membership);
+            self.tell_left(id, membership, begun);
+        }
+        if session.is_durable() {
+            return; // What was begun goes on when it comes back [MQTT-4.8.2-4].
+        }
+        for (_, _, delivery) in session.window.in_flight() {
+            let Some(shared) = &delivery.shared else { continue };
+            let (group, number) = (shared.group.as_ref().into(), shared.number);
+            // With QoS 2 nobody else may get it [MQTT-4.8.2-5].
+            let ends = delivery.qos == QoS::ExactlyOnce as u8;
+            let mail = if ends { ShareMail::Done { group, number } } else { ShareMail::Return { group, number } };
+            self.tell_owner(&shared.group, mail);
+        }
+    }
+
+    fn tell_left(&mut self, id: ConnectionId, membership: Membership, begun: Vec<u64>) {
+        let Membership { group, filter, .. } = membership;
+        let member = MemberId { shard: self.settings.index, connection: id, filter };
+        let mail = ShareMail::Leave { group: Arc::clone(&group), member, begun };
+        self.tell_owner(&group, mail);
+    }
+
+    // Messages -----------------------------------------------------------------------------------------------------------
+
+    /// A group gives a member something.
+    fn on_hand(&mut self, hand: Hand, taken: &mut Vec<Taken>, now: Moment) {
+        let id = hand.member.connection;
+        let is_taken = taken.iter().any(|taken| taken.id == id);
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let Ok((entry, _)) = Entry::decode(&hand.entry, Sequence::ZERO) else { return };
+        let mut topic = std::mem::take(&mut self.scratch.topic);
+        let mut alias = std::mem::take(&mut self.scratch.alias);
+        let named = self.tables.topic(entry.change.table, entry.change.key, &mut topic);
+        alias.clear();
+        alias.push_str(&topic);
+        super::fanout::lower_first(&mut alias); // Only who subscribed with a table's alias is sent it.
+        let logged = Some(Sequence(hand.number)).filter(|_| hand.number < UNLOGGED);
+        let mut message = Outgoing::of_change(&entry.change, &topic, &alias, logged);
+        message.is_shared = true;
+        let outcome = match self.connection_mut(id) {
+            Some(connection) if named => offered(connection, &hand, is_taken),
+            _ => Offered::Back(0),
+        };
+        let mut became = None;
+        if let Offered::Deliver(subscription) = outcome
+            && let Some(connection) = self.connections.get_mut(id.slot as usize)
+        {
+            let sent_before = connection.outbox.len();
+            let session = connection.session.as_ref().map(|session| (session.id, session.is_durable()));
+            let (session, durable) = session.unwrap_or_default();
+            let selected = Selected::by(&[subscription], &message, session);
+            message.is_held = durable && selected.qos > Some(QoS::AtMostOnce);
+            let shared =
+                || Shared { group: (&*hand.group).into(), filter: (&*hand.member.filter).into(), number: hand.number };
+            let delivery = |qos| Delivery {
+                shared: Some(Box::new(shared())),
+                ..Delivery::of_entry(logged.unwrap_or_default(), qos)
+            };
+            self.frames.reset();
+            let way = (&message, &selected);
+            let delivered = if message.is_expired(now) {
+                Delivered::TooLarge // As good as: it will never be delivered [MQTT-3.3.2-5].
+            } else {
+                let (frames, counters) = (&mut self.frames, &mut self.counters);
+                deliver::deliver(connection, frames, counters, way, delivery, outbound_bytes, now)
+            };
+            became = Some((delivered, selected.qos.unwrap_or(QoS::AtMostOnce), durable, sent_before));
+        }
+        self.scratch.topic = topic;
+        self.scratch.alias = alias;
+        let Hand { group, member, number, .. } = hand;
+        match (outcome, became) {
+            (Offered::Deliver(_), Some((Delivered::Done, qos, durable, sent_before))) if qos > QoS::AtMostOnce => {
+                if !durable {
+                    return self.wake(id);
+                }
+                match taken.iter_mut().find(|taken| taken.id == id) {
+                    Some(taken) => taken.shared.push((group, number)),
+                    None => taken.push(Taken { id, sent_before, shared: vec![(group, number)] }),
+                }
+            }
+            (Offered::Deliver(_), Some((Delivered::Done | Delivered::TooLarge, ..))) => {
+                self.wake(id);
+                self.tell_owner(&Arc::clone(&group), ShareMail::Done { group, number });
+            }
+            (Offered::Deliver(_), _) => {
+                let turn = self.connection_mut(id).map_or(0, |connection| refuse(connection, &member.filter));
+                self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn });
+            }
+            (Offered::Back(turn), _) => {
+                self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn });
+            }
+        }
+    }
+
+    /// Tells groups that had to take something back that there is room.
+    pub(super) fn tell_room(&mut self, id: ConnectionId) {
+        let half = self.settings.limits.outbound_bytes as usize / 2;
+        let shard = self.settings.index;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if !connection.memberships.iter().any(|membership| membership.refuses) {
+            return;
+        }
+        let window = connection.session.as_ref().is_some_and(|session| session.window.has_room());
+        if !window || connection.outbox.len() > half || !takes_shared(connection) {
+            return;
+        }
+        let mut mail = Vec::new();
+        for membership in connection.memberships.iter_mut().filter(|membership| membership.refuses) {
+            membership.refuses = false;
+            let Membership { group, filter, turn, .. } = &*membership;
+            let member = MemberId { shard, connection: id, filter: Arc::clone(filter) };
+            mail.push(ShareMail::Room { group: Arc::clone(group), member, turn: *turn });
+        }
+        for mail in mail {
+            if let ShareMail::Room { group, .. } = &mail {
+                let group = Arc::clone(group);
+                self.tell_owner(&group, mail);
+            }
+        }
+    }
+
+    /// A delivery that came by a group is over.
+    pub(super) fn tell_done(&mut self, shared: Option<Shared>) {
+        if let Some(Shared { group, number, .. }) = shared {
+            self.tell_owner(&group, ShareMail::Done { group: group.as_ref().into(), number });
+        }
+    }
+}
+
+/// What is done with a message from a group.
+#[derive(Clone, Copy)]
+enum Offered {
+    Deliver(Subscription),
+    /// Another member is to get it; what this one's turn is.
+    Back(u32),
+}
+
+fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool) -> Offered {
+    let filter = &hand.member.filter;
+    let Some(membership) = connection.memberships.iter().find(|membership| membership.filter == *filter) else {
+        return Offered::Back(0);
+    };
+    if membership.turn != hand.turn {
+        return Offered::Back(membership.turn); // It would overtake what came back.
+    }
+    if !is_taken && !takes_shared(connection) {
+        return Offered::Back(refuse(connection, filter));
+    }
+    let held = connection.session.as_ref().and_then(|session| session.subscriptions.get(&**filter));
+    match held {
+        Some(held) => Offered::Deliver(Subscription { since: Sequence::ZERO, ..held.subscription }),
+        None => Offered::Back(0),
+    }
+}
+
+/// There is no room: what the group hands out from here on comes back until it has heard of that.
+fn refuse(connection: &mut Connection, filter: &str) -> u32 {
+    let Some(membership) = connection.memberships.iter_mut().find(|membership| &*membership.filter == filter) else {
+        return 0;
+    };
+    membership.refuses = true;
+    membership.turn += 1;
+    membership.turn
+}
+
+/// Whether a group's messages can go out now. What the session has begun goes first; and what it may have begun before
+/// its node ended keeps the identifiers it had.
+fn takes_shared(connection: &Connection) -> bool {
+    let Some(session) = &connection.session else { return false };
+    let doubtful = session.position(session.live_after.max(session.in_doubt)) < session.in_doubt;
+    let granted = connection.subacks == 0; // SUBACK comes before what it brings.
+    connection.phase == Phase::Open && granted && session.redeliver.is_empty() && connection.held.is_none() && !doubtful
+}
+
+/// What a session has begun of a group's messages.
+fn begun(session: &Session, membership: &Membership) -> Vec<u64> {
+    let of_group = |shared: &&Shared| *shared.group == *membership.group && *shared.filter == *membership.filter;
+    let shared = session.window.in_flight().filter_map(|(_, _, delivery)| delivery.shared.as_deref());
+    shared.filter(of_group).map(|shared| shared.number).collect()
+}
+
+/// Keys and values of the table of claims, one for each group. `unique`: a message can be claimed again, after a session
+/// has ended that did.
+fn claim_rows(shared: &[(Arc<str>, u64)], session: SessionId, unique: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut shared = shared.to_vec();
+    shared.sort();
+    let of_groups = shared.chunk_by(|(group, _), (other, _)| group == other);
+    let row = |messages: &[(Arc<str>, u64)]| {
+        let (group, _) = messages.first()?;
+        let numbers = messages.iter().map(|&(_, number)| number).collect();
+        let claims = Claims { session: session.0, numbers };
+        let key = [group.as_bytes(), &[0], &unique.to_be_bytes()].concat();
+        Some((key, serde_json::to_vec(&claims).expect("claims are plain data")))
+    };
+    of_groups.filter_map(row).collect()
+}
