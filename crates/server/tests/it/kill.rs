@@ -35,15 +35,24 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     // One is there all the time, one comes now and then.
     let mut listener = Listener::new("listener");
     let mut visitor = Listener::new("visitor");
+    let mut follower = Follower::default();
     let mut mortals = Mortals::default();
 
     let server = application.start();
     listener.subscribe(&server);
     visitor.subscribe(&server);
+    follower.subscribe(&server);
     let mut server = Some(server);
     let mut acknowledged_in_all = 0;
     for round in 0..kills {
         let running = server.take().unwrap_or_else(|| application.start());
+        let running = if random.below(5) == 0 {
+            // While it still puts in order what the last kill left.
+            running.kill();
+            application.start()
+        } else {
+            running
+        };
         mortals.check(&running);
         writers.iter_mut().for_each(|writer| writer.check(&running));
         let visits = random.below(3) == 0;
@@ -62,6 +71,8 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
             }
             let listener = &mut listener;
             scope.spawn(move || listener.work(port));
+            let follower = &mut follower;
+            scope.spawn(move || follower.work(port));
             if visits {
                 let visitor = &mut visitor;
                 scope.spawn(move || visitor.work(port));
@@ -80,6 +91,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let barks: Vec<u64> = barkers.iter_mut().map(|barker| barker.finish(server.mqtt())).collect();
     listener.finish(server.mqtt(), &barks);
     visitor.finish(server.mqtt(), &barks);
+    follower.finish(server.mqtt(), &writers);
     let barks: u64 = barks.iter().sum();
     println!(
         "{kills} kills, seed {seed}: {acknowledged_in_all} acknowledgements, {barks} events of QoS 2, {} wills: nothing \
@@ -113,12 +125,14 @@ struct Writer {
     name: usize,
     /// Of each record: the last number acknowledged, and the last one sent.
     numbers: BTreeMap<u64, (u64, u64)>,
+    /// All numbers acknowledged.
+    acknowledged: Vec<u64>,
     next: u64,
 }
 
 impl Writer {
     fn new(name: usize) -> Writer {
-        Writer { name, numbers: BTreeMap::new(), next: 1 }
+        Writer { name, numbers: BTreeMap::new(), acknowledged: Vec::new(), next: 1 }
     }
 
     fn work(&mut self, port: u16, stop: &Stop, mut random: Random) {
@@ -141,6 +155,7 @@ impl Writer {
             let is_it = matches!(&answer, Packet::Puback(ack) if ack.id == id && ack.code < 0x80);
             assert!(is_it, "PUBACK {id} should come, not {answer:?}");
             self.numbers.entry(key).or_default().0 = number;
+            self.acknowledged.push(number);
             stop.acknowledged();
         }
     }
@@ -326,6 +341,75 @@ impl Listener {
             assert_eq!(self.heard.get(&format!("bark/{name}")).copied().unwrap_or(0), *count, "{}", self.name);
         }
         client.ping();
+    }
+}
+
+/// A durable session that hears every change of a record at least once, and never an older one after a newer one but
+/// for what is sent again.
+#[derive(Default)]
+struct Follower {
+    /// By topic, the last number heard.
+    last: BTreeMap<String, u64>,
+    /// All numbers heard, by topic without the key.
+    heard: BTreeSet<(String, u64)>,
+}
+
+impl Follower {
+    #[track_caller]
+    fn subscribe(&mut self, server: &Server) {
+        let (mut client, present) = Connect::lasting(Version::V311, "follower").resume(server.mqtt());
+        assert!(!present);
+        client.subscribe("dog/#", 1);
+        client.disconnect();
+    }
+
+    fn work(&mut self, port: u16) {
+        let Some(mut client) = self.connect(port) else { return };
+        while self.step(&mut client) {}
+    }
+
+    fn connect(&self, port: u16) -> Option<Client> {
+        let mut client = Client::dial_if_there(port, Version::V311)?;
+        client.send(&Connect::lasting(Version::V311, "follower").bytes());
+        match client.try_next()? {
+            Packet::Connack { session_present: true, code: 0, .. } => Some(client),
+            other => panic!("the session of the follower is gone: {other:?}"),
+        }
+    }
+
+    fn step(&mut self, client: &mut Client) -> bool {
+        let seen = match client.try_next() {
+            None => return false,
+            Some(Packet::Publish(seen)) => seen,
+            Some(other) => panic!("{other:?}"),
+        };
+        client.acknowledge(&seen);
+        let number = seen.json()["n"].as_u64().expect("a number");
+        let last = self.last.entry(seen.topic.clone()).or_default();
+        assert!(number > *last || seen.dup, "{seen} after {last}");
+        *last = number;
+        let writer = seen.topic.split('-').next().expect("a part").to_owned();
+        self.heard.insert((writer, number));
+        true
+    }
+
+    /// Hears the rest; fails unless everything that was acknowledged is among it, and the last is what is stored.
+    #[track_caller]
+    fn finish(&mut self, port: u16, writers: &[Writer]) {
+        let mut client = self.connect(port).expect("the server is there");
+        let stored = writers.iter().flat_map(|writer| {
+            let records = writer.numbers.iter().filter(|(_, (number, _))| *number > 0);
+            records.map(|(key, (number, _))| (format!("dog/{}-{key}", writer.name), *number))
+        });
+        let stored: BTreeMap<String, u64> = stored.collect();
+        while self.last != stored {
+            assert!(self.step(&mut client), "the server closed");
+        }
+        for writer in writers {
+            let name = format!("dog/{}", writer.name);
+            let missing = writer.acknowledged.iter().filter(|number| !self.heard.contains(&(name.clone(), **number)));
+            assert_eq!(missing.count(), 0, "changes of {name} were not heard");
+        }
     }
 }
 
