@@ -125,6 +125,10 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     all_restored.iter().take(shards).for_each(drop);
     main.block_on(db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[])))?;
 
+    let stopped = {
+        let _runtime = main.enter();
+        told_to_stop()?
+    };
     let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
     let screen = Screen {
         program: &program,
@@ -151,7 +155,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             }
         };
         tokio::select! {
-            signal = told_to_stop() => tracing::info!(signal, "stopping"),
+            signal = stopped => tracing::info!(signal, "stopping"),
             () = reload => {}
         }
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -373,16 +377,16 @@ fn stop(node: &Node, http: &HttpState, threads: Vec<JoinHandle<()>>) {
     }
 }
 
-async fn told_to_stop() -> &'static str {
+/// Signals that end the program in good order, from the moment this is called.
+fn told_to_stop() -> std::io::Result<impl Future<Output = &'static str>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    }
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    })
 }
 
 async fn reload_schema(config: &Config, db: &Db, node: &Node) {

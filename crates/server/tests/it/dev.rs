@@ -110,6 +110,15 @@ fn a_stop_says_goodbye_and_ends_well() {
 }
 
 #[test]
+fn a_stop_right_after_the_start_is_a_good_one() {
+    let application = Application::dogs();
+    for _ in 0..10 {
+        let (status, log) = application.start().terminate();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+}
+
+#[test]
 fn the_data_folder_is_its_owners() {
     let application = Application::dogs();
     let server = application.start();
