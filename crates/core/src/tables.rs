@@ -136,6 +136,19 @@ impl Tables {
         }
     }
 
+    /// The filter that canonical topics are matched with, and whether its client spells the table by its alias. `None`:
+    /// it can select nothing, its table is shut to MQTT or has no such key.
+    #[must_use]
+    pub fn canonical_filter(&self, filter: &str) -> Option<(String, bool)> {
+        match self.catalog.resolve_filter(filter) {
+            ResolvedFilter::Table { table, filter, spelling, .. } => {
+                Some((filter.into_owned(), exported_name(table) != spelling))
+            }
+            ResolvedFilter::Other => Some((filter.to_owned(), false)),
+            ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => None,
+        }
+    }
+
     /// The pieces of tables that hold every record `filter` selects, and more: in the order of the catalog, open
     /// topics last. `filter` is one that canonical topics are matched with.
     #[must_use]

@@ -5,7 +5,6 @@ use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
 use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
-use crate::catalog::ResolvedFilter;
 use crate::change::Change;
 use crate::interest::Subscription;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
@@ -420,19 +419,12 @@ impl Shard {
 fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &mut crate::interest::Interest) {
     for (spelled, held) in &mut session.subscriptions {
         let plain = TopicFilter::new(spelled).map_or(&**spelled, |filter| filter.filter());
-        let (filter, alias) = match tables.catalog().resolve_filter(plain) {
-            ResolvedFilter::Table { table, filter, spelling, .. } => {
-                let exact = table.export.as_ref().is_none_or(|export| *export.name == *spelling);
-                (filter.into_owned(), !exact)
-            }
-            ResolvedFilter::Other => (plain.to_owned(), false),
+        let Some((filter, alias)) = tables.canonical_filter(plain) else {
             // Its table was shut or changed: it stays the client's, and selects nothing.
-            ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => {
-                if held.share.is_some() {
-                    held.filter = Box::default();
-                }
-                continue;
+            if held.share.is_some() {
+                held.filter = Box::default();
             }
+            continue;
         };
         held.filter = filter.into();
         let spelling = spelling_of(plain, &held.filter);

@@ -1,7 +1,6 @@
 //! Whether anyone could come back for an event: the filters of all sessions that outlive their connections, wherever
 //! on the node they are. Each shard keeps its own copy, made from the log like everything else.
 
-use crate::catalog::ResolvedFilter;
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::session::rows;
 use crate::position::Sequence;
@@ -81,9 +80,5 @@ impl DurableInterest {
 /// The filter that canonical topics are matched with.
 pub(super) fn canonical(tables: &Tables, spelled: &str) -> Option<String> {
     let spelled = TopicFilter::new(spelled).ok()?.filter(); // Whoever shares it.
-    match tables.catalog().resolve_filter(spelled) {
-        ResolvedFilter::Table { filter, .. } => Some(filter.into_owned()),
-        ResolvedFilter::Other => Some(spelled.to_owned()),
-        ResolvedFilter::Closed { .. } | ResolvedFilter::BadKey { .. } => None,
-    }
+    tables.canonical_filter(spelled).map(|(filter, _)| filter)
 }
