@@ -682,7 +682,7 @@ impl Shard {
         let before_connect = matches!(connection.phase, Phase::Waiting { .. });
         Some(State {
             reads: connection.takes_packets(PENDING_ACKS_MAX, self.settings.limits.outbound_bytes),
-            closes: connection.phase == Phase::Closing,
+            closes: connection.phase == Phase::Closing && !connection.parting,
             packet_max: self.packet_max(before_connect),
         })
     }
@@ -752,7 +752,7 @@ impl Shard {
             Packet::Pubcomp(ack) => self.on_pubcomp(id, ack, now),
             Packet::Subscribe(subscribe) => self.on_subscribe(id, subscribe, now),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, unsubscribe, now),
-            Packet::Pingreq => self.send(id, &Packet::Pingresp),
+            Packet::Pingreq => drop(self.send(id, &Packet::Pingresp, now)),
             Packet::Disconnect(disconnect) => self.on_disconnect(id, disconnect, now),
             Packet::Connect(_) => self.close(id, ReasonCode::ProtocolError, "a second CONNECT", now), // [MQTT-3.1.0-2]
             Packet::Auth(_) => {
@@ -783,7 +783,7 @@ impl Shard {
             if connection.problem_information {
                 disconnect.properties.reason_string = Some(words);
             }
-            self.send(id, &Packet::Disconnect(disconnect));
+            self.send(id, &Packet::Disconnect(disconnect), now);
         }
         self.close_silently(id, words, now);
     }
@@ -803,10 +803,10 @@ impl Shard {
         self.end(id, end::Cause::Closed, now);
     }
 
-    /// Appends a packet for the client; without what is there only to be read if it would be too large for the client,
-    /// and not at all if it still is [MQTT-3.1.2-24].
-    fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
-        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+    /// Appends a packet for the client; without what is there only to be read if it would be too large for the client.
+    /// If it still is, it must not be sent [MQTT-3.1.2-24], and the connection, which cannot go on without, ends.
+    fn send(&mut self, id: ConnectionId, packet: &Packet<'_>, now: Moment) -> bool {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
         let version = connection.version;
         let packet_max = connection.packet_max as usize;
         let append = |packet: &Packet<'_>, outbox: &mut Outbox| {
@@ -820,12 +820,15 @@ impl Shard {
             });
             fits
         };
-        if !append(packet, &mut connection.outbox)
-            && let Some(bare) = without_words(packet)
-        {
-            append(&bare, &mut connection.outbox);
+        let mut sent = append(packet, &mut connection.outbox);
+        if !sent && let Some(bare) = without_words(packet) {
+            sent = append(&bare, &mut connection.outbox);
         }
         self.wake(id);
+        if !sent {
+            self.close_silently(id, "an answer is larger than the packets the client takes", now);
+        }
+        sent
     }
 
     fn wake(&mut self, id: ConnectionId) {

@@ -33,6 +33,12 @@ pub struct Delivery {
     /// PUBREC came: from here on only PUBREL is sent (MQTT 5 §4.3.3).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub released: bool,
+    /// Its topic was spelled by the table's alias.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alias: bool,
+    /// It had RETAIN=1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retain: bool,
     /// It is a record's state, sent on subscribing; the record it was, should the log no longer reach back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Box<(u32, Vec<u8>)>>,
@@ -56,14 +62,15 @@ impl Delivery {
     /// A message of the log.
     #[must_use]
     pub fn of_entry(sequence: Sequence, qos: QoS) -> Delivery {
-        Delivery { sequence: sequence.0, qos: qos as u8, released: false, state: None, shared: None }
+        let (sequence, qos) = (sequence.0, qos as u8);
+        Delivery { sequence, qos, released: false, alias: false, retain: false, state: None, shared: None }
     }
 
     /// A record's state.
     #[must_use]
     pub fn of_record(version: Sequence, qos: QoS, table: TableId, key: &[u8]) -> Delivery {
         let state = Some(Box::new((table.0, key.to_vec())));
-        Delivery { sequence: version.0, qos: qos as u8, released: false, state, shared: None }
+        Delivery { state, ..Delivery::of_entry(version, qos) }
     }
 }
 

@@ -136,7 +136,7 @@ impl Shard {
                 let reasons = if reason.is_error() { &failed } else { reasons };
                 let suback =
                     Suback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
-                self.send(id, &Packet::Suback(suback));
+                self.send(id, &Packet::Suback(suback), now);
                 self.pump(id, now); // What the subscription brings comes behind its SUBACK.
             }
             Then::Unsuback { id: packet, reasons } => {
@@ -144,10 +144,24 @@ impl Shard {
                 let reasons = if reason.is_error() { &failed } else { reasons };
                 let unsuback =
                     Unsuback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
-                self.send(id, &Packet::Unsuback(unsuback));
+                self.send(id, &Packet::Unsuback(unsuback), now);
             }
             Then::Connack { session_present } => self.open(id, *session_present, *reason, now),
         }
+    }
+
+    /// Whether a SUBACK or UNSUBACK with so many reasons is no larger than the client takes. If it is, the connection
+    /// ends before anything is done: there is no shorter answer [MQTT-3.1.2-24].
+    pub(super) fn takes_answer(&mut self, id: ConnectionId, reasons: usize, now: Moment) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        let remaining = 3 + reasons; // Packet identifier and no properties.
+        let length_bytes = remaining.checked_ilog2().map_or(1, |bits| bits as usize / 7 + 1);
+        let fits = !connection.is_v5() || 1 + length_bytes + remaining <= connection.packet_max as usize;
+        if !fits {
+            let words = "the answer would be larger than the packets the client takes";
+            self.close(id, ReasonCode::PacketTooLarge, words, now);
+        }
+        fits
     }
 
     fn send_ack<'a>(

@@ -11,7 +11,7 @@ use super::{Effect, Fetched, Moment, Reader, Report, ScannedRecord, Shard, Wante
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
-use crate::mqtt::window::{Delivery, Shared};
+use crate::mqtt::window::Delivery;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
 use crate::record::Record;
@@ -185,50 +185,40 @@ impl Shard {
             }
             // An acknowledgement may have come while the read was under way.
             let Some(found) = session.window.get(number) else { continue };
-            let shared = found.shared.as_deref().cloned();
-            let qos = QoS::try_from(found.qos).unwrap_or(QoS::AtLeastOnce);
+            let found = found.clone();
             let packet = PacketId::nth(number);
             match fetched {
                 Fetched::Entry(batch, sequence) => {
-                    let is_snapshot = found.state.is_some();
                     if let Some(entry) = batch.entries().find(|entry| entry.sequence == sequence) {
-                        self.send_again(id, &entry, (packet, qos), (is_snapshot, shared), now);
+                        self.send_again(id, &entry, (packet, found), now);
                     }
                 }
                 Fetched::Record(table, scanned) => {
                     if let Ok(record) = Record::decode(&scanned.record) {
                         let entry = entry_of_record(table, &scanned.key, &record);
-                        self.send_again(id, &entry, (packet, qos), (true, shared), now);
+                        self.send_again(id, &entry, (packet, found), now);
                     }
                 }
                 // Nothing is left to send: the delivery ends here.
                 Fetched::Gone => {
                     session.window.give_up(packet);
-                    self.tell_done(shared);
+                    self.tell_done(found.shared.map(|shared| *shared));
                 }
             }
         }
         self.pump(id, now);
     }
 
-    fn send_again(
-        &mut self,
-        id: ConnectionId,
-        entry: &Entry<'_>,
-        (packet, qos): (PacketId, QoS),
-        (is_snapshot, shared): (bool, Option<Shared>),
-        now: Moment,
-    ) {
+    fn send_again(&mut self, id: ConnectionId, entry: &Entry<'_>, (packet, again): (PacketId, Delivery), now: Moment) {
         let Some((matches, topic, mut alias)) = self.interested(entry) else { return };
-        if shared.is_some() {
+        if let Some(connection) = self.connections.get_mut(id.slot as usize) {
             alias.clone_from(&topic);
             super::fanout::lower_first(&mut alias);
-        }
-        if let Some(connection) = self.connections.get_mut(id.slot as usize) {
             let mut message = Outgoing::of_entry(entry, &topic, &alias);
-            message.is_snapshot = is_snapshot;
+            message.is_snapshot = again.state.is_some();
+            let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
             let session = connection.session.as_ref().map(|session| session.id).unwrap_or_default();
-            let subscription = shared.as_ref().map(|shared| {
+            let subscription = again.shared.as_ref().map(|shared| {
                 let held = connection.session.as_ref().and_then(|found| found.subscriptions.get(&shared.filter));
                 held.map(|held| Subscription { since: Sequence::ZERO, ..held.subscription })
             });
@@ -236,6 +226,9 @@ impl Shard {
                 None => Selected::by(deliver::of_one(&matches, id), &message, session),
                 Some(subscription) => Selected::by(subscription.as_slice(), &message, session),
             };
+            // As it was sent before, whatever became of its subscription.
+            let selected = Selected { alias: again.alias, retain: again.retain, ..selected };
+            let shared = again.shared.map(|shared| *shared);
             match deliver::redeliver(connection, &message, &selected, (packet, qos), now) {
                 Delivered::TooLarge => {
                     // This connection takes less than the last: it counts as delivered [MQTT-3.1.2-25].

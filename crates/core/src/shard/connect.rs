@@ -341,7 +341,9 @@ impl Shard {
             address: connection.peer.address.as_str().into(),
             user: connection.principal.user.clone(),
         };
-        self.send(id, &Packet::Connack(connack));
+        if !self.send(id, &Packet::Connack(connack), now) {
+            return;
+        }
         self.effects.push(Effect::Report(report));
         self.enter_groups(id, now);
         self.pump(id, now);
@@ -355,7 +357,7 @@ impl Shard {
         if connection.is_v5() {
             connack.properties.reason_string = Some(words);
         }
-        self.send(id, &Packet::Connack(connack));
+        self.send(id, &Packet::Connack(connack), now);
         self.effects.push(Effect::Report(Report::Refused { client_id, address, reason }));
         self.end(id, super::end::Cause::Closed, now);
     }

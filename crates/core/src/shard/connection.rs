@@ -203,6 +203,8 @@ pub(super) struct Connection {
     pub held: Option<(Token, Vec<u8>)>,
     /// The session was given up at DISCONNECT; its rows are gone with this proposal.
     pub forgotten: Option<Token>,
+    /// It said goodbye, and what that means is on its way to the disk: its socket is closed behind that.
+    pub parting: bool,
     /// Messages dropped because the client does not take them.
     pub dropped: u64,
     /// What CONNACK has to say: we made the client identifier, ...
@@ -243,6 +245,7 @@ impl Connection {
             queue: VecDeque::new(),
             queue_bytes: 0,
             forgotten: None,
+            parting: false,
             queued_at_most_once: 0,
             memberships: Vec::new(),
             held: None,

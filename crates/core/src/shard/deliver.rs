@@ -206,7 +206,7 @@ pub(super) fn deliver(
     }
     let mut id = None;
     if qos != QoS::AtMostOnce {
-        id = session.window.take(delivery(qos));
+        id = session.window.take(Delivery { alias: selected.alias, retain: selected.retain, ..delivery(qos) });
         session.dirty = true;
         if id.is_some_and(|id| session.window.is_released(id)) {
             // PUBREC came before a restart: the handshake goes on where it was.

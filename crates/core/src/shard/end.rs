@@ -89,7 +89,7 @@ impl Shard {
         }
         if connection.is_v5() && connection.phase == Phase::Open {
             let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
-            self.send(id, &taken);
+            self.send(id, &taken, now);
         }
         let connection = self.connection(id);
         let address = connection.map(|connection| connection.peer.address.as_str()).unwrap_or_default().into();
@@ -138,31 +138,43 @@ impl Shard {
             }
         }
         let client_id = session.client_id.clone();
-        if let Some(will) = will {
+        let has_will = will.is_some();
+        if let Some(will) = will.filter(|_| cause != Cause::Goodbye) {
             self.end_will(&client_id, will, session.expiry_secs, cause, now);
         }
+        // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
+        // from here, not from where its own shard has come to by then.
+        session.flow = Flow::Behind { after: session.position(seen) };
+        let stored = session.is_durable().then(|| session.store(seen));
+        let expires_ms = expires_ms(session.expiry_secs, now);
+        let mut changes = Vec::new();
+        changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
+        if has_will && cause == Cause::Goodbye {
+            changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]
+        }
+        let last = if changes.is_empty() {
+            forgotten
+        } else {
+            let token = self.token(id.slot);
+            self.proposals.push(Some(token), Durability::Sync, &changes);
+            Some(token)
+        };
         let claimant = match cause {
             Cause::Taken(claimant) => Some(claimant),
             _ => None,
         };
-        if session.is_durable() {
-            let token = self.token(id.slot);
-            // From here on nothing is delivered: what is committed meanwhile is for its next connection.
-            session.flow = Flow::Behind { after: session.position(seen) };
-            let stored = session.store(seen);
-            let expires_ms = expires_ms(session.expiry_secs, now);
-            self.proposals.push(Some(token), Durability::Sync, &[session_row(&client_id, &stored, expires_ms)]);
+        if let Some(token) = last {
+            // Who comes next finds what is left, and nothing else; and who sees that we close the connection behind
+            // a goodbye knows that no crash undoes it.
             let undecided = acks.iter().filter_map(|pending| match (pending.token, &pending.then) {
                 (Some(token), Then::Pubrec(packet)) => Some((token, *packet)),
                 _ => None,
             });
             let undecided = undecided.collect();
-            // Who resumes it reads on from here, not from where its own shard has come to by then.
-            session.flow = Flow::Behind { after: session.position(seen) };
             self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided });
-        } else if let Some(token) = forgotten {
-            // Who comes next must not find its rows any more.
-            self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided: Vec::new() });
+            if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
+                connection.parting = true;
+            }
         } else if let Some(claimant) = claimant {
             self.effects.push(Effect::HandOff { client_id, claimant, session: None });
         } else {
@@ -173,6 +185,10 @@ impl Shard {
     /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here.
     pub(super) fn on_left(&mut self, leaving: Leaving) {
         let Leaving { client_id, connection, session, claimant, .. } = leaving;
+        if let Some(parted) = self.connection_mut(connection) {
+            parted.parting = false;
+            self.wake(connection);
+        }
         self.effects.push(match claimant {
             Some(claimant) => {
                 let session = session.is_durable().then_some(session);
@@ -184,18 +200,12 @@ impl Shard {
 
     // Wills --------------------------------------------------------------------------------------------------------------
 
+    /// A connection ended without a goodbye.
     fn end_will(&mut self, client_id: &str, will: Will, expiry_secs: u32, cause: Cause, now: Moment) {
-        let (goodbye, clean) = match cause {
-            Cause::Goodbye => (true, false),
-            Cause::Lost | Cause::Closed => (false, false),
-            Cause::Taken(claimant) => (false, claimant.clean_start),
-        };
+        let clean = matches!(cause, Cause::Taken(claimant) if claimant.clean_start);
         // The session ends with the connection, or is thrown away by the next one: its will does not wait.
         let delay_secs = if clean { 0 } else { will.delay_secs.min(expiry_secs) };
-        if goodbye {
-            let key = client_id.as_bytes();
-            self.proposals.push(None, Durability::Sync, &[internal_delete(TableId::WILLS, key)]);
-        } else if delay_secs == 0 {
+        if delay_secs == 0 {
             self.fire_will(client_id, &will);
         } else if !matches!(cause, Cause::Taken(_)) {
             let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;

@@ -36,6 +36,9 @@ enum Fault {
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, now: Moment) {
+        if !self.takes_answer(id, subscribe.filters.len(), now) {
+            return;
+        }
         let identifier = subscribe.properties.subscription_id.and_then(NonZeroU32::new);
         let meta = asks_for_meta(&subscribe.properties.user_properties);
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
@@ -238,6 +241,9 @@ impl Shard {
     }
 
     pub(super) fn on_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>, now: Moment) {
+        if !self.takes_answer(id, unsubscribe.filters.len(), now) {
+            return;
+        }
         let mut reasons = Vec::new();
         let mut gone = Vec::new();
         let seen = self.seen;
