@@ -18,17 +18,19 @@ mod fanout;
 mod groups;
 mod publish;
 mod rate;
+mod restore;
 mod session_count;
 mod share;
 mod subscribe;
 
 pub use connection::{ConnectionId, Peer};
-pub use groups::{GroupId, StoredGroups};
+pub use groups::GroupId;
+pub use restore::Found;
 
 use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
-use crate::mqtt::session::{Session, StoredSubscription};
+use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
 use crate::policy::Principal;
 use crate::position::{Sequence, SessionId, TableId};
@@ -709,19 +711,6 @@ impl Shard {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.leaving.is_empty() && self.proposals.is_empty()
-    }
-
-    /// A row of [`TableId::SUBSCRIPTIONS`] that is there when the node starts.
-    pub fn restore_subscription(&mut self, key: &[u8], value: &[u8], version: Sequence) {
-        self.durable.add(&self.tables, key);
-        let since = serde_json::from_slice::<StoredSubscription>(value).ok().and_then(|options| options.since);
-        self.keep_group(key, since.map_or(version, Sequence));
-    }
-
-    /// The key of a row of [`TableId::SESSIONS`] that is there when the node starts. One shard alone
-    /// [restores](Self::restore_session) it; all count it.
-    pub fn count_session(&mut self, key: &[u8]) {
-        self.sessions.add(key);
     }
 
     fn on_packet(&mut self, id: ConnectionId, packet: &Packet<'_>, now: Moment) {

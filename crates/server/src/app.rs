@@ -11,15 +11,14 @@ use crate::config::{Config, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
 use crate::http::{self, HttpState};
 use crate::net::{Listener, bind};
-use crate::runtime::{Directory, Door, Inbox, Message, Node, Runtime, each_record};
+use crate::runtime::{Directory, Door, Inbox, Message, Node, Runtime};
 use crate::{mqtt, seed, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
 use rowcast_core::catalog::Catalog;
-use rowcast_core::shard::{Input, Settings, Shard, StoredGroups};
+use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
-use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError};
-use std::collections::HashMap;
+use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -105,7 +104,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     });
     let http = Arc::new(HttpState::new(db.clone(), authenticator, http::Settings::of(&config)));
 
-    let found = Arc::new(look_back(&node.store)?);
+    let found = Arc::new(reads::found(&node.store)?);
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
@@ -115,7 +114,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
             let _needed = NotWithout("thread of a shard");
-            let shard = make_shard(&node, settings, &found);
+            let shard = Shard::restored(settings, node.db.tables(), &found, node.now());
             drop(found);
             serve_shard(node, http, index, shard, timeout, restored);
         })?);
@@ -295,76 +294,6 @@ fn hand_out(node: &Node, door: Door, stream: TcpStream, address: SocketAddr) {
     }
 }
 
-/// What the store holds of clients that were connected, or away, when the node ended.
-#[derive(Default)]
-struct Found {
-    /// Keys, rows and versions of subscriptions.
-    subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
-    /// Keys and rows of shared groups.
-    groups: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Keys and rows of what sessions have taken over from them.
-    claims: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Client identifier, row, and whether its client was connected.
-    sessions: Vec<(String, Vec<u8>, bool)>,
-    /// Client identifier and row.
-    wills: Vec<(String, Vec<u8>)>,
-}
-
-fn look_back(store: &Store) -> anyhow::Result<Found> {
-    let mut found = Found::default();
-    each_record(store, TableId::SUBSCRIPTIONS, None, |key, record| {
-        found.subscriptions.push((key.to_vec(), record.payload.to_vec(), record.version));
-    })?;
-    each_record(store, TableId::GROUPS, None, |key, record| {
-        found.groups.push((key.to_vec(), record.payload.to_vec()));
-    })?;
-    each_record(store, TableId::CLAIMS, None, |key, record| {
-        found.claims.push((key.to_vec(), record.payload.to_vec()));
-    })?;
-    each_record(store, TableId::SESSIONS, None, |key, record| {
-        if let Ok(client_id) = std::str::from_utf8(key) {
-            found.sessions.push((client_id.to_owned(), record.payload.to_vec(), record.expires_ms.is_none()));
-        }
-    })?;
-    each_record(store, TableId::WILLS, None, |key, record| {
-        if let Ok(client_id) = std::str::from_utf8(key) {
-            found.wills.push((client_id.to_owned(), record.payload.to_vec()));
-        }
-    })?;
-    Ok(found)
-}
-
-/// A shard, in the thread that is to own it. Each knows who may come back; the first takes care of sessions and wills
-/// that have no connection.
-fn make_shard(node: &Node, settings: Settings, found: &Found) -> Shard {
-    let is_first = settings.index == 0;
-    let mut shard = Shard::new(settings, node.db.tables(), node.store.committed());
-    for (key, row, version) in &found.subscriptions {
-        shard.restore_subscription(key, row, *version);
-    }
-    for (client_id, ..) in &found.sessions {
-        shard.count_session(client_id.as_bytes());
-    }
-    shard.restore_groups(&StoredGroups {
-        groups: found.groups.iter().map(|(key, row)| (&**key, &**row)).collect(),
-        claims: found.claims.iter().map(|(key, row)| (&**key, &**row)).collect(),
-        sessions: found.sessions.iter().map(|(client_id, row, _)| (&**client_id, &**row)).collect(),
-    });
-    if is_first {
-        let now = node.now();
-        let mut expiries = HashMap::new();
-        for (client_id, row, lasts) in &found.sessions {
-            if let Some(expiry_secs) = shard.restore_session(client_id, row, *lasts, now) {
-                expiries.insert(client_id, expiry_secs);
-            }
-        }
-        for (client_id, row) in &found.wills {
-            shard.restore_will(client_id, row, expiries.get(client_id).copied(), now);
-        }
-    }
-    shard
-}
-
 fn stop(node: &Node, http: &HttpState, threads: Vec<JoinHandle<()>>) {
     http.close();
     for inbox in &node.inboxes {
@@ -422,7 +351,7 @@ async fn reload_schema(config: &Config, db: &Db, node: &Node) {
 /// Makes the account `admin` if there is none at all; returns the password if it was made up.
 async fn first_account(db: &Db, accounts: &StoredAccounts) -> anyhow::Result<Option<String>> {
     let mut any = false;
-    each_record(&accounts.store, TableId::USERS, None, |_, _| any = true)?;
+    reads::each(&accounts.store, TableId::USERS, None, |_, _| any = true)?;
     if any {
         return Ok(None);
     }

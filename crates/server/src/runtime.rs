@@ -7,21 +7,19 @@
 
 mod directory;
 mod inbox;
-mod reads;
 
 pub use directory::Directory;
 pub use inbox::{Door, Inbox, Message};
-pub use reads::each as each_record;
 
 use crate::admission::{Admission, Refusals};
 use crate::auth::{AuthError, Authenticator};
-use crate::db::Db;
+use crate::db::{Db, now_ms};
 use directory::Claim;
 use rowcast_codec::ReasonCode;
 use rowcast_core::policy::Principal;
 use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Reader, Report, Shard};
 use rowcast_core::{Proposals, Sequence};
-use rowcast_store::{Origin, Queue, Store};
+use rowcast_store::{Origin, Queue, Store, reads};
 use rustc_hash::FxHashSet;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -323,7 +321,7 @@ impl Runtime {
             Effect::CollectRows { client_id } => {
                 let id = client_id.clone();
                 self.read(
-                    move |store: &Store| reads::rows(store, &id),
+                    move |store: &Store| reads::rows(store, &id, now_ms()),
                     move |runtime, rows| match rows {
                         Ok(rows) => runtime.tell(Input::Purge { client_id, rows }),
                         Err(error) => tracing::error!(%error, "cannot read the rows of an expired session"),
@@ -360,7 +358,7 @@ impl Runtime {
     /// Looks for a stored session and answers the claim.
     fn load(self: &Rc<Self>, client_id: Box<str>, claimant: Claimant) {
         self.read(
-            move |store: &Store| reads::rows(store, &client_id),
+            move |store: &Store| reads::rows(store, &client_id, now_ms()),
             move |runtime, rows| {
                 let previous = match rows {
                     Ok(rows) => Previous::Stored(rows),
@@ -385,7 +383,11 @@ impl Runtime {
         }
         self.read(
             move |store: &Store| reads::log(store, after, bytes),
-            move |runtime, (batches, lost_until)| {
+            move |runtime, read| {
+                let (batches, lost_until) = read.unwrap_or_else(|error| {
+                    tracing::error!(%error, after = after.0, "cannot read the log for a session; it waits");
+                    (Vec::new(), None)
+                });
                 runtime.tell(Input::LogRead { reader, batches, lost_until });
             },
         );

@@ -11,6 +11,7 @@ mod log;
 mod meta;
 mod queue;
 mod reader;
+pub mod reads;
 mod store;
 mod tables;
 mod tail;

@@ -246,7 +246,7 @@ impl Shard {
 
     /// A row of [`TableId::WILLS`] that is there when the node starts: its connection is gone, without a goodbye.
     /// `session_expiry_secs`: how long its session lasts, if it has one.
-    pub fn restore_will(&mut self, client_id: &str, row: &[u8], session_expiry_secs: Option<u32>, now: Moment) {
+    pub(super) fn restore_will(&mut self, client_id: &str, row: &[u8], session_expiry_secs: Option<u32>, now: Moment) {
         let Some((will, due_ms)) = Will::parse(row) else { return };
         let delay_secs = will.delay_secs.min(session_expiry_secs.unwrap_or(0));
         let due_ms = if due_ms > 0 { due_ms } else { now.wall_ms + u64::from(delay_secs) * 1000 };
@@ -259,7 +259,7 @@ impl Shard {
     /// A row of [`TableId::SESSIONS`] that is there when the node starts. `lasts`: it has no expiry, because its client
     /// was connected when the node ended; its time begins now. Returns how many seconds the session outlives its
     /// connection; `None` if the row is not a session.
-    pub fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) -> Option<u32> {
+    pub(super) fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) -> Option<u32> {
         let (session, interrupted) = Session::interrupted(row, now.committed)?;
         if lasts {
             let key = client_id.as_bytes();

@@ -7,7 +7,7 @@
 use super::catchup::{READ_BYTES, selects};
 use super::durable::canonical;
 use super::publish::{internal_delete, internal_row};
-use super::{Effect, Fetched, Reader, Report, Shard, Wanted};
+use super::{Effect, Fetched, Found, Reader, Report, Shard, Wanted};
 use crate::change::{Change, Entry};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, ShareMail, filter_of, key_of};
@@ -433,9 +433,9 @@ impl Shard {
 
     // What is there when the node starts -----------------------------------------------------------------------------------
 
-    /// What the store holds of groups when the node starts; after [`Shard::restore_subscription`].
-    pub fn restore_groups(&mut self, stored: &StoredGroups<'_>) {
-        for &(key, row) in &stored.groups {
+    /// What the store holds of groups when the node starts; after the rows of subscriptions.
+    pub(super) fn restore_groups(&mut self, found: &Found) {
+        for (key, row) in &found.groups {
             let own = std::str::from_utf8(key).ok().filter(|group| self.owner_of(group) == self.settings.index);
             let Some(group) = own else { continue };
             match self.group(group) {
@@ -445,11 +445,11 @@ impl Shard {
         }
         let mut sessions = FxHashSet::default();
         if !self.groups.is_empty() {
-            for &(client_id, row) in &stored.sessions {
+            for (client_id, row, _) in &found.sessions {
                 sessions.extend(self.restore_begun(client_id, row));
             }
         }
-        for &(key, row) in &stored.claims {
+        for (key, row) in &found.claims {
             let own = group_of_claims(key).filter(|group| self.owner_of(group) == self.settings.index);
             let Some(group) = own else { continue };
             // What a session had taken over that ended since goes to another.
@@ -477,17 +477,6 @@ impl Shard {
     fn group(&mut self, key: &str) -> Option<&mut Group> {
         self.groups.slot(key).and_then(|slot| self.groups.get(slot))
     }
-}
-
-/// Rows of the server's own tables, as keys and values.
-#[derive(Debug, Default)]
-pub struct StoredGroups<'a> {
-    /// [`TableId::GROUPS`].
-    pub groups: Vec<(&'a [u8], &'a [u8])>,
-    /// [`TableId::CLAIMS`].
-    pub claims: Vec<(&'a [u8], &'a [u8])>,
-    /// [`TableId::SESSIONS`], whose keys are client identifiers.
-    pub sessions: Vec<(&'a str, &'a [u8])>,
 }
 
 /// A row of [`TableId::CLAIMS`], in JSON: messages of one group that a session has taken over, written together with

@@ -1,10 +1,11 @@
 //! Whole conversations with the state machine: shards, a writer and a store in memory, virtual time, no socket.
 
-mod client;
 mod conformance;
+#[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
 mod script;
 mod share;
-mod simulate;
 mod store;
 mod text;
+
+type Node = node::Node<store::Store>;

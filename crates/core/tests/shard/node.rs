@@ -1,38 +1,95 @@
-//! A model of a node around its shards: carries out what they ask for, in an order of the test's choosing.
+//! A node without threads or sockets: carries out what its shards ask for, in an order of the test's choosing.
+//!
+//! Over a model of the store for packet scripts, over the real one for the simulator (`crates/store/tests/simulate`).
 
-use crate::store::Store;
 use rowcast_codec::ReasonCode;
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
 use rowcast_core::policy::Principal;
 use rowcast_core::schema::{Schema, Source};
 use rowcast_core::shard::{
-    Claimant, ConnectionId, Effect, Input, Moment, Peer, Previous, Report, Settings, Shard, StoredGroups,
+    Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Report, ScannedRecord, Settings,
+    Shard, StoredRows, Wanted,
 };
-use rowcast_core::tables::Tables;
-use rowcast_core::{Durability, Proposals, TableId};
+use rowcast_core::tables::{Range, Tables};
+use rowcast_core::{Batch, Completion, Durability, Proposals, Sequence, TableId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Where a node keeps its log and its tables. Times are milliseconds since 1970.
+pub(crate) trait Keep {
+    /// The last committed sequence.
+    fn committed(&self) -> Sequence;
+
+    /// One turn of the writer: what was appended, and what became of each of `proposals`.
+    fn commit(&mut self, proposals: Vec<(Origin, Proposals)>, now_ms: u64) -> Result<Turn, Failed>;
+
+    /// What is due once a second: records expire. Returns what was appended.
+    fn tick(&mut self, now_ms: u64) -> Result<Option<Arc<Batch>>, Failed>;
+
+    /// What there is when the node starts.
+    fn found(&self) -> Found;
+
+    /// The log behind `after`, and where it begins if that is later than what was asked for.
+    fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>);
+
+    /// Records of a range, and whether it holds no more.
+    fn read_records(
+        &self,
+        range: &Range,
+        after: Option<&[u8]>,
+        records: usize,
+        bytes: usize,
+    ) -> (Vec<ScannedRecord>, bool);
+
+    /// Messages for redelivery.
+    fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)>;
+
+    /// What is kept under a client identifier.
+    fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows;
+}
+
+/// Who proposed something: a shard; `None`: somebody else.
+pub(crate) type Origin = Option<usize>;
+
+/// What a turn of the writer appended, and what became of the proposals, by origin.
+pub(crate) type Turn = (Option<Arc<Batch>>, Vec<(Origin, Vec<Completion>)>);
+
+/// The writer cannot go on: the process ends. Why, in words.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed(pub(crate) String);
+
 /// Some shards, a writer, a directory of client identifiers, accounts, sockets.
-pub(crate) struct Node {
+pub(crate) struct Node<S> {
     setup: Setup,
     tables: Arc<Tables>,
     shards: Vec<Shard>,
-    pub(crate) store: Store,
+    pub(crate) store: S,
     now_ms: u64,
     starts: u64,
     /// What is on its way to each shard.
     mail: Vec<VecDeque<Input>>,
     /// Handed to the writer, by which shard; `None`: by somebody else.
-    proposed: VecDeque<(Option<usize>, Proposals)>,
-    jobs: VecDeque<(usize, Effect)>,
-    /// Answers that are held back.
-    held: Vec<(usize, Input)>,
+    proposed: VecDeque<(Origin, Proposals)>,
+    jobs: VecDeque<(usize, Job)>,
+    /// What reads and the checking of passwords brought, and nobody has heard yet.
+    answers: VecDeque<(usize, Input)>,
     directory: BTreeMap<Box<str>, Owner>,
     sockets: Vec<Socket>,
     pub(crate) reports: Vec<Report>,
+    /// What became of what somebody else than the shards proposed.
+    pub(crate) completions: Vec<Completion>,
+    /// The writer is: the node has to be started again.
+    pub(crate) failed: Option<Failed>,
     pub(crate) stopped: Stopped,
+}
+
+/// What takes a thread of its own a while.
+enum Job {
+    /// What a shard asked for.
+    Effect(Effect),
+    /// To look up what is kept under a client identifier.
+    Load(Box<str>, Claimant),
 }
 
 /// What a node is made with.
@@ -87,6 +144,10 @@ pub(crate) enum Work {
     Mail(usize),
     /// A read, or the checking of a password, is done.
     Job(usize),
+    /// A shard hears what it brought.
+    Answer(usize),
+    /// A shard hands over what it has for the writer and for other shards.
+    HandOver(usize),
     /// The writer commits what it has.
     Write,
     /// A socket is written and read.
@@ -94,26 +155,28 @@ pub(crate) enum Work {
 }
 
 /// Milliseconds since 1970 when a test begins.
-const EPOCH_MS: u64 = 1_700_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Accounts: name, password, whether it may do everything.
 const USERS: [(&str, &str, bool); 3] = [("rex", "bone", true), ("eve", "apple", true), ("bob", "stick", false)];
-const SCHEMA: &str = include_str!("../scripts/schema.graphql");
+const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/scripts/schema.graphql"));
 
-impl Node {
-    pub(crate) fn new(setup: Setup) -> Node {
+impl<S: Keep> Node<S> {
+    pub(crate) fn new(setup: Setup, store: S) -> Node<S> {
         let mut node = Node {
             tables: Arc::new(declared_tables(SCHEMA)),
             shards: Vec::new(),
-            store: Store::default(),
+            store,
             now_ms: 0,
             starts: 0,
             mail: Vec::new(),
             proposed: VecDeque::new(),
             jobs: VecDeque::new(),
-            held: Vec::new(),
+            answers: VecDeque::new(),
             directory: BTreeMap::new(),
             sockets: Vec::new(),
             reports: Vec::new(),
+            completions: Vec::new(),
+            failed: None,
             stopped: Stopped::default(),
             setup,
         };
@@ -121,14 +184,15 @@ impl Node {
         node
     }
 
-    /// The process ends without a word, and starts again. `power_cut`: what was not synced is gone as well.
-    pub(crate) fn restart(&mut self, power_cut: bool) {
-        self.store.crash(power_cut);
+    /// The process ended without a word, and the store is what that left of it: starts again.
+    pub(crate) fn restart(&mut self) {
         self.mail.clear();
         self.proposed.clear();
         self.jobs.clear();
-        self.held.clear();
+        self.answers.clear();
         self.directory.clear();
+        self.completions.clear();
+        self.failed = None;
         for socket in &mut self.sockets {
             socket.open = false;
         }
@@ -138,7 +202,7 @@ impl Node {
     fn start(&mut self) {
         self.starts += 1;
         let now = self.moment();
-        let seen = self.store.committed();
+        let found = self.store.found();
         self.shards = (0..self.setup.shards)
             .map(|index| {
                 let settings = Settings {
@@ -149,38 +213,13 @@ impl Node {
                     close_on_rejected: self.setup.close_on_rejected,
                     seed: self.setup.seed ^ self.starts << 32 ^ (index as u64) << 16,
                 };
-                Shard::new(settings, Arc::clone(&self.tables), seen)
+                Shard::restored(settings, Arc::clone(&self.tables), &found, now)
             })
             .collect();
         self.mail = (0..self.setup.shards).map(|_| VecDeque::new()).collect();
-        for shard in &mut self.shards {
-            for (key, row) in self.store.rows(TableId::SUBSCRIPTIONS) {
-                shard.restore_subscription(key, row.payload, row.version);
-            }
-            let rows = |table| self.store.rows(table).map(|(key, row)| (key, row.payload));
-            shard.restore_groups(&StoredGroups {
-                groups: rows(TableId::GROUPS).collect(),
-                claims: rows(TableId::CLAIMS).collect(),
-                sessions: rows(TableId::SESSIONS).map(|(key, row)| (text(key), row)).collect(),
-            });
-        }
-        for shard in &mut self.shards {
-            for (key, _) in self.store.rows(TableId::SESSIONS) {
-                shard.count_session(key);
-            }
-        }
-        let mut expiry_secs: BTreeMap<&[u8], u32> = BTreeMap::new();
-        for (key, row) in self.store.rows(TableId::SESSIONS) {
-            let lasts = row.expires_ms.is_none();
-            if let Some(secs) = self.shards[0].restore_session(text(key), row.payload, lasts, now) {
-                expiry_secs.insert(key, secs);
-            }
-        }
-        for (key, row) in self.store.rows(TableId::WILLS) {
-            self.shards[0].restore_will(text(key), row.payload, expiry_secs.get(key).copied(), now);
-        }
         for shard in 0..self.shards.len() {
             self.collect(shard);
+            self.hand_over(shard);
         }
         self.write(usize::MAX); // Nobody gets in before it is written down what the end of the last run means.
     }
@@ -215,9 +254,11 @@ impl Node {
             self.shards[shard].tick(now);
             self.collect(shard);
         }
-        let expired = self.store.expired(now.wall_ms);
-        if !expired.is_empty() && !self.stopped.disk {
-            self.propose(expired);
+        if !self.stopped.disk && self.failed.is_none() {
+            match self.store.tick(now.wall_ms) {
+                Ok(batch) => self.post(batch.as_ref()),
+                Err(failed) => self.failed = Some(failed),
+            }
         }
     }
 
@@ -349,12 +390,18 @@ impl Node {
             front => front.is_some(),
         });
         let jobs = (0..self.jobs.len()).filter(|&job| match &self.jobs[job].1 {
-            Effect::Authenticate { .. } => !self.stopped.accounts,
-            _ => !self.stopped.reads,
+            Job::Effect(Effect::Authenticate { .. }) => !self.stopped.accounts,
+            Job::Effect(_) => !self.stopped.reads,
+            Job::Load(..) => true,
         });
         let sockets = (0..self.sockets.len()).filter(|&socket| self.sockets[socket].dirty);
-        let write = (!self.stopped.disk && !self.proposed.is_empty()).then_some(Work::Write);
-        mail.map(Work::Mail)
+        let answers = 0..if self.stopped.answers { 0 } else { self.answers.len() };
+        let write = (!self.stopped.disk && self.failed.is_none() && !self.proposed.is_empty()).then_some(Work::Write);
+        (0..self.shards.len())
+            .filter(|&shard| self.shards[shard].has_handover())
+            .map(Work::HandOver)
+            .chain(mail.map(Work::Mail))
+            .chain(answers.map(Work::Answer))
             .chain(sockets.map(|socket| Work::Socket(SocketId(socket))))
             .chain(jobs.map(Work::Job))
             .chain(write)
@@ -372,29 +419,36 @@ impl Node {
                 }
             }
             Work::Job(job) => {
-                if let Some((shard, effect)) = self.jobs.remove(job) {
-                    self.carry_out(shard, effect);
+                if let Some((shard, job)) = self.jobs.remove(job) {
+                    self.carry_out(shard, job);
                 }
             }
+            Work::Answer(answer) => {
+                if let Some((shard, input)) = self.answers.remove(answer) {
+                    self.read_mail(shard);
+                    let now = self.moment();
+                    self.shards[shard].input(input, now);
+                    self.collect(shard);
+                }
+            }
+            Work::HandOver(shard) => self.hand_over(shard),
             Work::Write => self.write(amount),
             Work::Socket(socket) => {
-                // A shard looks at its mail before it looks at a socket.
-                let shard = self.sockets[socket.0].shard;
-                while self.work().contains(&Work::Mail(shard)) {
-                    self.perform(Work::Mail(shard), amount);
-                }
+                self.read_mail(self.sockets[socket.0].shard);
                 self.serve(socket, amount);
             }
         }
     }
 
+    /// A shard looks at its mail before it looks at anything else.
+    fn read_mail(&mut self, shard: usize) {
+        while self.work().contains(&Work::Mail(shard)) {
+            self.perform(Work::Mail(shard), usize::MAX);
+        }
+    }
+
     /// Lets everything happen until nothing is left to do, in a fixed order.
     pub(crate) fn settle(&mut self) {
-        if !self.stopped.answers {
-            for (shard, input) in std::mem::take(&mut self.held) {
-                self.mail[shard].push_back(input);
-            }
-        }
         for _ in 0..TURNS_MAX {
             match self.work().first() {
                 Some(&work) => self.perform(work, usize::MAX),
@@ -406,20 +460,26 @@ impl Node {
 
     fn write(&mut self, amount: usize) {
         let count = self.proposed.len().min(amount);
-        let (shards, proposals): (Vec<_>, Vec<_>) = self.proposed.drain(..count).unzip();
-        let (batch, completions) = self.store.commit(proposals, self.wall_ms());
+        let proposals: Vec<_> = self.proposed.drain(..count).collect();
+        let (batch, completions) = match self.store.commit(proposals, self.wall_ms()) {
+            Ok(turn) => turn,
+            Err(failed) => return self.failed = Some(failed),
+        };
         // All have the batch before anybody hears that something in it is done.
-        if let Some(batch) = &batch {
-            for mail in &mut self.mail {
-                mail.push_back(Input::Committed { batch: Some(Arc::clone(batch)), completions: Vec::new() });
+        self.post(batch.as_ref());
+        for (origin, completions) in completions.into_iter().filter(|(_, completions)| !completions.is_empty()) {
+            match origin {
+                Some(shard) => self.mail[shard].push_back(Input::Committed { batch: None, completions }),
+                None => self.completions.extend(completions),
             }
         }
-        for (shard, completions) in shards.into_iter().zip(completions) {
-            if let Some(shard) = shard
-                && !completions.is_empty()
-            {
-                self.mail[shard].push_back(Input::Committed { batch: None, completions });
-            }
+    }
+
+    /// Shows a batch to all shards.
+    fn post(&mut self, batch: Option<&Arc<Batch>>) {
+        let Some(batch) = batch else { return };
+        for mail in &mut self.mail {
+            mail.push_back(Input::Committed { batch: Some(Arc::clone(batch)), completions: Vec::new() });
         }
     }
 
@@ -442,18 +502,19 @@ impl Node {
                         self.directory.remove(&client_id);
                     }
                 }
-                Effect::HandOff { client_id, claimant, session } => {
-                    let previous = match session {
-                        Some(session) => Previous::Live(session),
-                        None => Previous::Stored(self.store.session_rows(&client_id, self.wall_ms())),
-                    };
-                    self.answer(claimant, previous);
-                }
+                Effect::HandOff { client_id, claimant, session } => match session {
+                    Some(session) => self.answer(claimant, Previous::Live(session)),
+                    None => self.jobs.push_back((shard, Job::Load(client_id, claimant))),
+                },
                 Effect::Report(report) => self.reports.push(report),
                 Effect::Share { shard, mail } => self.mail[shard as usize].push_back(Input::Share(mail)),
-                job => self.jobs.push_back((shard, job)),
+                job => self.jobs.push_back((shard, Job::Effect(job))),
             }
         }
+    }
+
+    /// A shard's turn ends: what it proposed and passed on leaves in one piece.
+    fn hand_over(&mut self, shard: usize) {
         if let Some(events) = self.shards[shard].take_events() {
             for (other, mail) in self.mail.iter_mut().enumerate() {
                 if other != shard {
@@ -470,9 +531,8 @@ impl Node {
         let owner = Owner { shard: claimant.shard as usize, connection: claimant.connection, user };
         match self.directory.get(&client_id) {
             None => {
-                let rows = self.store.session_rows(&client_id, self.wall_ms());
-                self.directory.insert(client_id, owner);
-                self.answer(claimant, Previous::Stored(rows));
+                self.directory.insert(client_id.clone(), owner);
+                self.jobs.push_back((claimant.shard as usize, Job::Load(client_id, claimant)));
             }
             Some(current) if current.user != owner.user => self.answer(claimant, Previous::Refused),
             Some(current) => {
@@ -488,7 +548,14 @@ impl Node {
         self.mail[claimant.shard as usize].push_back(input);
     }
 
-    fn carry_out(&mut self, shard: usize, effect: Effect) {
+    fn carry_out(&mut self, shard: usize, job: Job) {
+        let effect = match job {
+            Job::Effect(effect) => effect,
+            Job::Load(client_id, claimant) => {
+                let rows = self.store.session_rows(&client_id, self.wall_ms());
+                return self.answer(claimant, Previous::Stored(rows));
+            }
+        };
         let input = match effect {
             Effect::Authenticate { connection, user, password } => {
                 let account = USERS.iter().find(|(name, secret, _)| *name == &*user && secret.as_bytes() == password);
@@ -502,11 +569,11 @@ impl Node {
                 Input::LogRead { reader, batches, lost_until }
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
-                let (records, complete) = self.store.read_records(&range, after.as_ref(), records, bytes);
+                let (records, complete) = self.store.read_records(&range, after.as_deref(), records, bytes);
                 Input::RecordsRead { connection, records, complete }
             }
             Effect::Fetch { reader, messages } => {
-                let messages = messages.iter().map(|wanted| (wanted.number, self.store.fetch(wanted))).collect();
+                let messages = self.store.fetch(messages);
                 Input::Fetched { reader, messages }
             }
             Effect::CollectRows { client_id } => {
@@ -515,11 +582,7 @@ impl Node {
             }
             other => unreachable!("{other:?} is no job"),
         };
-        if self.stopped.answers {
-            self.held.push((shard, input));
-        } else {
-            self.mail[shard].push_back(input);
-        }
+        self.answers.push_back((shard, input));
     }
 }
 
@@ -530,8 +593,4 @@ fn declared_tables(schema: &str) -> Tables {
     let source = Source { name: "schema.graphql".into(), text: schema.into() };
     let schema = Schema::parse(&[source]).expect("a schema");
     Tables::new(Catalog::new(schema), Durability::Sync, |table| TableId(64 + table.index.0))
-}
-
-fn text(key: &[u8]) -> &str {
-    std::str::from_utf8(key).expect("a client identifier")
 }

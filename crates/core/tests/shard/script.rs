@@ -37,7 +37,9 @@
 //! `ROWCAST_SCRIPT=name` runs what has that in its file's or scenario's name. `ROWCAST_REWRITE=1` writes down what came
 //! back, to be reviewed as a diff.
 
-use crate::node::{Node, Setup, SocketId};
+use crate::Node;
+use crate::node::{Setup, SocketId};
+use crate::store::Store;
 use crate::text;
 use rowcast_codec::{Packet, QoS, Version, frame_length};
 use rowcast_core::catalog::Resolved;
@@ -160,7 +162,7 @@ impl Player {
         }
         let limits = setup.limits.clone();
         let (clients, came) = (BTreeMap::new(), VecDeque::new());
-        let node = Node::new(setup);
+        let node = Node::new(setup, Store::default());
         let mut player = Player { node, limits, clients, came, mistakes, rewritten: String::new(), failed: false };
         let mut lines = scenario.lines.iter().enumerate().peekable();
         while let Some((index, line)) = lines.next() {
@@ -321,7 +323,8 @@ impl Player {
     }
 
     fn restart(&mut self, power_cut: bool) {
-        self.node.restart(power_cut);
+        self.node.store.crash(power_cut);
+        self.node.restart();
         for client in self.clients.values_mut() {
             client.socket = None;
             client.partial.clear();

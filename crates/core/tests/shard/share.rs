@@ -2,7 +2,9 @@
 //! seed; the node may be killed meanwhile. Nothing that was acknowledged to its publisher is lost, and nothing that a
 //! member has acknowledged goes out again, as long as the node lives.
 
-use crate::node::{Node, Setup, SocketId};
+use crate::Node;
+use crate::node::{Setup, SocketId};
+use crate::store::Store;
 use rowcast_codec::{
     Ack, Connect, ConnectProperties, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
     SubscriptionOptions, Version, frame_length,
@@ -70,7 +72,7 @@ impl Load {
             seed,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             kills,
-            node: Node::new(setup),
+            node: Node::new(setup, Store::default()),
             members: (0..5).map(member).collect(),
             publisher: None,
             next_id: 0,
@@ -170,7 +172,8 @@ impl Load {
     }
 
     fn kill(&mut self) {
-        self.node.restart(false);
+        self.node.store.crash(false);
+        self.node.restart();
         for member in &mut self.members {
             member.socket = None;
             member.unacknowledged.clear();

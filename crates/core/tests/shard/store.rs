@@ -1,7 +1,8 @@
 //! A model of the writer and what it keeps: tables as maps, the log as a list of batches.
 
+use crate::node::{Failed, Keep, Origin, Turn};
 use rowcast_core::mqtt::session::rows;
-use rowcast_core::shard::{Fetched, ScannedRecord, StoredRows, Wanted};
+use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{
     Batch, Change, ChangeKind, Clock, Completion, Durability, Entry, NodeId, Outcome, Proposals, Record, Sequence,
@@ -31,75 +32,15 @@ const NODE: NodeId = NodeId(1);
 const START_GAP: u64 = 1000;
 
 impl Store {
-    pub(crate) fn committed(&self) -> Sequence {
-        self.committed
-    }
-
-    pub(crate) fn log(&self) -> &[Arc<Batch>] {
-        &self.log
-    }
-
     /// Everything in a table, expired records too.
-    pub(crate) fn rows(&self, table: TableId) -> impl Iterator<Item = (&[u8], Record<'_>)> {
+    fn rows(&self, table: TableId) -> impl Iterator<Item = (&[u8], Record<'_>)> {
         self.tables.get(&table).into_iter().flatten().map(|(key, row)| (key.as_slice(), decode(row)))
     }
 
     /// A record that has not expired.
-    pub(crate) fn get(&self, table: TableId, key: &[u8], now_ms: u64) -> Option<Record<'_>> {
+    fn get(&self, table: TableId, key: &[u8], now_ms: u64) -> Option<Record<'_>> {
         let record = decode(self.tables.get(&table)?.get(key)?);
         (!record.is_expired(now_ms)).then_some(record)
-    }
-
-    /// One turn of the writer. Returns what was appended, and for each of `proposals` what became of them.
-    pub(crate) fn commit(
-        &mut self,
-        proposals: Vec<Proposals>,
-        now_ms: u64,
-    ) -> (Option<Arc<Batch>>, Vec<Vec<Completion>>) {
-        let first = Sequence(self.next.max(self.committed.0) + 1);
-        let mut batch = Vec::new();
-        let mut next = first;
-        let mut sync = false;
-        let mut outcomes = Vec::new();
-        for proposals in proposals {
-            let mut completions = Vec::new();
-            for proposal in proposals.list {
-                if self.full {
-                    completions.extend(proposal.token.map(|token| Completion { token, outcome: Outcome::Full }));
-                    continue;
-                }
-                let given = &proposals.bytes[proposal.entries];
-                let mut entries = Vec::new();
-                let is_plain = proposal.decisions.is_empty();
-                let decided = proposal.decisions.into_iter().try_for_each(|(table, key, decide)| {
-                    decide(self.get(table, &key, now_ms).as_ref(), now_ms, &mut entries)
-                });
-                let outcome = match decided {
-                    Ok(()) if is_plain && self.deletes_nothing(given, now_ms) => Outcome::Absent,
-                    Ok(()) => {
-                        entries.extend_from_slice(given);
-                        sync |= proposal.durability == Durability::Sync;
-                        let sequence = next;
-                        self.append(&entries, &mut next, &mut batch, now_ms);
-                        Outcome::Done { sequence, existed: None }
-                    }
-                    Err(rejection) => Outcome::Rejected(rejection),
-                };
-                completions.extend(proposal.token.map(|token| Completion { token, outcome }));
-            }
-            outcomes.push(completions);
-        }
-        let batch = (next > first).then(|| {
-            let last = Sequence(next.0 - 1);
-            let batch = Arc::new(Batch::new(first, last, batch.into()));
-            self.committed = last;
-            self.log.push(Arc::clone(&batch));
-            if sync {
-                self.synced = self.log.len();
-            }
-            batch
-        });
-        (batch, outcomes)
     }
 
     /// Whether these are one delete of a record that clients see, and it is not there.
@@ -124,7 +65,7 @@ impl Store {
     }
 
     /// Records whose time ran out, as proposals to remove them.
-    pub(crate) fn expired(&self, now_ms: u64) -> Proposals {
+    fn expired(&self, now_ms: u64) -> Proposals {
         let mut proposals = Proposals::default();
         for (&table, rows) in &self.tables {
             for (key, row) in rows {
@@ -169,8 +110,95 @@ impl Store {
         self.forgotten = self.committed;
     }
 
-    /// The log behind `after`, and where it begins if that is later than what was asked for.
-    pub(crate) fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>) {
+    /// A message for redelivery.
+    fn fetch_one(&self, wanted: &Wanted) -> Fetched {
+        let holds = |batch: &&Arc<Batch>| batch.first() <= wanted.sequence && wanted.sequence <= batch.last();
+        if let Some(batch) = self.log.iter().find(holds) {
+            return Fetched::Entry(Arc::clone(batch), wanted.sequence);
+        }
+        let record = wanted.record.as_ref().and_then(|(table, key)| {
+            let row = self.tables.get(table)?.get(key)?.clone();
+            Some(Fetched::Record(*table, ScannedRecord { key: key.clone().into(), record: row.into() }))
+        });
+        record.unwrap_or(Fetched::Gone)
+    }
+}
+
+impl Keep for Store {
+    fn committed(&self) -> Sequence {
+        self.committed
+    }
+
+    fn commit(&mut self, proposals: Vec<(Origin, Proposals)>, now_ms: u64) -> Result<Turn, Failed> {
+        let first = Sequence(self.next.max(self.committed.0) + 1);
+        let mut batch = Vec::new();
+        let mut next = first;
+        let mut sync = false;
+        let mut outcomes = Vec::new();
+        for (origin, proposals) in proposals {
+            let mut completions = Vec::new();
+            for proposal in proposals.list {
+                if self.full {
+                    completions.extend(proposal.token.map(|token| Completion { token, outcome: Outcome::Full }));
+                    continue;
+                }
+                let given = &proposals.bytes[proposal.entries];
+                let mut entries = Vec::new();
+                let is_plain = proposal.decisions.is_empty();
+                let decided = proposal.decisions.into_iter().try_for_each(|(table, key, decide)| {
+                    decide(self.get(table, &key, now_ms).as_ref(), now_ms, &mut entries)
+                });
+                let outcome = match decided {
+                    Ok(()) if is_plain && self.deletes_nothing(given, now_ms) => Outcome::Absent,
+                    Ok(()) => {
+                        entries.extend_from_slice(given);
+                        sync |= proposal.durability == Durability::Sync;
+                        let sequence = next;
+                        self.append(&entries, &mut next, &mut batch, now_ms);
+                        Outcome::Done { sequence, existed: None }
+                    }
+                    Err(rejection) => Outcome::Rejected(rejection),
+                };
+                completions.extend(proposal.token.map(|token| Completion { token, outcome }));
+            }
+            outcomes.push((origin, completions));
+        }
+        let batch = (next > first).then(|| {
+            let last = Sequence(next.0 - 1);
+            let batch = Arc::new(Batch::new(first, last, batch.into()));
+            self.committed = last;
+            self.log.push(Arc::clone(&batch));
+            if sync {
+                self.synced = self.log.len();
+            }
+            batch
+        });
+        Ok((batch, outcomes))
+    }
+
+    fn tick(&mut self, now_ms: u64) -> Result<Option<Arc<Batch>>, Failed> {
+        let expired = self.expired(now_ms);
+        self.commit(vec![(None, expired)], now_ms).map(|(batch, _)| batch)
+    }
+
+    fn found(&self) -> Found {
+        let rows = |table| self.rows(table).map(|(key, row)| (key.to_vec(), row.payload.to_vec()));
+        Found {
+            subscriptions: self
+                .rows(TableId::SUBSCRIPTIONS)
+                .map(|(key, row)| (key.to_vec(), row.payload.to_vec(), row.version))
+                .collect(),
+            groups: rows(TableId::GROUPS).collect(),
+            claims: rows(TableId::CLAIMS).collect(),
+            sessions: self
+                .rows(TableId::SESSIONS)
+                .map(|(key, row)| (text(key), row.payload.to_vec(), row.expires_ms.is_none()))
+                .collect(),
+            wills: rows(TableId::WILLS).map(|(key, row)| (text(&key), row)).collect(),
+        }
+    }
+
+    fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>) {
         let mut left = bytes;
         let mut batches = Vec::new();
         for batch in self.log.iter().filter(|batch| batch.last() > after) {
@@ -185,25 +213,24 @@ impl Store {
         (batches, lost.then_some(begins))
     }
 
-    /// Records of a range, and whether it holds no more.
-    pub(crate) fn read_records(
+    fn read_records(
         &self,
         range: &Range,
-        after: Option<&Vec<u8>>,
+        after: Option<&[u8]>,
         records: usize,
         bytes: usize,
     ) -> (Vec<ScannedRecord>, bool) {
         let Some(rows) = self.tables.get(&range.table) else { return (Vec::new(), true) };
-        let from = after.map_or(Bound::Included(&range.from), Bound::Excluded);
+        let from = after.map_or(Bound::Included(&*range.from), Bound::Excluded);
         if let (Bound::Excluded(after), Some(to)) = (from, &range.to)
-            && after >= to
+            && after >= &**to
         {
             return (Vec::new(), true);
         }
-        let to = range.to.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let to = range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = Vec::new();
         let mut left = bytes;
-        for (key, row) in rows.range::<Vec<u8>, _>((from, to)) {
+        for (key, row) in rows.range::<[u8], _>((from, to)) {
             if found.len() == records || (!found.is_empty() && row.len() > left) {
                 return (found, false);
             }
@@ -213,21 +240,11 @@ impl Store {
         (found, true)
     }
 
-    /// A message for redelivery.
-    pub(crate) fn fetch(&self, wanted: &Wanted) -> Fetched {
-        let holds = |batch: &&Arc<Batch>| batch.first() <= wanted.sequence && wanted.sequence <= batch.last();
-        if let Some(batch) = self.log.iter().find(holds) {
-            return Fetched::Entry(Arc::clone(batch), wanted.sequence);
-        }
-        let record = wanted.record.as_ref().and_then(|(table, key)| {
-            let row = self.tables.get(table)?.get(key)?.clone();
-            Some(Fetched::Record(*table, ScannedRecord { key: key.clone().into(), record: row.into() }))
-        });
-        record.unwrap_or(Fetched::Gone)
+    fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
+        wanted.iter().map(|wanted| (wanted.number, self.fetch_one(wanted))).collect()
     }
 
-    /// What is kept under a client identifier.
-    pub(crate) fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows {
+    fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows {
         let prefix = rows::prefix(client_id);
         let of_client = |table| self.rows(table).filter(|(key, _)| key.starts_with(&prefix));
         let row = |table| self.get(table, client_id.as_bytes(), now_ms).map(|record| record.payload.to_vec());
@@ -257,4 +274,8 @@ fn apply(tables: &mut BTreeMap<TableId, BTreeMap<Vec<u8>, Vec<u8>>>, entry: &Ent
         ChangeKind::Delete | ChangeKind::Expire => drop(rows.remove(entry.change.key)),
         ChangeKind::Message => {}
     }
+}
+
+fn text(key: &[u8]) -> String {
+    String::from_utf8(key.to_vec()).expect("a client identifier")
 }

@@ -2,7 +2,8 @@
 //!
 //! Payloads are the numbers of [`Message`]s, so that whatever arrives tells which publish it was.
 
-use crate::node::{Node, SocketId};
+use crate::Node;
+use crate::node::SocketId;
 use crate::text;
 use rowcast_codec::{
     Ack, Connect, ConnectProperties, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,

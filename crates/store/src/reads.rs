@@ -1,20 +1,19 @@
-//! Reads that may have to wait for the disk, as the readers' threads do them.
+//! What shards ask of the store, as whoever may wait for the disk looks it up.
 
-use crate::db::now_ms;
+use crate::{ReadError, Scan, Store};
 use bytes::{Bytes, BytesMut};
 use rowcast_core::mqtt::session::rows;
-use rowcast_core::shard::{Fetched, ScannedRecord, StoredRows, Wanted};
+use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{Batch, Record, Sequence, TableId};
-use rowcast_store::{ReadError, Scan, Store};
 use std::ops::Bound;
 use std::sync::Arc;
 
 /// Records in the order of their keys, and whether the range holds no more.
-pub(super) type Records = (Vec<ScannedRecord>, bool);
+pub type Records = (Vec<ScannedRecord>, bool);
 
 /// The next records of a range.
-pub(super) fn records(
+pub fn records(
     store: &Store,
     range: &Range,
     after: Option<&[u8]>,
@@ -56,23 +55,23 @@ fn one_record(store: &Store, range: &Range, after: Option<&[u8]>) -> Result<Reco
     Ok((found.into_iter().collect(), true))
 }
 
-/// The log behind `after`; if it no longer reaches back so far, from where it begins.
-pub(super) fn log(store: &Store, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>) {
+/// Batches in their order, and from where the log begins, if it no longer reaches back to what was asked for.
+pub type Behind = (Vec<Arc<Batch>>, Option<Sequence>);
+
+/// The log behind `after`.
+pub fn log(store: &Store, after: Sequence, bytes: usize) -> Result<Behind, ReadError> {
     match store.read_log(after, bytes) {
-        Ok(page) => (page.batches, None),
+        Ok(page) => Ok((page.batches, None)),
         Err(ReadError::FellOff { oldest, .. }) => {
             let batches = store.read_log(oldest, bytes).map(|page| page.batches).unwrap_or_default();
-            (batches, Some(oldest.next()))
+            Ok((batches, Some(oldest.next())))
         }
-        Err(error) => {
-            tracing::error!(%error, after = after.0, "cannot read the log for a session; it waits");
-            (Vec::new(), None)
-        }
+        Err(error) => Err(error),
     }
 }
 
 /// Messages that are to be sent again: from the log, or the record if that is still the one.
-pub(super) fn fetch(store: &Store, messages: Vec<Wanted>) -> Vec<(u64, Fetched)> {
+pub fn fetch(store: &Store, messages: Vec<Wanted>) -> Vec<(u64, Fetched)> {
     messages.into_iter().map(|wanted| (wanted.number, fetch_one(store, wanted))).collect()
 }
 
@@ -94,12 +93,12 @@ fn fetch_one(store: &Store, wanted: Wanted) -> Fetched {
     }
 }
 
-/// All rows of a client identifier.
-pub(super) fn rows(store: &Store, client_id: &str) -> Result<StoredRows, ReadError> {
+/// All rows of a client identifier, unless their time ran out by `now_ms`.
+pub fn rows(store: &Store, client_id: &str, now_ms: u64) -> Result<StoredRows, ReadError> {
     let prefix = rows::prefix(client_id);
     let mut found = StoredRows {
-        session: payload(store, TableId::SESSIONS, client_id)?,
-        will: payload(store, TableId::WILLS, client_id)?,
+        session: payload(store, TableId::SESSIONS, client_id, now_ms)?,
+        will: payload(store, TableId::WILLS, client_id, now_ms)?,
         ..StoredRows::default()
     };
     each(store, TableId::SUBSCRIPTIONS, Some(&prefix), |key, record| {
@@ -109,10 +108,31 @@ pub(super) fn rows(store: &Store, client_id: &str) -> Result<StoredRows, ReadErr
     Ok(found)
 }
 
-fn payload(store: &Store, table: TableId, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+fn payload(store: &Store, table: TableId, key: &str, now_ms: u64) -> Result<Option<Vec<u8>>, ReadError> {
     let Some(bytes) = store.get(table, key.as_bytes())? else { return Ok(None) };
-    let record = bytes.record().ok().filter(|record| !record.is_expired(now_ms()));
+    let record = bytes.record().ok().filter(|record| !record.is_expired(now_ms));
     Ok(record.map(|record| record.payload.to_vec()))
+}
+
+/// What the end of the last run left of clients.
+pub fn found(store: &Store) -> Result<Found, ReadError> {
+    let mut found = Found::default();
+    each(store, TableId::SUBSCRIPTIONS, None, |key, record| {
+        found.subscriptions.push((key.to_vec(), record.payload.to_vec(), record.version));
+    })?;
+    each(store, TableId::GROUPS, None, |key, record| found.groups.push((key.to_vec(), record.payload.to_vec())))?;
+    each(store, TableId::CLAIMS, None, |key, record| found.claims.push((key.to_vec(), record.payload.to_vec())))?;
+    each(store, TableId::SESSIONS, None, |key, record| {
+        if let Ok(client_id) = std::str::from_utf8(key) {
+            found.sessions.push((client_id.to_owned(), record.payload.to_vec(), record.expires_ms.is_none()));
+        }
+    })?;
+    each(store, TableId::WILLS, None, |key, record| {
+        if let Ok(client_id) = std::str::from_utf8(key) {
+            found.wills.push((client_id.to_owned(), record.payload.to_vec()));
+        }
+    })?;
+    Ok(found)
 }
 
 /// Calls `act` for each record of a table, or those whose keys begin with `prefix`.

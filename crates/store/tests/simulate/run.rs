@@ -4,11 +4,16 @@
 //! `ROWCAST_SEEDS=1000..2000` runs those seeds; one that fails is told, and runs the same way again, with
 //! `ROWCAST_TRACE=1` showing every packet.
 
+use crate::Node;
 use crate::client::{Client, Kind, Message};
-use crate::node::{Node, Setup, Work};
+use crate::kept::Kept;
+use crate::node;
+use crate::node::{Keep, Setup, Work};
+use crate::random::Random;
 use rowcast_codec::{QoS, Version};
 use rowcast_core::limits::Limits;
 use rowcast_core::{ChangeKind, Sequence, TableId};
+use rowcast_store::Crash;
 use std::ops::Range;
 
 #[test]
@@ -64,7 +69,10 @@ impl Simulation {
         let outbound_bytes = 150 + random.below(500);
         let limits =
             Limits { inflight: 1 + random.below(6) as u16, outbound_bytes: outbound_bytes as u32, ..Limits::default() };
-        let node = Node::new(Setup { shards, limits, open_topics: true, close_on_rejected: false, seed });
+        let node = Node::new(
+            Setup { shards, limits, open_topics: true, close_on_rejected: false, seed },
+            Kept::new(seed, node::EPOCH_MS),
+        );
         let clients = (0..5)
             .map(|index| {
                 let version = if random.below(2) == 0 { Version::V5 } else { Version::V311 };
@@ -99,7 +107,7 @@ impl Simulation {
         let shard = self.random.below(self.node.shards());
         let client = &mut self.clients[index];
         match self.random.below(100) {
-            0..2 => self.restart(),
+            0..2 => self.restart()?,
             2..12 => {
                 self.node.advance(50 + self.random.below(400) as u64);
             }
@@ -149,20 +157,31 @@ impl Simulation {
         self.messages.push(message);
     }
 
-    fn restart(&mut self) {
-        let power_cut = self.random.below(2) == 0;
+    fn restart(&mut self) -> Result<(), String> {
+        let now_ms = self.node.wall_ms();
+        let crash = self.random.of(&[None, Some(Crash::Process), Some(Crash::Power), Some(Crash::Power)]);
         if std::env::var_os("ROWCAST_TRACE").is_some() {
-            println!("{}", if power_cut { "power cut" } else { "restart" });
+            println!("{crash:?}");
         }
-        self.node.restart(power_cut);
+        match crash {
+            Some(crash) => self.node.store.recover(crash, now_ms)?,
+            None => {
+                self.node.shutdown();
+                self.node.settle();
+                self.node.store.close(now_ms)?;
+            }
+        }
+        self.node.restart();
         self.indexed = self.indexed.min(self.node.store.committed());
         self.clients.iter_mut().for_each(Client::lost);
+        Ok(())
     }
 
     /// Notes where messages stand in the log.
     fn index_log(&mut self) {
-        let new = self.node.store.log().iter().rev().take_while(|batch| batch.last() > self.indexed);
-        for entry in new.collect::<Vec<_>>().into_iter().rev().flat_map(|batch| batch.entries()) {
+        let page = self.node.store.store.read_log(self.indexed, usize::MAX).expect("log");
+        for entry in page.batches.iter().flat_map(|batch| batch.entries()).filter(|entry| entry.sequence > self.indexed)
+        {
             let number = std::str::from_utf8(entry.change.payload).ok().and_then(|text| text.parse::<usize>().ok());
             let message = number.filter(|_| !entry.change.table.is_internal()).and_then(|n| self.messages.get_mut(n));
             if let Some(message) = message {
@@ -218,33 +237,16 @@ impl Simulation {
             let (mut key, mut canonical) = (Vec::new(), String::new());
             self.node.tables().place(topic, &mut key, &mut canonical).expect("a topic");
             let table = if topic.starts_with("note") { self.node.table("Note") } else { TableId::TOPICS };
-            let Some(record) = self.node.store.get(table, &key, self.node.wall_ms()) else { continue };
+            let Some(record) = self.node.store.store.get(table, &key).unwrap() else { continue };
+            let record = record.record().unwrap();
+            if record.is_expired(self.node.wall_ms()) {
+                continue;
+            }
             let number = std::str::from_utf8(record.payload).expect("text").parse().expect("a number");
             for client in &self.clients {
                 client.check_state(topic, number, &self.messages)?;
             }
         }
         Ok(())
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn qos(&mut self) -> QoS {
-        QoS::try_from(self.below(3) as u8).expect("0, 1 or 2")
     }
 }

@@ -1,0 +1,60 @@
+//! What is there when the node starts: sessions, subscriptions, groups and wills of clients that are not.
+
+use super::{Moment, Settings, Shard};
+use crate::mqtt::session::StoredSubscription;
+use crate::position::Sequence;
+use crate::tables::Tables;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the end of the last run left of clients that were connected, or away. Rows of the server's own tables.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Keys, rows and versions of subscriptions.
+    pub subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
+    /// Keys and rows of shared groups.
+    pub groups: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys and rows of what sessions have taken over from them.
+    pub claims: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Client identifier, row, and whether its client was connected.
+    pub sessions: Vec<(String, Vec<u8>, bool)>,
+    /// Client identifier and row.
+    pub wills: Vec<(String, Vec<u8>)>,
+}
+
+impl Shard {
+    /// A shard without connections, in a node that was there before. Each shard knows who may come back; the first takes
+    /// care of sessions and wills that have no connection. What it proposes about them must be committed before a
+    /// client is let in.
+    #[must_use]
+    pub fn restored(settings: Settings, tables: Arc<Tables>, found: &Found, now: Moment) -> Shard {
+        let is_first = settings.index == 0;
+        let mut shard = Shard::new(settings, tables, now.committed);
+        for (key, row, version) in &found.subscriptions {
+            shard.restore_subscription(key, row, *version);
+        }
+        for (client_id, ..) in &found.sessions {
+            shard.sessions.add(client_id.as_bytes());
+        }
+        shard.restore_groups(found);
+        if is_first {
+            let mut expiries = BTreeMap::new();
+            for (client_id, row, lasts) in &found.sessions {
+                if let Some(expiry_secs) = shard.restore_session(client_id, row, *lasts, now) {
+                    expiries.insert(client_id, expiry_secs);
+                }
+            }
+            for (client_id, row) in &found.wills {
+                shard.restore_will(client_id, row, expiries.get(client_id).copied(), now);
+            }
+        }
+        shard
+    }
+
+    /// A row of the subscriptions table.
+    fn restore_subscription(&mut self, key: &[u8], value: &[u8], version: Sequence) {
+        self.durable.add(&self.tables, key);
+        let since = serde_json::from_slice::<StoredSubscription>(value).ok().and_then(|options| options.since);
+        self.keep_group(key, since.map_or(version, Sequence));
+    }
+}

@@ -1,0 +1,134 @@
+//! The real store under a node: writer, log, tables and recovery, over a disk in memory that fails on request. No threads:
+//! the writer takes a turn when it is told to, and so do upkeep and the flushing of tables.
+
+use crate::node::{Failed, Keep, Origin, Turn};
+use crate::random::Random;
+use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
+use rowcast_core::tables::Range;
+use rowcast_core::{Batch, NodeId, Proposals, Sequence};
+use rowcast_store::{Crash, MemDisk, MemState, Options, Retention, Store, Writer, reads};
+use std::sync::Arc;
+
+/// A store, and what it stands on.
+pub(crate) struct Kept {
+    pub(crate) disk: MemDisk,
+    pub(crate) store: Store,
+    state: Arc<MemState>,
+    options: Options,
+    writer: Option<Writer>,
+    random: Random,
+}
+
+/// Proposals of somebody else than the shards, as the writer knows them.
+const ELSEWHERE: rowcast_store::Origin = rowcast_store::Origin(1000);
+/// TODO: whether the log is cut: what clients lose by that is not told from what they must get yet.
+const RETENTION: bool = false;
+/// Disk operations within which recovery crashes, if it does.
+const RECOVERY_OPERATIONS: usize = 20;
+
+impl Kept {
+    pub(crate) fn new(seed: u64, now_ms: u64) -> Kept {
+        let mut random = Random(seed ^ 0x5707e);
+        let bytes = random.one_in(2).then(|| 2_000 + random.below(20_000) as u64);
+        let options = Options {
+            node: Some(NodeId(7)),
+            segment_bytes: 500 + random.below(4_000) as u64,
+            ring_bytes: random.below(6_000),
+            retention: Retention { bytes: bytes.filter(|_| RETENTION), age_ms: None },
+            ..Options::default()
+        };
+        let disk = MemDisk::new(random.next());
+        let state = Arc::new(MemState::new(500 + random.below(8_000)));
+        let (store, writer) =
+            Store::open_with(Arc::new(disk.clone()), Arc::clone(&state) as _, &options, now_ms).expect("a new disk");
+        Kept { disk, store, state, options, writer: Some(writer), random }
+    }
+
+    /// The process ended, at worst with the power: what is left is opened, perhaps after a few more crashes on the way.
+    pub(crate) fn recover(&mut self, mut crash: Crash, now_ms: u64) -> Result<(), String> {
+        for attempt in 0.. {
+            self.disk.restart(crash);
+            if attempt < 2 && self.random.one_in(3) {
+                self.disk.crash_at(self.disk.operations() + self.random.below(RECOVERY_OPERATIONS) as u64);
+            }
+            match self.open(now_ms) {
+                Ok(()) if !self.disk.is_down() => break,
+                Err(error) if !self.disk.is_down() => return Err(error),
+                _ => crash = if self.random.one_in(2) { Crash::Power } else { Crash::Process },
+            }
+        }
+        self.disk.crash_at(u64::MAX); // One that was ordered for later is not wanted any more.
+        Ok(())
+    }
+
+    /// Ends in good order, and begins anew.
+    pub(crate) fn close(&mut self, now_ms: u64) -> Result<(), String> {
+        if let Some(writer) = self.writer.take() {
+            writer.close(now_ms).map_err(|error| error.to_string())?;
+        }
+        self.open(now_ms)?;
+        if self.store.opened().clean { Ok(()) } else { Err("closed in good order, and opened as if not".to_owned()) }
+    }
+
+    fn open(&mut self, now_ms: u64) -> Result<(), String> {
+        self.writer = None;
+        self.state.crash();
+        let (disk, state) = (Arc::new(self.disk.clone()), Arc::clone(&self.state));
+        let opened = Store::open_with(disk, state as _, &self.options, now_ms);
+        let (store, writer) = opened.map_err(|error| error.to_string())?;
+        (self.store, self.writer) = (store, Some(writer));
+        Ok(())
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, Failed> {
+        self.writer.as_mut().ok_or_else(|| Failed("the writer has failed before".to_owned()))
+    }
+}
+
+impl Keep for Kept {
+    fn committed(&self) -> Sequence {
+        self.store.committed()
+    }
+
+    fn commit(&mut self, proposals: Vec<(Origin, Proposals)>, now_ms: u64) -> Result<Turn, Failed> {
+        let origin = |origin: Origin| origin.map_or(ELSEWHERE, |shard| rowcast_store::Origin(shard as u32));
+        let work = proposals.into_iter().map(|(from, proposals)| (origin(from), proposals)).collect();
+        let committed = self.writer()?.turn(work, now_ms).map_err(|error| Failed(error.to_string()))?;
+        let completions = committed
+            .completions
+            .into_iter()
+            .map(|(origin, completions)| (Some(origin.0 as usize).filter(|_| origin != ELSEWHERE), completions));
+        Ok((committed.batch, completions.collect()))
+    }
+
+    fn tick(&mut self, now_ms: u64) -> Result<Option<Arc<Batch>>, Failed> {
+        let ticked = self.writer()?.tick(now_ms).map_err(|error| Failed(error.to_string()));
+        ticked.map(|(committed, _)| committed.batch)
+    }
+
+    fn found(&self) -> Found {
+        reads::found(&self.store).expect("the disk is up")
+    }
+
+    fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>) {
+        reads::log(&self.store, after, bytes).expect("the disk is up")
+    }
+
+    fn read_records(
+        &self,
+        range: &Range,
+        after: Option<&[u8]>,
+        records: usize,
+        bytes: usize,
+    ) -> (Vec<ScannedRecord>, bool) {
+        reads::records(&self.store, range, after, records, bytes).expect("memory does not fail")
+    }
+
+    fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
+        reads::fetch(&self.store, wanted)
+    }
+
+    fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows {
+        reads::rows(&self.store, client_id, now_ms).expect("memory does not fail")
+    }
+}
