@@ -15,6 +15,7 @@ mod deliver;
 mod durable;
 mod end;
 mod fanout;
+mod get;
 mod groups;
 mod publish;
 mod rate;
@@ -193,6 +194,13 @@ pub enum Input {
         /// One for each that was asked for, with its number.
         messages: Vec<(u64, Fetched)>,
     },
+    /// The record that [`Effect::Get`] asked for.
+    Got {
+        /// For whom.
+        connection: ConnectionId,
+        /// Encoded, expired or not; `None` if there is none.
+        record: Option<Bytes>,
+    },
     /// What another shard, or this one, has to say of shared subscriptions.
     Share(Vec<ShareMail>),
     /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
@@ -297,6 +305,15 @@ pub enum Effect {
         reader: Reader,
         /// Which.
         messages: Vec<Wanted>,
+    },
+    /// Read one record, answer with [`Input::Got`].
+    Get {
+        /// For whom.
+        connection: ConnectionId,
+        /// Where it is.
+        table: TableId,
+        /// Its key, encoded.
+        key: Vec<u8>,
     },
     /// Tell a shard, which may be this one: [`Input::Share`]. In order, as all mail between two shards.
     Share {
@@ -580,6 +597,7 @@ impl Shard {
             }
             Input::Fetched { reader: Reader::Connection(id), messages } => self.on_fetched(id, messages, now),
             Input::Fetched { reader: Reader::Group(id), messages } => self.on_group_fetched(id, messages),
+            Input::Got { connection, record } => self.on_got(connection, record.as_deref(), now),
             Input::Share(mail) => self.on_share(mail, now),
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
             Input::Tables(tables) => self.on_tables(tables, now),

@@ -317,6 +317,15 @@ impl Runtime {
                     move |runtime, messages| runtime.tell(Input::Fetched { reader, messages }),
                 );
             }
+            Effect::Get { connection, table, key } => {
+                self.read(
+                    move |store: &Store| reads::record(store, table, &key),
+                    move |runtime, read| match read {
+                        Ok(record) => runtime.tell(Input::Got { connection, record }),
+                        Err(error) => runtime.give_up(connection, &error),
+                    },
+                );
+            }
             Effect::Share { shard, mail } => self.post(shard, Input::Share(mail)),
             Effect::CollectRows { client_id } => {
                 let id = client_id.clone();
@@ -396,11 +405,13 @@ impl Runtime {
     fn records_read(self: &Rc<Self>, connection: ConnectionId, read: Result<reads::Records, rowcast_store::ReadError>) {
         match read {
             Ok((records, complete)) => self.tell(Input::RecordsRead { connection, records, complete }),
-            Err(error) => {
-                tracing::error!(%error, "cannot read records for a subscriber; its connection is closed");
-                self.with(|shard, now| shard.abort(connection, now));
-            }
+            Err(error) => self.give_up(connection, &error),
         }
+    }
+
+    fn give_up(self: &Rc<Self>, connection: ConnectionId, error: &rowcast_store::ReadError) {
+        tracing::error!(%error, "cannot read records for a client; its connection is closed");
+        self.with(|shard, now| shard.abort(connection, now));
     }
 
     /// Has a reader thread look something up, and goes on here with what it found.

@@ -55,6 +55,11 @@ fn one_record(store: &Store, range: &Range, after: Option<&[u8]>) -> Result<Reco
     Ok((found.into_iter().collect(), true))
 }
 
+/// One record, encoded.
+pub fn record(store: &Store, table: TableId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+    Ok(store.get(table, key)?.map(|record| Bytes::copy_from_slice(&record)))
+}
+
 /// Batches in their order, and from where the log begins, if it no longer reaches back to what was asked for.
 pub type Behind = (Vec<Arc<Batch>>, Option<Sequence>);
 

@@ -88,8 +88,16 @@ impl Shard {
                     connection.acks = Default::default(); // An idle client holds no memory here.
                 }
                 self.complete(id, pending, now);
+                self.look_up(id);
             }
         }
+    }
+
+    /// Looks up what a packet waits for, if everything before it is answered.
+    pub(super) fn look_up(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id).filter(|connection| connection.acks.is_empty()) else { return };
+        let effect = connection.looking_up.as_mut().and_then(|looking_up| looking_up.effect.take());
+        self.effects.extend(effect);
     }
 
     fn complete(&mut self, id: ConnectionId, pending: Pending, now: Moment) {

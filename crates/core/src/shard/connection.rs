@@ -1,5 +1,6 @@
 //! One client's connection: what is known of it between its packets.
 
+use super::Effect;
 use super::aliases::Aliases;
 use super::rate::Rate;
 use super::share::Membership;
@@ -142,6 +143,16 @@ pub(super) struct Will {
     pub operation: Operation,
 }
 
+/// A packet that cannot be handled before something is looked up. Those behind it stay in the socket meanwhile, so that
+/// the client sees everything happen in its order.
+#[derive(Debug)]
+pub(super) struct LookUp {
+    /// The packet, encoded.
+    pub packet: Vec<u8>,
+    /// What asks for it, once all that came before is answered; `None`: it was asked for.
+    pub effect: Option<Effect>,
+}
+
 /// A message that nobody logs, waiting for room in the window.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -186,6 +197,8 @@ pub(super) struct Connection {
     /// Whether reason strings may be sent outside of CONNACK and DISCONNECT (MQTT 5 §3.1.2.11.7).
     pub problem_information: bool,
     pub will: Option<Will>,
+    /// A packet that waits for something to be looked up.
+    pub looking_up: Option<Box<LookUp>>,
     /// A read of log or records is under way for this connection.
     pub reading: bool,
     /// Topics whose records changed while records are read for it: what the read brings of them is stale.
@@ -239,6 +252,7 @@ impl Connection {
             packet_max: u32::MAX,
             problem_information: true,
             will: None,
+            looking_up: None,
             reading: false,
             changed: None,
             snapshot_read: 0,
@@ -268,7 +282,7 @@ impl Connection {
             Phase::Waiting { .. } => true,
             Phase::Open => {
                 let listens = self.outbox.len() <= outbound_bytes as usize;
-                listens && self.acks.len() < acks_max && !self.is_rated()
+                listens && self.acks.len() < acks_max && !self.is_rated() && self.looking_up.is_none()
             }
             Phase::Authenticating | Phase::Claiming | Phase::Opening | Phase::Closing => false,
         }
@@ -284,7 +298,9 @@ impl Connection {
         match self.phase {
             Phase::Waiting { deadline_ms } => Some(deadline_ms),
             // What a client says while it is not read is not heard.
-            Phase::Open if self.silence_max_ms > 0 && !self.is_rated() => Some(self.heard_ms + self.silence_max_ms),
+            Phase::Open if self.silence_max_ms > 0 && !self.is_rated() && self.looking_up.is_none() => {
+                Some(self.heard_ms + self.silence_max_ms)
+            }
             _ => None,
         }
     }

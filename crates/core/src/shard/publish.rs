@@ -1,6 +1,7 @@
 //! PUBLISH from a client: to a change that is proposed, or a message that just passes by.
 
 use super::connection::{ConnectionId, Pending, Then};
+use super::get::GET;
 use super::{Moment, Shard};
 use crate::change::{Change, ChangeKind, Entry};
 use crate::hlc::Hlc;
@@ -24,6 +25,7 @@ pub(super) struct Refused(pub ReasonCode, pub String);
 pub(super) struct Checked {
     pub kind: ChangeKind,
     pub table: TableId,
+    pub publisher: SessionId,
     /// The payload to be stored or passed on, if it is not the one that was sent.
     pub payload: Option<Vec<u8>>,
     pub expires_ms: Option<u64>,
@@ -82,7 +84,11 @@ impl Shard {
             }
             connection.inbound_open = connection.inbound_open.saturating_add(1);
         }
-        if let Err(Refused(reason, words)) = self.publish(id, publish, topic, now) {
+        let done = match topic.strip_prefix(GET) {
+            Some(name) => self.get(id, publish, name, now),
+            None => self.publish(id, publish, topic, now),
+        };
+        if let Err(Refused(reason, words)) = done {
             self.refuse_publish(id, publish, topic, reason, words, now);
         }
     }
@@ -194,6 +200,7 @@ impl Shard {
         let mut checked = Checked {
             kind,
             table: TableId::TOPICS,
+            publisher,
             payload: None,
             expires_ms: message_expires_ms,
             durability: tables.durability(None),
@@ -261,7 +268,7 @@ impl Shard {
     }
 
     /// Hands a checked publish to the log, or on to whoever listens now.
-    fn propose(
+    pub(super) fn propose(
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
@@ -272,7 +279,7 @@ impl Shard {
     ) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
-        let publisher = session.id;
+        let publisher = checked.publisher;
         let durable = session.is_durable();
         let waits = !connection.acks.is_empty();
         let exactly_once = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
@@ -336,7 +343,7 @@ impl Shard {
         self.answer_now(id, answer_to(publish), ReasonCode::Success, now);
     }
 
-    fn refuse_publish(
+    pub(super) fn refuse_publish(
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,

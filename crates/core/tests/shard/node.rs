@@ -2,6 +2,7 @@
 //!
 //! Over a model of the store for packet scripts, over the real one for the simulator (`crates/store/tests/simulate`).
 
+use bytes::Bytes;
 use rowcast_codec::ReasonCode;
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
@@ -41,6 +42,9 @@ pub(crate) trait Keep {
         records: usize,
         bytes: usize,
     ) -> (Vec<ScannedRecord>, bool);
+
+    /// A record, encoded, expired or not.
+    fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes>;
 
     /// Messages for redelivery.
     fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)>;
@@ -572,6 +576,7 @@ impl<S: Keep> Node<S> {
                 let (records, complete) = self.store.read_records(&range, after.as_deref(), records, bytes);
                 Input::RecordsRead { connection, records, complete }
             }
+            Effect::Get { connection, table, key } => Input::Got { connection, record: self.store.record(table, &key) },
             Effect::Fetch { reader, messages } => {
                 let messages = self.store.fetch(messages);
                 Input::Fetched { reader, messages }

@@ -1,6 +1,7 @@
 //! A model of the writer and what it keeps: tables as maps, the log as a list of batches.
 
 use crate::node::{Failed, Keep, Origin, Turn};
+use bytes::Bytes;
 use rowcast_core::mqtt::session::rows;
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
@@ -238,6 +239,10 @@ impl Keep for Store {
             found.push(ScannedRecord { key: key.clone().into(), record: row.clone().into() });
         }
         (found, true)
+    }
+
+    fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes> {
+        self.tables.get(&table)?.get(key).map(|row| row.clone().into())
     }
 
     fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {

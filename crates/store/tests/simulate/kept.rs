@@ -3,9 +3,10 @@
 
 use crate::node::{Failed, Keep, Origin, Turn};
 use crate::random::Random;
+use bytes::Bytes;
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
-use rowcast_core::{Batch, NodeId, Proposals, Sequence};
+use rowcast_core::{Batch, NodeId, Proposals, Sequence, TableId};
 use rowcast_store::{Crash, MemDisk, MemState, Options, Retention, Store, Writer, reads};
 use std::sync::Arc;
 
@@ -122,6 +123,10 @@ impl Keep for Kept {
         bytes: usize,
     ) -> (Vec<ScannedRecord>, bool) {
         reads::records(&self.store, range, after, records, bytes).expect("memory does not fail")
+    }
+
+    fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes> {
+        reads::record(&self.store, table, key).expect("memory does not fail")
     }
 
     fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
