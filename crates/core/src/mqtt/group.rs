@@ -43,6 +43,9 @@ pub struct Member {
 #[derive(Debug)]
 struct Place {
     member: Member,
+    /// Client identifier and filter: the member may come back on another connection.
+    name: Arc<str>,
+    /// How many messages it has to acknowledge.
     in_hand: usize,
     /// It refused a message and has not said since that there is room.
     full: bool,
@@ -54,13 +57,18 @@ impl Place {
     fn has_room(&self) -> bool {
         !self.full && self.in_hand < usize::from(self.member.credit)
     }
+
+    /// Whether it can be given a message that it does not acknowledge.
+    fn takes_unacknowledged(&self, qos: QoS) -> bool {
+        !self.full && qos.min(self.member.qos) == QoS::AtMostOnce
+    }
 }
 
 /// What was handed to a member and is not done.
 #[derive(Debug)]
 struct InHand {
-    /// Client identifier and filter: the member may come back on another connection.
-    name: Box<str>,
+    /// [`Place::name`].
+    name: Arc<str>,
     /// On which shard and connection it was when it was given this; `None`: before the node started.
     to: Option<(u32, ConnectionId)>,
     qos: QoS,
@@ -92,6 +100,8 @@ pub struct Hand {
     pub turn: u32,
     /// The message, encoded as an entry.
     pub entry: Bytes,
+    /// Whether the group wants to hear when it is over; with QoS 0 it is as soon as there is room.
+    pub is_awaited: bool,
 }
 
 /// What shards tell each other about shared subscriptions: members their owner, except for `Hand`.
@@ -117,12 +127,12 @@ pub enum ShareMail {
         /// What its session has begun, and goes on with.
         begun: Vec<u64>,
     },
-    /// A message was acknowledged, refused, or cannot be delivered: it is over.
+    /// Messages were acknowledged, refused, or cannot be delivered: they are over.
     Done {
         /// Which group.
         group: Arc<str>,
-        /// Which message.
-        number: u64,
+        /// Which messages.
+        numbers: Vec<u64>,
     },
     /// A member had no room.
     Back {
@@ -134,6 +144,8 @@ pub enum ShareMail {
         number: u64,
         /// How often that happened to this member: what it says of an earlier time is old.
         turn: u32,
+        /// The message itself, if the group did not keep it.
+        entry: Option<Bytes>,
     },
     /// A member has room again.
     Room {
@@ -211,9 +223,9 @@ pub struct Group {
     /// Rows of claims, each with the last message that it claims.
     claims: Vec<(u64, Vec<u8>)>,
     places: Slab<Place>,
-    names: FxHashMap<Box<str>, usize>,
+    names: FxHashMap<Arc<str>, usize>,
     ready: VecDeque<usize>,
-    in_hand: BTreeMap<u64, InHand>,
+    in_hand: FxHashMap<u64, InHand>,
     waiting: BTreeMap<u64, Waiting>,
     waiting_bytes: usize,
     /// Messages behind the position that were handed out before the node ended.
@@ -238,7 +250,7 @@ impl Group {
             places: Slab::new(),
             names: FxHashMap::default(),
             ready: VecDeque::new(),
-            in_hand: BTreeMap::new(),
+            in_hand: FxHashMap::default(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             claimed: BTreeSet::new(),
@@ -281,7 +293,7 @@ impl Group {
             self.away_until = seen;
         }
         let in_hand = self.in_hand.values().filter(|in_hand| in_hand.name == name).count();
-        let slot = self.places.insert(Place { member, in_hand, full: false, turn: 0 });
+        let slot = self.places.insert(Place { member, name: Arc::clone(&name), in_hand, full: false, turn: 0 });
         self.names.insert(name, slot);
         self.settle(slot);
     }
@@ -289,7 +301,7 @@ impl Group {
     /// Somebody left: what it had not begun waits for another.
     pub fn leave(&mut self, id: &MemberId, begun: &[u64]) {
         let Some(slot) = self.slot_of(id) else { return };
-        let name = name_of(&self.places[slot].member.client_id, &id.filter);
+        let name = Arc::clone(&self.places[slot].name);
         let numbers: Vec<u64> =
             self.in_hand.iter().filter(|(_, in_hand)| in_hand.name == name).map(|(&number, _)| number).collect();
         for number in numbers {
@@ -301,13 +313,15 @@ impl Group {
         self.dirty = true;
     }
 
-    /// A message came back because there was no room.
-    pub fn refused(&mut self, id: &MemberId, number: u64, turn: u32) {
+    /// A message came back because there was no room, with its bytes if it was not awaited. `false`: too much waits
+    /// already to keep it.
+    pub fn refused(&mut self, id: &MemberId, number: u64, turn: u32, entry: Option<Bytes>, bytes_max: usize) -> bool {
         // Or it was taken from the member when that left, and another has it by now.
         let to = Some((id.shard, id.connection));
         if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to == to) {
             self.put_back(number);
         }
+        let kept = entry.is_none_or(|entry| self.keep(number, QoS::AtMostOnce, entry, Sequence::ZERO, bytes_max));
         if let Some(slot) = self.slot_of(id)
             && turn > self.places[slot].turn
         {
@@ -315,6 +329,7 @@ impl Group {
             self.places[slot].full = true;
             self.settle(slot);
         }
+        kept
     }
 
     /// There is room again.
@@ -436,7 +451,17 @@ impl Group {
     /// Whether there is somebody who can be given a message now.
     #[must_use]
     pub fn has_room(&self, number: u64, qos: QoS) -> bool {
-        self.ready.iter().any(|&slot| suits(&self.places[slot].member, number, qos))
+        self.next_ready(number, qos).is_some() || self.next_without_credit(qos).is_some()
+    }
+
+    /// Whose turn it is, as a place in `ready`.
+    fn next_ready(&self, number: u64, qos: QoS) -> Option<usize> {
+        self.ready.iter().position(|&slot| suits(&self.places[slot].member, number, qos))
+    }
+
+    /// Somebody who has as much in hand as they may, where they need not acknowledge this.
+    fn next_without_credit(&self, qos: QoS) -> Option<usize> {
+        self.places.iter().find(|(_, place)| place.takes_unacknowledged(qos)).map(|(slot, _)| slot)
     }
 
     /// Whether anybody who is there could be given a message, with room or without.
@@ -447,20 +472,24 @@ impl Group {
 
     /// Gives a message to the member whose turn it is; `None`: nobody has room.
     pub fn hand(&mut self, number: u64, qos: QoS, entry: &Bytes, after: Sequence) -> Option<Hand> {
-        let at = self.ready.iter().position(|&slot| suits(&self.places[slot].member, number, qos))?;
-        let slot = self.ready.remove(at)?;
+        let turn = self.next_ready(number, qos).and_then(|at| self.ready.remove(at));
+        let slot = turn.or_else(|| self.next_without_credit(qos))?;
         let place = &mut self.places[slot];
-        place.in_hand += 1;
         let qos = qos.min(place.member.qos);
-        let name = name_of(&place.member.client_id, &place.member.id.filter);
-        let (member, turn) = (place.member.id.clone(), place.turn);
-        if place.has_room() {
+        let is_awaited = qos > QoS::AtMostOnce;
+        place.in_hand += usize::from(is_awaited);
+        if turn.is_some() && place.has_room() {
             self.ready.push_back(slot);
         }
-        let to = Some((member.shard, member.connection));
-        self.in_hand.insert(number, InHand { name, to, qos, entry: Some(entry.clone()), after });
+        let member = place.member.id.clone();
+        if is_awaited {
+            let to = Some((member.shard, member.connection));
+            let name = Arc::clone(&place.name);
+            self.in_hand.insert(number, InHand { name, to, qos, entry: Some(entry.clone()), after });
+        }
         self.dirty = true;
-        Some(Hand { group: Arc::clone(&self.key), member, number, turn, entry: entry.clone() })
+        let (group, turn) = (Arc::clone(&self.key), place.turn);
+        Some(Hand { group, member, number, turn, entry: entry.clone(), is_awaited })
     }
 
     // What is stored ---------------------------------------------------------------------------------------------------
@@ -508,11 +537,12 @@ impl Group {
     #[must_use]
     pub fn store(&self, seen: Sequence) -> Vec<u8> {
         let position = self.position(seen);
-        let in_hand =
-            self.in_hand.iter().filter(|(_, in_hand)| in_hand.entry.is_some() && in_hand.qos > QoS::AtMostOnce);
-        let in_hand = in_hand.map(|(&number, _)| number);
-        let open = in_hand.chain(self.waiting.keys().copied()).filter(|&number| number < UNLOGGED);
-        let stored = StoredGroup { position: position.0, open: open.collect() };
+        let in_hand = self.in_hand.iter().filter(|(_, in_hand)| in_hand.entry.is_some()).map(|(&number, _)| number);
+        let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.qos > QoS::AtMostOnce);
+        let waiting = waiting.map(|(&number, _)| number);
+        let mut open: Vec<u64> = in_hand.chain(waiting).filter(|&number| number < UNLOGGED).collect();
+        open.sort_unstable();
+        let stored = StoredGroup { position: position.0, open };
         serde_json::to_vec(&stored).expect("a group is plain data")
     }
 
@@ -551,7 +581,7 @@ impl Group {
 
     fn remove(&mut self, slot: usize) {
         let place = self.places.remove(slot);
-        self.names.remove(&name_of(&place.member.client_id, &place.member.id.filter));
+        self.names.remove(&place.name);
         self.ready.retain(|&other| other != slot);
     }
 
@@ -584,7 +614,7 @@ fn suits(member: &Member, number: u64, qos: QoS) -> bool {
     number < UNLOGGED || !member.durable || qos.min(member.qos) == QoS::AtMostOnce
 }
 
-fn name_of(client_id: &str, filter: &str) -> Box<str> {
+fn name_of(client_id: &str, filter: &str) -> Arc<str> {
     [client_id, "\0", filter].concat().into()
 }
 
@@ -658,12 +688,27 @@ mod tests {
         let mut group = group(std::slice::from_ref(&a));
         hand(&mut group, 1);
         hand(&mut group, 2);
-        group.refused(&a.id, 1, 1);
+        group.refused(&a.id, 1, 1, None, usize::MAX);
         assert_eq!(hand(&mut group, 3), None);
         group.room(&a.id, 1);
-        group.refused(&a.id, 2, 1);
+        group.refused(&a.id, 2, 1, None, usize::MAX);
         assert_eq!(group.next(), Next::Hand(1));
         assert_eq!(group.hand(1, QoS::AtLeastOnce, &Bytes::new(), Sequence::ZERO).map(|hand| hand.turn), Some(1));
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_nobodys_to_have_in_hand() {
+        let a = member("a", 1);
+        let mut group = group(std::slice::from_ref(&a));
+        let event = Bytes::from_static(b"event");
+        let mut hand_out = |number| group.hand(UNLOGGED | number, QoS::AtMostOnce, &event, Sequence::ZERO);
+        assert!((1..10).all(|number| hand_out(number).is_some_and(|hand| !hand.is_awaited)));
+        // It comes back with its bytes if there is no room, and waits as far as there is some in the group.
+        assert!(group.refused(&a.id, UNLOGGED | 8, 1, Some(event.clone()), event.len()));
+        assert!(!group.refused(&a.id, UNLOGGED | 9, 1, Some(event.clone()), event.len()));
+        assert_eq!(group.next(), Next::Nothing);
+        group.room(&a.id, 1);
+        assert_eq!(group.next(), Next::Hand(UNLOGGED | 8));
     }
 
     #[test]
@@ -675,7 +720,7 @@ mod tests {
         group.join(b, Sequence::ZERO);
         assert!(group.take_waiting(1).is_some());
         assert_eq!(hand(&mut group, 1), Some('b'));
-        group.refused(&a.id, 1, 0);
+        group.refused(&a.id, 1, 0, None, usize::MAX);
         assert_eq!(group.next(), Next::Nothing);
     }
 

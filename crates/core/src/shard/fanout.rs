@@ -33,7 +33,7 @@ impl Shard {
     pub(super) fn on_events(&mut self, bytes: &[u8], now: Moment) {
         for entry in Entries::new(bytes, Sequence::ZERO) {
             let Ok(entry) = entry else { return };
-            self.fan_out_event(&entry, now);
+            self.fan_out_event(&Entry { sequence: Sequence::ZERO, ..entry }, now);
         }
     }
 

@@ -110,6 +110,19 @@ impl Shard {
         ((hasher.finish() >> 32) % u64::from(self.settings.shards.max(1))) as u32
     }
 
+    /// A message of a group is over. What its owner is told of several goes as one.
+    pub(super) fn tell_owner_done(&mut self, group: &str, number: u64) {
+        let owner = self.owner_of(group);
+        let mail = &mut self.share_mail[owner as usize];
+        if let Some(ShareMail::Done { group: last, numbers }) = mail.last_mut()
+            && **last == *group
+        {
+            numbers.push(number);
+        } else {
+            mail.push(ShareMail::Done { group: group.into(), numbers: vec![number] });
+        }
+    }
+
     /// Says something to the shard that owns a group.
     pub(super) fn tell_owner(&mut self, key: &str, mail: ShareMail) {
         let owner = self.owner_of(key);
@@ -174,15 +187,14 @@ impl Shard {
         }
         let qos = entry.change.qos;
         let (number, after) = if is_logged { (sequence.0, Sequence::ZERO) } else { (group.unlogged_number(), seen) };
-        let waits = qos > QoS::AtMostOnce && (group.flow != Flow::Live || group.due().is_some());
+        let is_behind = qos > QoS::AtMostOnce && group.flow != Flow::Live;
+        let waits = is_behind || group.due().is_some();
         if !waits && group.has_room(number, qos) {
             let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
             if let Some(hand) = group.hand(number, qos, encoded, after) {
                 self.post_hand(hand);
             }
-        } else if qos == QoS::AtMostOnce {
-            self.counters.dropped += u64::from(group.is_attended());
-        } else if is_logged {
+        } else if is_logged && qos > QoS::AtMostOnce {
             group.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
             group.dirty = true;
         } else if group.could_give(number, qos) {

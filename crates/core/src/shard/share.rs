@@ -35,16 +35,21 @@ struct Taken {
 impl Shard {
     /// Mail between a group and its members.
     pub(super) fn on_share(&mut self, mail: Vec<ShareMail>, now: Moment) {
+        let bytes_max = self.settings.limits.outbound_bytes as usize;
         let mut taken: Vec<Taken> = Vec::new();
         for mail in mail {
             match mail {
                 ShareMail::Hand(hand) => self.on_hand(hand, &mut taken, now),
                 ShareMail::Join { group, member, since } => self.on_join(&group, member, since),
                 ShareMail::Leave { group, member, begun } => self.on_leave(&group, &member, &begun),
-                ShareMail::Done { group, number } => self.on_group(&group, |group| group.done(number)),
+                ShareMail::Done { group, numbers } => {
+                    self.on_group(&group, |group| numbers.into_iter().for_each(|number| group.done(number)));
+                }
                 ShareMail::Return { group, number } => self.on_group(&group, |group| group.put_back(number)),
-                ShareMail::Back { group, member, number, turn } => {
-                    self.on_group(&group, |group| group.refused(&member, number, turn));
+                ShareMail::Back { group, member, number, turn, entry } => {
+                    let mut kept = true;
+                    self.on_group(&group, |group| kept = group.refused(&member, number, turn, entry, bytes_max));
+                    self.counters.dropped += u64::from(!kept);
                 }
                 ShareMail::Room { group, member, turn } => {
                     self.on_group(&group, |group: &mut Group| group.room(&member, turn));
@@ -119,11 +124,13 @@ impl Shard {
         }
         for (_, _, delivery) in session.window.in_flight() {
             let Some(shared) = &delivery.shared else { continue };
-            let (group, number) = (shared.group.as_ref().into(), shared.number);
             // With QoS 2 nobody else may get it [MQTT-4.8.2-5].
-            let ends = delivery.qos == QoS::ExactlyOnce as u8;
-            let mail = if ends { ShareMail::Done { group, number } } else { ShareMail::Return { group, number } };
-            self.tell_owner(&shared.group, mail);
+            if delivery.qos == QoS::ExactlyOnce as u8 {
+                self.tell_owner_done(&shared.group, shared.number);
+            } else {
+                let mail = ShareMail::Return { group: shared.group.as_ref().into(), number: shared.number };
+                self.tell_owner(&shared.group, mail);
+            }
         }
     }
 
@@ -182,29 +189,30 @@ impl Shard {
         }
         self.scratch.topic = topic;
         self.scratch.alias = alias;
-        let Hand { group, member, number, .. } = hand;
-        match (outcome, became) {
+        let Hand { group, member, number, is_awaited, entry, .. } = hand;
+        let turn = match (outcome, became) {
             (Offered::Deliver(_), Some((Delivered::Done, qos, durable, sent_before))) if qos > QoS::AtMostOnce => {
                 if !durable {
                     return self.wake(id);
                 }
-                match taken.iter_mut().find(|taken| taken.id == id) {
+                return match taken.iter_mut().find(|taken| taken.id == id) {
                     Some(taken) => taken.shared.push((group, number)),
                     None => taken.push(Taken { id, sent_before, shared: vec![(group, number)] }),
-                }
+                };
             }
             (Offered::Deliver(_), Some((Delivered::Done | Delivered::TooLarge, ..))) => {
-                self.wake(id);
-                self.tell_owner(&Arc::clone(&group), ShareMail::Done { group, number });
+                if is_awaited {
+                    self.tell_owner_done(&group, number);
+                }
+                return self.wake(id);
             }
             (Offered::Deliver(_), _) => {
-                let turn = self.connection_mut(id).map_or(0, |connection| refuse(connection, &member.filter));
-                self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn });
+                self.connection_mut(id).map_or(0, |connection| refuse(connection, &member.filter))
             }
-            (Offered::Back(turn), _) => {
-                self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn });
-            }
-        }
+            (Offered::Back(turn), _) => turn,
+        };
+        let entry = (!is_awaited).then_some(entry);
+        self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn, entry });
     }
 
     /// Tells groups that had to take something back that there is room.
@@ -237,7 +245,7 @@ impl Shard {
     /// A delivery that came by a group is over.
     pub(super) fn tell_done(&mut self, shared: Option<Shared>) {
         if let Some(Shared { group, number, .. }) = shared {
-            self.tell_owner(&group, ShareMail::Done { group: group.as_ref().into(), number });
+            self.tell_owner_done(&group, number);
         }
     }
 }
