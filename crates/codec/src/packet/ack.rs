@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_code_of_another_acknowledgement_is_refused() {
-        // [MQTT-3.4.2-1] to [MQTT-3.7.2-1]
+        // [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]
         for (first, name, code) in
             [(0x40, "PUBACK", 0x92), (0x50, "PUBREC", 0x92), (0x62, "PUBREL", 0x10), (0x70, "PUBCOMP", 0x80)]
         {

@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_password_may_come_alone_since_mqtt_5() {
-        // [MQTT-3.1.2-19], MQTT 3.1.1 [MQTT-3.1.2-22]
+        // [MQTT-3.1.2-19] [3.1.1 MQTT-3.1.2-22]
         let alone = |version| Connect { password: Some(Secret(b"p")), ..plain(version) };
         check(ANY, 0x10, b"\0\x04MQTT\x05\x42\0\x3C\0\0\x01a\0\x01p", &connect(alone(Version::V5)));
         check_refused(ANY, 0x10, b"\0\x04MQTT\x04\x42\0\x3C\0\x01a\0\x01p", DecodeError::PasswordWithoutUser);

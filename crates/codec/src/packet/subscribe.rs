@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn options_are_in_range() {
-        // [MQTT-3.8.3-5]; MQTT 3.1.1 [3.1.1 MQTT-3-8.3-4]
+        // [MQTT-3.8.3-5] [3.1.1 MQTT-3-8.3-4]
         for version in [Version::V31, Version::V311] {
             let refused = |options, error| check_refused(version, 0x82, &[0, 7, 0, 1, b'a', options], error);
             refused(0x03, DecodeError::SubscribeQos);

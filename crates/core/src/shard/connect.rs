@@ -5,6 +5,7 @@ use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
 use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
+use crate::catalog::Resolved;
 use crate::change::Change;
 use crate::interest::Subscription;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
@@ -109,6 +110,7 @@ impl Shard {
         let aliases_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
         connection.own_aliases = Aliases::new(aliases_max);
         connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
+        connection.response_information = connect.properties.request_response_information.unwrap_or(false);
         connection.opening = Some(Box::new(opening));
         Ok(())
     }
@@ -320,6 +322,7 @@ impl Shard {
             return self.refuse_connect(id, reason, "the session cannot be stored", now);
         }
         let limits = self.settings.limits.clone();
+        let response_topic = self.response_topic(id);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Open;
         connection.heard_ms = now.monotonic_ms;
@@ -335,6 +338,7 @@ impl Shard {
             properties.topic_alias_maximum = Some(limits.topic_alias_maximum).filter(|&maximum| maximum > 0);
             properties.server_keep_alive_secs = connection.keep_alive_told;
             properties.assigned_client_id = connection.assigned.then_some(&*client_id);
+            properties.response_information = response_topic.as_deref();
         }
         let report = Report::Connected {
             client_id: client_id.clone(),
@@ -347,6 +351,16 @@ impl Shard {
         self.effects.push(Effect::Report(report));
         self.enter_groups(id, now);
         self.pump(id, now);
+    }
+
+    /// Where others may answer a client that asks for it: an open topic that is as much its own as its identifier, if
+    /// it may listen there. What it appends to it is as good.
+    fn response_topic(&self, id: ConnectionId) -> Option<String> {
+        let connection = self.connection(id).filter(|connection| connection.response_information)?;
+        let topic = format!("response/{}", connection.client_id());
+        let is_open = self.settings.open_topics && matches!(self.tables.catalog().resolve(&topic), Resolved::Open);
+        let is_usable = is_open && Topic::new(&topic).is_ok() && may(&connection.principal, Operation::Read, &topic);
+        is_usable.then_some(topic)
     }
 
     pub(super) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {

@@ -196,6 +196,8 @@ pub(super) struct Connection {
     pub packet_max: u32,
     /// Whether reason strings may be sent outside of CONNACK and DISCONNECT (MQTT 5 §3.1.2.11.7).
     pub problem_information: bool,
+    /// Whether the client asked where it may be answered (MQTT 5 §3.1.2.11.6).
+    pub response_information: bool,
     pub will: Option<Will>,
     /// A packet that waits for something to be looked up.
     pub looking_up: Option<Box<LookUp>>,
@@ -251,6 +253,7 @@ impl Connection {
             rate: None,
             packet_max: u32::MAX,
             problem_information: true,
+            response_information: false,
             will: None,
             looking_up: None,
             reading: false,

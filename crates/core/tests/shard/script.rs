@@ -94,12 +94,12 @@ pub(crate) fn script_files() -> Vec<PathBuf> {
 }
 
 /// Lines of a file up to the next title; `first` is the number of the first.
-struct Scenario<'t> {
+pub(crate) struct Scenario<'t> {
     first: usize,
     lines: Vec<&'t str>,
 }
 
-fn scenarios(text: &str) -> Vec<Scenario<'_>> {
+pub(crate) fn scenarios(text: &str) -> Vec<Scenario<'_>> {
     let mut scenarios: Vec<Scenario<'_>> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         if line.starts_with("== ") || scenarios.is_empty() {
@@ -113,22 +113,22 @@ fn scenarios(text: &str) -> Vec<Scenario<'_>> {
 }
 
 impl Scenario<'_> {
-    fn title(&self) -> &str {
+    pub(crate) fn title(&self) -> &str {
         self.lines.iter().find_map(|line| line.strip_prefix("== ")).unwrap_or_default()
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 }
 
-struct Outcome {
-    mistakes: Vec<(usize, String)>,
+pub(crate) struct Outcome {
+    pub(crate) mistakes: Vec<(usize, String)>,
     rewritten: String,
 }
 
 /// Plays one scenario.
-struct Player {
+pub(crate) struct Player {
     node: Node,
     limits: Limits,
     clients: BTreeMap<String, Client>,
@@ -151,7 +151,7 @@ struct Client {
 }
 
 impl Player {
-    fn play(scenario: &Scenario<'_>) -> Outcome {
+    pub(crate) fn play(scenario: &Scenario<'_>) -> Outcome {
         let mut setup =
             Setup { shards: 1, limits: Limits::default(), open_topics: true, close_on_rejected: false, seed: 1 };
         let mut mistakes = Vec::new();

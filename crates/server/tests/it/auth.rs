@@ -101,6 +101,7 @@ pub(crate) fn each_file(folder: &std::path::Path, look: &mut impl FnMut(&std::pa
     }
 }
 
+// [hostile 50]
 #[test]
 fn a_session_is_for_the_user_that_made_it() {
     let server = guarded().configured("authentication: { authorizeLocal: true }").start();

@@ -85,6 +85,7 @@ impl Range {
     }
 }
 
+// [hostile 1] [hostile 17] [hostile 18]
 #[test]
 fn what_comes_first_must_be_a_connect() {
     let mut range = Range::new();
@@ -106,6 +107,7 @@ fn what_comes_first_must_be_a_connect() {
     range.refuses("cut short", &packet(0x10, b"\0\x04MQTT\x05\x02\0\0\0\0\x05a"), &[MALFORMED]);
 }
 
+// [hostile 2] [hostile 16]
 #[test]
 fn a_connect_that_does_not_end_is_not_waited_for() {
     let mut range = Range::of(&Application::dogs().configured("mqtt: { limits: { connectTimeout: 1s } }"));
@@ -122,6 +124,7 @@ fn a_connect_that_does_not_end_is_not_waited_for() {
     }
 }
 
+// [hostile 2]
 #[test]
 fn half_a_connect_costs_little() {
     let mut range = Range::new();
@@ -140,6 +143,7 @@ fn half_a_connect_costs_little() {
     drop(waiting);
 }
 
+// [hostile 3] [hostile 4] [hostile 5] [hostile 21] [hostile 22] [hostile 32]
 #[test]
 fn lengths_that_lie_end_the_connection() {
     let mut range = Range::new();
@@ -156,6 +160,7 @@ fn lengths_that_lie_end_the_connection() {
     range.ends("a filter beyond the packet", &[0x82, 5, 0, 1, 0, 9, b'a'], &[MALFORMED]);
 }
 
+// [hostile 6] [hostile 7] [hostile 8]
 #[test]
 fn packets_a_client_may_not_send_end_the_connection() {
     let mut range = Range::new();
@@ -172,6 +177,7 @@ fn packets_a_client_may_not_send_end_the_connection() {
     }
 }
 
+// [hostile 9] [hostile 10]
 #[test]
 fn properties_must_be_known_single_whole_and_in_place() {
     let mut range = Range::new();
@@ -201,6 +207,7 @@ fn properties_must_be_known_single_whole_and_in_place() {
     range.disconnects("thousands of user properties", &with(&many), &[0x95, 0x97, MALFORMED, PROTOCOL_ERROR]);
 }
 
+// [hostile 11]
 #[test]
 fn wills_are_checked_when_they_are_made() {
     let mut range = Range::new();
@@ -219,6 +226,7 @@ fn wills_are_checked_when_they_are_made() {
     range.refuses("a property cut short", &will("a", &[property::WILL_DELAY, 0]), &[MALFORMED, PROTOCOL_ERROR]);
 }
 
+// [hostile 12]
 #[test]
 fn text_must_be_utf_8_without_nul() {
     let mut range = Range::new();
@@ -246,6 +254,7 @@ fn text_must_be_utf_8_without_nul() {
     }
 }
 
+// [hostile 13] [hostile 14]
 #[test]
 fn client_identifiers_may_be_odd_or_empty() {
     let mut range = Range::new();
@@ -269,6 +278,7 @@ fn client_identifiers_may_be_odd_or_empty() {
     range.refuses("a client identifier of 60,000 bytes", &Connect::new(Version::V5, &long).bytes(), &[0x85]);
 }
 
+// [hostile 15]
 #[test]
 fn keep_alive_may_be_none_or_the_longest() {
     let range = Range::new();
@@ -279,6 +289,7 @@ fn keep_alive_may_be_none_or_the_longest() {
     }
 }
 
+// [hostile 17] [hostile 18]
 #[test]
 fn mqtt_at_the_door_of_http_is_answered_or_closed() {
     let mut range = Range::new();
@@ -294,6 +305,7 @@ fn mqtt_at_the_door_of_http_is_answered_or_closed() {
     }
 }
 
+// [hostile 19] [hostile 20] [hostile 23] [hostile 25]
 #[test]
 fn topics_one_may_not_publish_to() {
     let mut range = Range::new();
@@ -321,6 +333,7 @@ fn topics_one_may_not_publish_to() {
     range.others_are_well();
 }
 
+// [hostile 26]
 #[test]
 fn a_topic_is_what_it_is_and_no_path() {
     let mut range = Range::new();
@@ -345,6 +358,7 @@ fn a_topic_is_what_it_is_and_no_path() {
     range.others_are_well();
 }
 
+// [hostile 24]
 #[test]
 fn one_identifier_again_and_again_is_one_message() {
     let mut range = Range::new();
@@ -363,6 +377,7 @@ fn one_identifier_again_and_again_is_one_message() {
     range.others_are_well();
 }
 
+// [hostile 27]
 #[test]
 fn aliases_beyond_what_was_agreed_end_the_connection() {
     let mut range = Range::new();
@@ -382,6 +397,7 @@ fn aliases_beyond_what_was_agreed_end_the_connection() {
     range.others_are_well();
 }
 
+// [hostile 28]
 #[test]
 fn what_is_too_large_for_a_reader_is_not_sent_to_it() {
     let mut range = Range::new();
@@ -399,6 +415,7 @@ fn what_is_too_large_for_a_reader_is_not_sent_to_it() {
     range.others_are_well();
 }
 
+// [hostile 29] [hostile 31]
 #[test]
 fn json_that_is_none_is_refused_and_odd_json_is_kept() {
     let mut range = Range::new();
@@ -455,6 +472,7 @@ fn json_that_is_none_is_refused_and_odd_json_is_kept() {
     range.others_are_well();
 }
 
+// [hostile 30]
 #[test]
 fn cbor_and_message_pack_that_lie_are_refused() {
     let mut range = Range::new();
@@ -497,6 +515,7 @@ fn cbor_and_message_pack_that_lie_are_refused() {
     range.others_are_well();
 }
 
+// [hostile 33]
 #[test]
 fn more_in_flight_than_we_take_ends_the_connection() {
     let mut range = Range::of(&Application::dogs().configured("mqtt: { limits: { receiveMaximum: 10 } }"));
@@ -509,6 +528,7 @@ fn more_in_flight_than_we_take_ends_the_connection() {
     range.others_are_well();
 }
 
+// [hostile 34] [hostile 39]
 #[test]
 fn filters_that_are_none_are_refused() {
     let mut range = Range::new();
@@ -542,6 +562,7 @@ fn filters_that_are_none_are_refused() {
     }
 }
 
+// [hostile 35] [hostile 36] [hostile 37]
 #[test]
 fn a_subscribe_must_be_whole() {
     let mut range = Range::new();
@@ -567,6 +588,7 @@ fn a_subscribe_must_be_whole() {
     range.disconnects("an UNSUBSCRIBE with half a filter", &packet(0xA2, &[0, 1, 0, 0, 5, b'a']), wrong);
 }
 
+// [hostile 38]
 #[test]
 fn a_shared_and_a_plain_subscription_of_one_filter_are_two() {
     let range = Range::new();
@@ -581,6 +603,7 @@ fn a_shared_and_a_plain_subscription_of_one_filter_are_two() {
     assert_eq!(client.receive().text(), "heard");
 }
 
+// [hostile 40]
 #[test]
 fn many_filters_are_taken_up_to_the_bound() {
     let mut range = Range::of(
@@ -606,6 +629,7 @@ fn many_filters_are_taken_up_to_the_bound() {
     range.others_are_well();
 }
 
+// [hostile 51]
 #[test]
 fn acknowledgements_of_nothing_hurt_nobody() {
     let mut range = Range::new();
@@ -640,6 +664,7 @@ fn acknowledgements_of_nothing_hurt_nobody() {
     range.others_are_well();
 }
 
+// [hostile 47]
 #[test]
 fn identifiers_used_twice_in_a_burst_are_answered_once_each_time() {
     let mut range = Range::new();

@@ -9,6 +9,7 @@ fn records_are_topics() {
     check("story");
 }
 
+// [3.1.1 MQTT-7.0.0-2]
 #[test]
 fn every_quality_of_service_goes_both_ways() {
     check("qos");

@@ -252,6 +252,7 @@ fn a_client_identifier_in_use_is_taken_over() {
     }
 }
 
+// [hostile 43]
 #[test]
 fn a_storm_of_takeovers_loses_and_repeats_nothing() {
     const MESSAGES: u32 = 300;

@@ -389,6 +389,7 @@ fn the_time_an_event_has_left_runs_while_its_reader_is_away() {
     assert_eq!(reader.receive().text(), "there");
 }
 
+// Clients that know nothing of what is ours. [3.1.1 MQTT-7.0.0-2]
 #[test]
 fn the_story_with_mosquitto_and_curl() {
     let server = Application::dogs().start();
