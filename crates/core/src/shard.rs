@@ -8,6 +8,7 @@
 
 mod acks;
 mod aliases;
+mod authenticate;
 mod catchup;
 mod connect;
 mod connection;
@@ -24,6 +25,7 @@ mod session_count;
 mod share;
 mod subscribe;
 
+pub use authenticate::{Progress, Round};
 pub use connection::{ConnectionId, Peer};
 pub use groups::GroupId;
 pub use restore::Found;
@@ -39,7 +41,7 @@ use crate::proposal::{Batch, Completion, Proposals, Token};
 use crate::tables::{Range, Tables};
 use crate::validate::Validator;
 use bytes::Bytes;
-use connection::{Connection, Joining, Opening, Phase, Will};
+use connection::{Connection, Joining, Opening, Overdue, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
 use groups::Groups;
@@ -143,6 +145,13 @@ pub enum Input {
         connection: ConnectionId,
         /// Who it is, or what to tell it.
         result: Result<Principal, ReasonCode>,
+    },
+    /// A step of enhanced authentication was looked at.
+    Exchanged {
+        /// Whose.
+        connection: ConnectionId,
+        /// How it goes on, or what to tell the client before it is closed.
+        result: Result<Progress, ReasonCode>,
     },
     /// A claim was answered.
     Claimed {
@@ -251,6 +260,17 @@ pub enum Effect {
         user: Box<str>,
         /// The password.
         password: Vec<u8>,
+    },
+    /// Look at a step of enhanced authentication, answer with [`Input::Exchanged`]. One at a time for a connection.
+    Exchange {
+        /// Whose.
+        connection: ConnectionId,
+        /// The method; it may be one that nobody knows [MQTT-4.12.0-1].
+        method: Box<str>,
+        /// Whether it begins anew.
+        round: Round,
+        /// What the client says.
+        data: Option<Vec<u8>>,
     },
     /// Make this connection the owner of a client identifier, answer with [`Input::Claimed`].
     Claim {
@@ -518,9 +538,9 @@ impl Shard {
             if !connection.takes_packets(PENDING_ACKS_MAX, outbound_bytes) {
                 return consumed;
             }
-            let before_connect = matches!(connection.phase, Phase::Waiting { .. });
-            let version = connection.version;
-            let limit = self.packet_max(before_connect);
+            let (phase, version) = (connection.phase, connection.version);
+            let before_connect = matches!(phase, Phase::Waiting { .. });
+            let limit = self.packet_max(phase);
             let rest = &bytes[consumed..];
             let fault = match frame_length(rest, limit) {
                 Ok(Some(length)) if rest.len() >= length => {
@@ -575,6 +595,7 @@ impl Shard {
     pub fn input(&mut self, input: Input, now: Moment) {
         match input {
             Input::Authenticated { connection, result } => self.on_authenticated(connection, result, now),
+            Input::Exchanged { connection, result } => self.on_exchanged(connection, result, now),
             Input::Claimed { connection, previous } => self.on_claimed(connection, previous, now),
             Input::Evict { client_id, connection, claimant } => self.on_evict(&client_id, connection, claimant, now),
             Input::Committed { batch, completions } => {
@@ -607,17 +628,19 @@ impl Shard {
 
     /// Time went by.
     pub fn tick(&mut self, now: Moment) {
-        let late: Vec<(ConnectionId, bool)> = self
+        let late: Vec<(ConnectionId, Overdue)> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.deadline_ms().is_some_and(|deadline| deadline <= now.monotonic_ms))
-            .map(|(slot, connection)| (id_of(slot, connection), connection.phase == Phase::Open))
+            .filter_map(|(slot, connection)| Some((id_of(slot, connection), connection.overdue(now.monotonic_ms)?)))
             .collect();
-        for (id, open) in late {
-            if open {
-                self.close(id, ReasonCode::KeepAliveTimeout, "nothing heard within the keep alive", now);
-            } else {
-                self.close_silently(id, "no CONNECT in time", now);
+        for (id, overdue) in late {
+            match overdue {
+                Overdue::Connect => self.close_silently(id, "no CONNECT in time", now),
+                Overdue::FirstAuth => self.close_silently(id, "no AUTH in time", now),
+                Overdue::Auth => self.close(id, ReasonCode::NotAuthorized, "no AUTH in time", now),
+                Overdue::Packet => {
+                    self.close(id, ReasonCode::KeepAliveTimeout, "nothing heard within the keep alive", now);
+                }
             }
         }
         self.resume_rated(now);
@@ -699,11 +722,10 @@ impl Shard {
     #[must_use]
     pub fn state(&self, id: ConnectionId) -> Option<State> {
         let connection = self.connection(id)?;
-        let before_connect = matches!(connection.phase, Phase::Waiting { .. });
         Some(State {
             reads: connection.takes_packets(PENDING_ACKS_MAX, self.settings.limits.outbound_bytes),
             closes: connection.phase == Phase::Closing && !connection.parting,
-            packet_max: self.packet_max(before_connect),
+            packet_max: self.packet_max(connection.phase),
         })
     }
 
@@ -751,6 +773,9 @@ impl Shard {
             }
             return;
         }
+        if connection.phase == Phase::Authenticating {
+            return self.on_packet_before_connack(id, packet, now);
+        }
         match packet {
             Packet::Publish(publish) => self.on_publish(id, publish, now),
             Packet::Puback(ack) => self.on_puback(id, ack, now),
@@ -762,10 +787,7 @@ impl Shard {
             Packet::Pingreq => drop(self.send(id, &Packet::Pingresp, now)),
             Packet::Disconnect(disconnect) => self.on_disconnect(id, disconnect, now),
             Packet::Connect(_) => self.close(id, ReasonCode::ProtocolError, "a second CONNECT", now), // [MQTT-3.1.0-2]
-            Packet::Auth(_) => {
-                // No method was agreed on in CONNECT [MQTT-4.12.0-7].
-                self.close(id, ReasonCode::ProtocolError, "AUTH without an authentication method", now);
-            }
+            Packet::Auth(auth) => self.on_auth(id, auth, now),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 self.close(id, ReasonCode::ProtocolError, "a packet that only servers send", now);
             }
@@ -774,10 +796,10 @@ impl Shard {
 
     fn on_fault(&mut self, id: ConnectionId, fault: &DecodeError, now: Moment) {
         let Some(connection) = self.connection(id) else { return };
-        if matches!(connection.phase, Phase::Waiting { .. }) {
-            self.on_connect_fault(id, fault, now);
-        } else {
-            self.close(id, fault.reason(), &fault.to_string(), now); // [MQTT-4.13.1-1]
+        match connection.phase {
+            Phase::Waiting { .. } => self.on_connect_fault(id, fault, now),
+            Phase::Authenticating => self.refuse_connect(id, fault.reason(), &fault.to_string(), now),
+            _ => self.close(id, fault.reason(), &fault.to_string(), now), // [MQTT-4.13.1-1]
         }
     }
 
@@ -855,9 +877,11 @@ impl Shard {
         self.connections.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
     }
 
-    fn packet_max(&self, before_connect: bool) -> u32 {
-        let limits = &self.settings.limits;
-        if before_connect { limits.connect_packet_bytes } else { limits.packet_bytes }
+    fn packet_max(&self, phase: Phase) -> u32 {
+        match phase {
+            Phase::Waiting { .. } | Phase::Authenticating => self.settings.limits.connect_packet_bytes,
+            _ => self.settings.limits.packet_bytes,
+        }
     }
 
     /// A token that finds its way back to a connection.

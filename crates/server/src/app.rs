@@ -5,7 +5,7 @@
 
 use crate::admission::{Admission, Refusals};
 use crate::application::{SchemaError, read_schema};
-use crate::auth::{Account, Accounts, Authenticator, Rules};
+use crate::auth::{Account, Accounts, Authenticator, Rules, Secret};
 use crate::cli::screen::{Address, Screen, render};
 use crate::config::{Config, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
@@ -84,7 +84,9 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         require_authentication: config.mqtt.require_authentication,
         cache_ttl: config.authentication.cache_ttl,
     };
-    let authenticator = Authenticator::new(accounts, rules)?;
+    let keys = config.storage.path.join("keys");
+    let secret = Secret::open(&keys).with_context(|| format!("cannot use the keys in {}", keys.display()))?;
+    let authenticator = Authenticator::new(accounts, rules, &secret)?;
     let doors: Vec<Listener> =
         bind(Door::Mqtt, &config.mqtt.listen)?.into_iter().chain(bind(Door::Http, &config.http.listen)?).collect();
     let addresses = |door| -> Vec<Address> {

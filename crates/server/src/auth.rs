@@ -7,13 +7,19 @@
 mod account;
 mod basic;
 mod cache;
+mod exchange;
 mod password;
 mod pool;
+mod scram;
+mod secret;
 mod throttle;
 
 pub use account::{Account, AccountError, Accounts};
 pub use basic::{BasicError, Credentials, basic};
-pub use password::{Hasher, PasswordHash, generate_password};
+pub use exchange::{Exchange, Step};
+pub use password::{Hasher, KeptPassword, PasswordHash, generate_password};
+pub use scram::{ClientError as ScramError, METHOD as SCRAM, ScramClient, Verifier};
+pub use secret::Secret;
 
 use cache::Cache;
 use pool::Pool;
@@ -34,6 +40,8 @@ struct Shared {
     accounts: Arc<dyn Accounts>,
     rules: Rules,
     hasher: Hasher,
+    /// What the salts of users that do not exist are made of.
+    nobody_key: [u8; 32],
     cache: Mutex<Cache>,
     throttle: Mutex<Throttle>,
     pool: Pool,
@@ -70,6 +78,9 @@ pub enum AuthError {
     /// There are no credentials, and without them nobody is let in.
     #[error("a user name and a password are required")]
     Required,
+    /// Enhanced authentication by a method that is not there.
+    #[error("the authentication method is not known")]
+    UnknownMethod,
     /// More passwords wait to be checked than is worth waiting for.
     #[error("too busy checking passwords")]
     Overloaded,
@@ -107,15 +118,21 @@ impl Principal {
 
 impl Authenticator {
     /// An authenticator over `accounts`. Starts its threads; they end with the last clone.
-    pub fn new(accounts: Arc<dyn Accounts>, rules: Rules) -> std::io::Result<Authenticator> {
-        Authenticator::with_hasher(accounts, rules, Hasher::default())
+    pub fn new(accounts: Arc<dyn Accounts>, rules: Rules, secret: &Secret) -> std::io::Result<Authenticator> {
+        Authenticator::with_hasher(accounts, rules, secret, Hasher::default())
     }
 
-    fn with_hasher(accounts: Arc<dyn Accounts>, rules: Rules, hasher: Hasher) -> std::io::Result<Authenticator> {
+    fn with_hasher(
+        accounts: Arc<dyn Accounts>,
+        rules: Rules,
+        secret: &Secret,
+        hasher: Hasher,
+    ) -> std::io::Result<Authenticator> {
         let shared = Shared {
             accounts,
             rules,
             hasher,
+            nobody_key: secret.key("salts of nobody"),
             cache: Mutex::new(Cache::new()),
             throttle: Mutex::new(Throttle::new()),
             pool: Pool::start(THREADS, WAITING_MAX)?,
@@ -152,11 +169,7 @@ impl Authenticator {
         {
             return Ok(Principal::of(account));
         }
-        let wait = lock(&self.shared.throttle).admit(peer, user, Instant::now());
-        let wait = wait.map_err(|retry_after| AuthError::Throttled { retry_after })?;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+        self.wait_for_turn(user, peer).await?;
         let (answer, answered) = oneshot::channel();
         let attempt = Attempt { user: user.to_owned(), password: password.to_owned(), peer, account };
         let shared = Arc::downgrade(&self.shared);
@@ -168,6 +181,16 @@ impl Authenticator {
         };
         self.shared.pool.submit(Box::new(check)).map_err(|_| AuthError::Overloaded)?;
         answered.await.unwrap_or(Err(AuthError::Overloaded))
+    }
+
+    /// Holds back who was wrong lately, or turns them away.
+    async fn wait_for_turn(&self, user: &str, peer: IpAddr) -> Result<(), AuthError> {
+        let wait = lock(&self.shared.throttle).admit(peer, user, Instant::now());
+        let wait = wait.map_err(|retry_after| AuthError::Throttled { retry_after })?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 }
 
@@ -191,7 +214,7 @@ impl Shared {
         let right = match account {
             // Its twin may have been in front of it in the queue.
             Some(account) if self.recognises(account, password) => return Ok(Principal::of(account)),
-            Some(account) => self.hasher.verify(password, &account.password_hash) && account.active,
+            Some(account) => self.hasher.verify(password, &account.password.hash) && account.active,
             None => self.hasher.verify_nobody(password),
         };
         match account {
@@ -230,12 +253,12 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-    const RULES: Rules =
+    pub(super) const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    pub(super) const RULES: Rules =
         Rules { authorize_local: false, require_authentication: true, cache_ttl: Duration::from_secs(30) };
 
     #[derive(Default)]
-    struct Kept {
+    pub(super) struct Kept {
         accounts: Mutex<HashMap<String, Account>>,
         asked: AtomicUsize,
     }
@@ -247,24 +270,31 @@ mod tests {
         }
     }
 
-    fn kept() -> Arc<Kept> {
+    impl Kept {
+        pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Account)) {
+            change(lock(&self.accounts).get_mut(name).expect(name));
+        }
+    }
+
+    pub(super) fn kept() -> Arc<Kept> {
         let kept = Kept::default();
         for (name, password, super_user, active) in
             [("rex", "bone", false, true), ("admin", "secret", true, true), ("gone", "old", false, false)]
         {
-            let password_hash = Hasher::cheap().hash(password.as_bytes()).expect("hashed");
+            let password = Hasher::cheap().keep(password.as_bytes()).expect("hashed");
             let role = if super_user { Account::ADMIN } else { "kennel" };
-            let account = Account { name: name.to_owned(), password_hash, role: role.to_owned(), super_user, active };
+            let account = Account { name: name.to_owned(), password, role: role.to_owned(), super_user, active };
             lock(&kept.accounts).insert(name.to_owned(), account);
         }
         Arc::new(kept)
     }
 
-    fn authenticator(accounts: &Arc<Kept>, rules: Rules) -> Authenticator {
-        Authenticator::with_hasher(accounts.clone(), rules, Hasher::cheap()).expect("threads")
+    pub(super) fn authenticator(accounts: &Arc<Kept>, rules: Rules) -> Authenticator {
+        let secret = Secret::random().expect("random");
+        Authenticator::with_hasher(accounts.clone(), rules, &secret, Hasher::cheap()).expect("threads")
     }
 
-    fn run<T>(future: impl Future<Output = T>) -> T {
+    pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
     }
 
@@ -306,7 +336,7 @@ mod tests {
         assert_eq!(authenticator.recognise("admin", b"bone"), None);
 
         let change = |change: &dyn Fn(&mut Account)| {
-            change(lock(&accounts.accounts).get_mut("rex").expect("rex"));
+            accounts.change("rex", |account| change(account));
             authenticator.recognise("rex", b"bone")
         };
         let role = change(&|account| account.role = "reader".to_owned());
@@ -315,7 +345,7 @@ mod tests {
         assert_eq!(
             change(&|account| {
                 account.active = true;
-                account.password_hash = Hasher::cheap().hash(b"ball").expect("hashed");
+                account.password = Hasher::cheap().keep(b"ball").expect("hashed");
             }),
             None
         );
@@ -392,6 +422,6 @@ mod tests {
         let accounts = kept();
         let account = accounts.find("rex").expect("rex");
         let shown = format!("{account:?} {:?} {:?}", authenticator(&accounts, RULES), basic("Basic cmV4OmJvbmU="));
-        assert!(!shown.contains("argon2") && !shown.contains("bone"), "{shown}");
+        assert!(!shown.contains("argon2") && !shown.contains("SCRAM") && !shown.contains("bone"), "{shown}");
     }
 }

@@ -8,11 +8,13 @@ mod message;
 
 pub use message::{Message, Properties};
 
+use crate::auth::{ScramClient, ScramError};
 use bytes::BytesMut;
 use flight::{Answer, Flight};
 use rowcast_codec::{
-    Ack, Connack, Connect, DecodeError, Disconnect, EncodeError, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe,
-    SubscribeFilter, SubscribeProperties, Unsubscribe, UserProperties, Version, frame_length,
+    Ack, Auth, AuthProperties, Connack, Connect, DecodeError, Disconnect, EncodeError, Packet, PacketId, Publish, QoS,
+    ReasonCode, Secret, Subscribe, SubscribeFilter, SubscribeProperties, Unsubscribe, UserProperties, Version,
+    frame_length,
 };
 use std::fmt;
 use std::path::PathBuf;
@@ -111,6 +113,9 @@ pub enum ClientError {
     /// The server sent a packet that has no place here.
     #[error("the server sent an unexpected {0}")]
     Unexpected(&'static str),
+    /// The server does not sign in the client as agreed.
+    #[error("cannot sign in: {0}")]
+    SignIn(#[from] ScramError),
     /// What was to be sent cannot be.
     #[error("cannot be sent: {0}")]
     Unsendable(#[from] EncodeError),
@@ -128,12 +133,28 @@ impl Client {
         connect: Connect<'_>,
         patience: Duration,
     ) -> Result<(Client, Welcome), ClientError> {
-        timeout(patience, Client::connect_at_leisure(target, connect))
+        timeout(patience, Client::connect_at_leisure(target, connect, None))
             .await
             .unwrap_or(Err(ClientError::Timeout(patience)))
     }
 
-    async fn connect_at_leisure(target: &Target, connect: Connect<'_>) -> Result<(Client, Welcome), ClientError> {
+    /// Connects, and proves by `exchange` that it knows a password; `connect` has its method and first message.
+    pub async fn connect_by_proof(
+        target: &Target,
+        connect: Connect<'_>,
+        exchange: ScramClient,
+        patience: Duration,
+    ) -> Result<(Client, Welcome), ClientError> {
+        timeout(patience, Client::connect_at_leisure(target, connect, Some(exchange)))
+            .await
+            .unwrap_or(Err(ClientError::Timeout(patience)))
+    }
+
+    async fn connect_at_leisure(
+        target: &Target,
+        connect: Connect<'_>,
+        exchange: Option<ScramClient>,
+    ) -> Result<(Client, Welcome), ClientError> {
         let unreachable = |error| ClientError::Unreachable { target: target.clone(), error };
         let stream: Box<dyn Stream> = match target {
             Target::Tcp(host, port) => {
@@ -157,7 +178,10 @@ impl Client {
         };
         client.send(&Packet::Connect(Box::new(connect)))?;
         client.flush().await?;
-        let frame = client.frame().await?;
+        let frame = match exchange {
+            Some(exchange) => client.prove(exchange).await?,
+            None => client.frame().await?,
+        };
         let welcome = match Packet::decode(client.version, &frame)? {
             Packet::Connack(connack) if connack.reason.is_error() => {
                 let words = connack.properties.reason_string.map(str::to_owned);
@@ -167,6 +191,36 @@ impl Client {
             other => return Err(ClientError::Unexpected(other.name())),
         };
         Ok((client, welcome))
+    }
+
+    /// Answers the server's challenge; what comes after it is returned. It is CONNACK with a proof that the server knows
+    /// the password too, or a refusal.
+    async fn prove(&mut self, mut exchange: ScramClient) -> Result<BytesMut, ClientError> {
+        let frame = self.frame().await?;
+        match Packet::decode(self.version, &frame)? {
+            Packet::Auth(auth) => {
+                let data = auth.properties.authentication_data.map(|data| data.0).unwrap_or_default();
+                let answer = exchange.answer(data)?;
+                let properties = AuthProperties {
+                    authentication_method: auth.properties.authentication_method,
+                    authentication_data: Some(Secret(&answer)),
+                    ..AuthProperties::default()
+                };
+                self.send(&Packet::Auth(Auth { reason: ReasonCode::ContinueAuthentication, properties }))?;
+            }
+            Packet::Connack(connack) if connack.reason.is_error() => return Ok(frame),
+            // In without a question: whoever says that does not know the password.
+            Packet::Connack(_) => return Err(ScramError::NotTheServer.into()),
+            other => return Err(ClientError::Unexpected(other.name())),
+        }
+        self.flush().await?;
+        let frame = self.frame().await?;
+        if let Packet::Connack(connack) = Packet::decode(self.version, &frame)?
+            && !connack.reason.is_error()
+        {
+            exchange.finish(connack.properties.authentication_data.map(|data| data.0).unwrap_or_default())?;
+        }
+        Ok(frame)
     }
 
     fn welcome(&mut self, connack: &Connack<'_>) -> Welcome {

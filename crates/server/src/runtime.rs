@@ -12,15 +12,17 @@ pub use directory::Directory;
 pub use inbox::{Door, Inbox, Message};
 
 use crate::admission::{Admission, Refusals};
-use crate::auth::{AuthError, Authenticator};
+use crate::auth::{AuthError, Authenticator, Exchange, Step};
 use crate::db::{Db, now_ms};
 use directory::Claim;
 use rowcast_codec::ReasonCode;
 use rowcast_core::policy::Principal;
-use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Reader, Report, Shard};
+use rowcast_core::shard::{
+    Claimant, ConnectionId, Effect, Input, Moment, Previous, Progress, Reader, Report, Round, Shard,
+};
 use rowcast_core::{Proposals, Sequence};
 use rowcast_store::{Origin, Queue, Store, reads};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -73,6 +75,8 @@ pub struct Runtime {
     wakers: RefCell<Vec<Option<Waker>>>,
     /// Where the peers of connections that are being authenticated are, by slot.
     addresses: RefCell<Vec<IpAddr>>,
+    /// What was said so far by connections whose clients prove who they are in several steps.
+    exchanges: RefCell<FxHashMap<ConnectionId, Exchange>>,
     /// Proposals the queue had no room for.
     refused: RefCell<Option<Proposals>>,
     /// Connections whose sockets are not read until there is room again, by slot.
@@ -99,6 +103,7 @@ impl Runtime {
             shard: RefCell::new(shard),
             wakers: RefCell::default(),
             addresses: RefCell::default(),
+            exchanges: RefCell::default(),
             refused: RefCell::default(),
             stalled: RefCell::default(),
             effects: RefCell::default(),
@@ -158,6 +163,7 @@ impl Runtime {
         if let Some(waker) = self.wakers.borrow_mut().get_mut(id.slot as usize) {
             *waker = None;
         }
+        self.exchanges.borrow_mut().remove(&id);
         self.with(|shard, now| shard.disconnected(id, now));
         self.inbox().connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -290,6 +296,17 @@ impl Runtime {
                 let runtime = Rc::clone(self);
                 tokio::task::spawn_local(async move { runtime.authenticate(connection, &user, &password).await });
             }
+            Effect::Exchange { connection, method, round, data } => {
+                let runtime = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let result = runtime.exchange(connection, &method, round, data.as_deref()).await;
+                    let result = result.map_err(|error| match error {
+                        AuthError::Refused => ReasonCode::NotAuthorized,
+                        error => reason(error),
+                    });
+                    runtime.tell(Input::Exchanged { connection, result });
+                });
+            }
             Effect::Claim { client_id, user, claimant } => {
                 match self.node.directory.claim(&client_id, user, claimant) {
                     Claim::Granted => self.load(client_id, claimant),
@@ -349,19 +366,44 @@ impl Runtime {
     }
 
     async fn authenticate(self: Rc<Self>, connection: ConnectionId, user: &str, password: &[u8]) {
-        let address = self.addresses.borrow().get(connection.slot as usize).copied();
-        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let address = self.address(connection);
         let result = match self.node.authenticator.recognise(user, password) {
             Some(known) => Ok(known),
             None => self.node.authenticator.verify(user, password, address).await,
         };
-        let result = result.map(principal).map_err(|error| match error {
-            AuthError::Refused => ReasonCode::BadUserNameOrPassword,
-            AuthError::Required => ReasonCode::NotAuthorized,
-            AuthError::Overloaded => ReasonCode::ServerBusy,
-            AuthError::Throttled { .. } => ReasonCode::ConnectionRateExceeded,
-        });
+        let result = result.map(principal).map_err(reason);
         self.tell(Input::Authenticated { connection, result });
+    }
+
+    async fn exchange(
+        &self,
+        connection: ConnectionId,
+        method: &str,
+        round: Round,
+        data: Option<&[u8]>,
+    ) -> Result<Progress, AuthError> {
+        let before = self.exchanges.borrow_mut().remove(&connection);
+        let mut exchange = match round {
+            Round::First => Exchange::new(method)?,
+            Round::Next => before.ok_or(AuthError::Refused)?,
+        };
+        let step = self.node.authenticator.advance(&mut exchange, data, self.address(connection)).await?;
+        Ok(match step {
+            Step::Challenge(data) => {
+                let is_there = self.shard.borrow().state(connection).is_some();
+                if is_there {
+                    self.exchanges.borrow_mut().insert(connection, exchange);
+                }
+                Progress::Challenge(data)
+            }
+            Step::Known(known, data) => Progress::Known { principal: principal(known), data: Some(data) },
+        })
+    }
+
+    /// Where a connection comes from.
+    fn address(&self, connection: ConnectionId) -> IpAddr {
+        let address = self.addresses.borrow().get(connection.slot as usize).copied();
+        address.unwrap_or(IpAddr::from([0, 0, 0, 0]))
     }
 
     /// Looks for a stored session and answers the claim.
@@ -444,6 +486,16 @@ impl Runtime {
 
 fn principal(known: crate::auth::Principal) -> Principal {
     Principal { user: Some(known.user), super_user: known.super_user }
+}
+
+fn reason(error: AuthError) -> ReasonCode {
+    match error {
+        AuthError::Refused => ReasonCode::BadUserNameOrPassword,
+        AuthError::Required => ReasonCode::NotAuthorized,
+        AuthError::UnknownMethod => ReasonCode::BadAuthenticationMethod,
+        AuthError::Overloaded => ReasonCode::ServerBusy,
+        AuthError::Throttled { .. } => ReasonCode::ConnectionRateExceeded,
+    }
 }
 
 fn log(report: &Report) {

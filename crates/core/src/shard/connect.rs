@@ -1,6 +1,7 @@
 //! CONNECT, step by step: is it well-formed, who is it, whose session is it, is everything on disk.
 
 use super::aliases::Aliases;
+use super::authenticate::Exchange;
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
@@ -14,7 +15,8 @@ use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Durability, Rejection};
 use crate::tables::Tables;
 use rowcast_codec::{
-    Connack, Connect, DecodeError, Packet, ReasonCode, Topic, TopicFilter, UserProperties, Version, Will as WireWill,
+    Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, UserProperties, Version,
+    Will as WireWill,
 };
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 impl Shard {
     pub(super) fn on_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
+        let Phase::Waiting { deadline_ms } = connection.phase else { return };
         connection.version = connect.version;
         connection.heard_ms = now.monotonic_ms;
         if connection.peer.is_beyond {
@@ -29,6 +32,11 @@ impl Shard {
         }
         if let Err(Refused(reason, words)) = self.read_connect(id, connect, now) {
             return self.refuse_connect(id, reason, &words, now);
+        }
+        if let Some(method) = connect.properties.authentication_method {
+            // Whoever names a method proves by it who they are; a password beside it is not looked at.
+            let exchange = Exchange::new(method, connect.username, deadline_ms);
+            return self.begin_exchange(id, exchange, connect.properties.authentication_data.map(|data| data.0));
         }
         let Some(connection) = self.connection_mut(id) else { return };
         match (connect.username, connect.password) {
@@ -65,9 +73,6 @@ impl Shard {
         let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
         let limits = self.settings.limits.clone();
         let is_v5 = connect.version == Version::V5;
-        if connect.properties.authentication_method.is_some() {
-            return refused(ReasonCode::BadAuthenticationMethod, "no authentication method is supported"); // [MQTT-4.12.0-1]
-        }
         if connect.client_id.len() > usize::from(limits.client_id_bytes) {
             return refused(ReasonCode::ClientIdentifierNotValid, "the client identifier is too long");
         }
@@ -172,7 +177,7 @@ impl Shard {
         }
     }
 
-    fn on_known(&mut self, id: ConnectionId, principal: Principal, now: Moment) {
+    pub(super) fn on_known(&mut self, id: ConnectionId, principal: Principal, now: Moment) {
         let shard = self.settings.index;
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(opening) = &connection.opening else { return };
@@ -339,6 +344,11 @@ impl Shard {
             properties.server_keep_alive_secs = connection.keep_alive_told;
             properties.assigned_client_id = connection.assigned.then_some(&*client_id);
             properties.response_information = response_topic.as_deref();
+        }
+        let last_word = connection.exchange.as_mut().map(|exchange| exchange.take_last_word());
+        if let Some((method, data)) = &last_word {
+            connack.properties.authentication_method = Some(method);
+            connack.properties.authentication_data = data.as_deref().map(Secret);
         }
         let report = Report::Connected {
             client_id: client_id.clone(),

@@ -2,6 +2,7 @@
 
 use super::Effect;
 use super::aliases::Aliases;
+use super::authenticate::Exchange;
 use super::rate::Rate;
 use super::share::Membership;
 use crate::mqtt::session::Session;
@@ -42,7 +43,7 @@ pub struct Peer {
 pub(super) enum Phase {
     /// For CONNECT, until the deadline (monotonic milliseconds).
     Waiting { deadline_ms: u64 },
-    /// For the answer whether the credentials are right.
+    /// For the answer whether the credentials are right, or for the client's next AUTH.
     Authenticating,
     /// For the session of the client identifier.
     Claiming,
@@ -52,6 +53,18 @@ pub(super) enum Phase {
     Open,
     /// Nothing is read any more; what is in the outbox is written, then the socket is closed.
     Closing,
+}
+
+/// What a client should have sent by now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Overdue {
+    Connect,
+    /// The client is not in.
+    FirstAuth,
+    /// The client is in, and wanted to prove anew who it is.
+    Auth,
+    /// Anything, to be known to be alive.
+    Packet,
 }
 
 /// An answer that waits for its turn: acknowledgements leave in the order of the packets they answer.
@@ -171,6 +184,8 @@ pub(super) struct Connection {
     pub peer: Peer,
     pub version: Version,
     pub principal: Principal,
+    /// If CONNECT named an authentication method.
+    pub exchange: Option<Box<Exchange>>,
     pub session: Option<Box<Session>>,
     pub opening: Option<Box<Opening>>,
     pub outbox: Outbox,
@@ -238,6 +253,7 @@ impl Connection {
             peer,
             version: Version::V311,
             principal: Principal::default(),
+            exchange: None,
             session: None,
             opening: None,
             outbox: Outbox::default(),
@@ -287,7 +303,8 @@ impl Connection {
                 let listens = self.outbox.len() <= outbound_bytes as usize;
                 listens && self.acks.len() < acks_max && !self.is_rated() && self.looking_up.is_none()
             }
-            Phase::Authenticating | Phase::Claiming | Phase::Opening | Phase::Closing => false,
+            Phase::Authenticating => self.exchange.as_ref().is_some_and(|exchange| exchange.is_clients_turn()),
+            Phase::Claiming | Phase::Opening | Phase::Closing => false,
         }
     }
 
@@ -296,13 +313,17 @@ impl Connection {
         self.rate.as_ref().is_some_and(|rate| rate.waits())
     }
 
-    /// When something must happen even if nothing is heard (monotonic milliseconds).
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
+    /// What should have come by now (monotonic milliseconds), and did not.
+    pub(super) fn overdue(&self, now_ms: u64) -> Option<Overdue> {
+        let auth_ms = self.exchange.as_ref().and_then(|exchange| exchange.deadline_ms());
+        let auth_is_late = auth_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms);
         match self.phase {
-            Phase::Waiting { deadline_ms } => Some(deadline_ms),
+            Phase::Waiting { deadline_ms } if deadline_ms <= now_ms => Some(Overdue::Connect),
+            Phase::Authenticating if auth_is_late => Some(Overdue::FirstAuth),
+            Phase::Open if auth_is_late => Some(Overdue::Auth),
             // What a client says while it is not read is not heard.
             Phase::Open if self.silence_max_ms > 0 && !self.is_rated() && self.looking_up.is_none() => {
-                Some(self.heard_ms + self.silence_max_ms)
+                (self.heard_ms + self.silence_max_ms <= now_ms).then_some(Overdue::Packet)
             }
             _ => None,
         }

@@ -9,8 +9,8 @@ use rowcast_core::limits::Limits;
 use rowcast_core::policy::Principal;
 use rowcast_core::schema::{Schema, Source};
 use rowcast_core::shard::{
-    Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Report, ScannedRecord, Settings,
-    Shard, StoredRows, Wanted,
+    Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Progress, Report, Round,
+    ScannedRecord, Settings, Shard, StoredRows, Wanted,
 };
 use rowcast_core::tables::{Range, Tables};
 use rowcast_core::{Batch, Completion, Durability, Proposals, Sequence, TableId};
@@ -79,6 +79,10 @@ pub(crate) struct Node<S> {
     /// What reads and the checking of passwords brought, and nobody has heard yet.
     answers: VecDeque<(usize, Input)>,
     directory: BTreeMap<Box<str>, Owner>,
+    /// Who was asked the riddle.
+    asked: BTreeMap<(usize, u32), String>,
+    /// Who may do everything now.
+    promoted: Vec<String>,
     sockets: Vec<Socket>,
     pub(crate) reports: Vec<Report>,
     /// What became of what somebody else than the shards proposed.
@@ -177,6 +181,8 @@ impl<S: Keep> Node<S> {
             jobs: VecDeque::new(),
             answers: VecDeque::new(),
             directory: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            promoted: Vec::new(),
             sockets: Vec::new(),
             reports: Vec::new(),
             completions: Vec::new(),
@@ -269,6 +275,11 @@ impl<S: Keep> Node<S> {
     /// A change from somewhere else than MQTT.
     pub(crate) fn propose(&mut self, proposals: Proposals) {
         self.proposed.push_back((None, proposals));
+    }
+
+    /// Whoever is found to be `user` from now on may do everything.
+    pub(crate) fn promote(&mut self, user: &str) {
+        self.promoted.push(user.to_owned());
     }
 
     /// The node is told to stop.
@@ -394,7 +405,7 @@ impl<S: Keep> Node<S> {
             front => front.is_some(),
         });
         let jobs = (0..self.jobs.len()).filter(|&job| match &self.jobs[job].1 {
-            Job::Effect(Effect::Authenticate { .. }) => !self.stopped.accounts,
+            Job::Effect(Effect::Authenticate { .. } | Effect::Exchange { .. }) => !self.stopped.accounts,
             Job::Effect(_) => !self.stopped.reads,
             Job::Load(..) => true,
         });
@@ -552,6 +563,29 @@ impl<S: Keep> Node<S> {
         self.mail[claimant.shard as usize].push_back(input);
     }
 
+    /// Whose password that is.
+    fn known(&self, user: &str, password: &[u8]) -> Option<Principal> {
+        let account = USERS.iter().find(|(name, secret, _)| *name == user && secret.as_bytes() == password);
+        let is_promoted = self.promoted.iter().any(|name| name == user);
+        account
+            .map(|&(name, _, super_user)| Principal { user: Some(name.into()), super_user: super_user || is_promoted })
+    }
+
+    /// A method for tests: the client says who it is, is asked for its password, and says that; or says both at once.
+    fn riddle(&mut self, client: (usize, u32), round: Round, data: &str) -> Result<Progress, ReasonCode> {
+        let (name, password) = match (round, data.split_once(':')) {
+            (Round::First, Some((name, password))) => (name.to_owned(), password),
+            (Round::First, None) => {
+                self.asked.insert(client, data.to_owned());
+                return Ok(Progress::Challenge(format!("password of {data}?").into_bytes()));
+            }
+            (Round::Next, _) => (self.asked.remove(&client).expect("it was asked"), data),
+        };
+        let principal = self.known(&name, password.as_bytes()).ok_or(ReasonCode::NotAuthorized)?;
+        let data = Some(format!("welcome {name}").into_bytes());
+        Ok(Progress::Known { principal, data })
+    }
+
     fn carry_out(&mut self, shard: usize, job: Job) {
         let effect = match job {
             Job::Effect(effect) => effect,
@@ -562,11 +596,16 @@ impl<S: Keep> Node<S> {
         };
         let input = match effect {
             Effect::Authenticate { connection, user, password } => {
-                let account = USERS.iter().find(|(name, secret, _)| *name == &*user && secret.as_bytes() == password);
-                let result = account
-                    .map(|&(name, _, super_user)| Principal { user: Some(name.into()), super_user })
-                    .ok_or(ReasonCode::BadUserNameOrPassword);
+                let result = self.known(&user, &password).ok_or(ReasonCode::BadUserNameOrPassword);
                 Input::Authenticated { connection, result }
+            }
+            Effect::Exchange { connection, method, round, data } => {
+                let data = String::from_utf8(data.unwrap_or_default()).unwrap_or_default();
+                let result = match &*method {
+                    "RIDDLE" => self.riddle((shard, connection.slot), round, &data),
+                    _ => Err(ReasonCode::BadAuthenticationMethod),
+                };
+                Input::Exchanged { connection, result }
             }
             Effect::ReadLog { reader, after, bytes } => {
                 let (batches, lost_until) = self.store.read_log(after, bytes);

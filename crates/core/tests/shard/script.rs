@@ -30,6 +30,7 @@
 //! |                               | `answers`: reads are done, and nobody hears of it                           |
 //! | `disk full`, `disk empty`     | the log takes no writes, takes them again                                   |
 //! | `log forgets`                 | retention drops all the log holds                                           |
+//! | `promote bob`                 | whoever is found to be bob from now on may do everything                    |
 //! | `shutdown`                    | the node is told to stop                                                    |
 //! | `schema FILE`                 | is reloaded                                                                 |
 //! | `db> PUT dog/1 "..."`         | a change that comes from elsewhere; also `DELETE`                           |
@@ -302,6 +303,7 @@ impl Player {
             "wait" => self.wait(line)?,
             "restart" => self.restart(false),
             "power" => self.restart(true),
+            "promote" => self.node.promote(line.trim_start_matches("promote ")),
             "shutdown" => self.node.shutdown(),
             "schema" => {
                 let name = line.trim_start_matches("schema ");

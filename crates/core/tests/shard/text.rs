@@ -335,6 +335,15 @@ pub(crate) fn describe(packet: &Packet<'_>, version: Version, limits: &Limits) -
             }
             described(line, disconnect.properties.reason_string, &disconnect.properties.user_properties)
         }
+        Packet::Auth(auth) => {
+            let mut line = format!("AUTH {:#04X}", Hex(auth.reason));
+            let p = &auth.properties;
+            if let Some(method) = p.authentication_method {
+                let _ = write!(line, " method={method}");
+            }
+            line.push_str(&described_data(p.authentication_data));
+            described(line, p.reason_string, &p.user_properties)
+        }
         Packet::Subscribe(subscribe) => {
             let filters =
                 subscribe.filters.iter().map(|asked| format!(" {} qos={}", asked.filter, asked.options.qos as u8));
@@ -374,6 +383,10 @@ fn described(mut line: String, reason: Option<&str>, props: &UserProperties<'_>)
     line
 }
 
+fn described_data(data: Option<Secret<'_>>) -> String {
+    data.map(|data| format!(" data={}", quote(&String::from_utf8_lossy(data.0)))).unwrap_or_default()
+}
+
 fn describe_connack(connack: &Connack<'_>, version: Version, limits: &Limits) -> String {
     let mut line = "CONNACK".to_owned();
     if connack.session_present {
@@ -407,6 +420,7 @@ fn describe_connack(connack: &Connack<'_>, version: Version, limits: &Limits) ->
     tell("response_information", p.response_information.map(str::to_owned));
     tell("server", p.server_reference.map(str::to_owned));
     tell("method", p.authentication_method.map(str::to_owned));
+    line.push_str(&described_data(p.authentication_data));
     described(line, p.reason_string, &p.user_properties)
 }
 

@@ -1,19 +1,23 @@
 //! Accounts as they are kept.
 
-use super::password::{Hasher, PasswordHash, generate_password};
+use super::password::{Hasher, KeptPassword, PasswordHash, generate_password};
+use super::scram::Verifier;
 use serde::{Deserialize, Serialize};
 
 /// Someone who can sign in. A row of the table `TableId::USERS` whose key is the name; the value is JSON:
 ///
 /// ```json
-/// {"password":"$argon2id$v=19$m=19456,t=2,p=1$...","role":"kennel","superUser":false,"active":true}
+/// {"password":"$argon2id$v=19$m=19456,t=2,p=1$...","scram":"SCRAM-SHA-256$100000:...","role":"kennel","superUser":false,
+///  "active":true}
 /// ```
+///
+/// Without `scram`, which earlier versions did not write, nobody signs in by SCRAM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
     /// What they sign in as.
     pub name: String,
-    /// Their password, hashed.
-    pub password_hash: PasswordHash,
+    /// What is kept of their password.
+    pub password: KeptPassword,
     /// What they may do.
     pub role: String,
     /// They may do everything.
@@ -37,6 +41,9 @@ pub enum AccountError {
     /// The password hash is none.
     #[error("the account's password hash is no argon2id hash")]
     Hash,
+    /// What is kept for SCRAM is none.
+    #[error("the account's SCRAM verifier is none of SCRAM-SHA-256")]
+    Verifier,
     /// The name is empty, too long, or has characters that topics and URLs give a meaning.
     #[error("a user name has 1 to {NAME_BYTES_MAX} bytes and none of `+`, `#`, `/`, `:` or control characters")]
     Name,
@@ -46,6 +53,8 @@ pub enum AccountError {
 #[serde(rename_all = "camelCase")]
 struct Stored {
     password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scram: Option<String>,
     role: String,
     super_user: bool,
     active: bool,
@@ -56,7 +65,7 @@ impl Account {
     pub const ADMIN: &str = "admin";
 
     /// A new account that may sign in.
-    pub fn new(name: &str, password_hash: PasswordHash, role: &str) -> Result<Account, AccountError> {
+    pub fn new(name: &str, password: KeptPassword, role: &str) -> Result<Account, AccountError> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(['+', '#', '/', ':']) {
             return Err(AccountError::Name);
         }
@@ -64,7 +73,7 @@ impl Account {
             return Err(AccountError::Name);
         }
         let super_user = role == Self::ADMIN;
-        Ok(Account { name: name.to_owned(), password_hash, role: role.to_owned(), super_user, active: true })
+        Ok(Account { name: name.to_owned(), password, role: role.to_owned(), super_user, active: true })
     }
 
     /// The account a new database begins with: `admin`, with the given password or else one made up here, which is
@@ -73,8 +82,8 @@ impl Account {
     pub fn first(password: Option<&str>) -> (Account, Option<String>) {
         let made_up = password.is_none().then(generate_password);
         let password = password.or(made_up.as_deref()).unwrap_or_default();
-        let password_hash = Hasher::default().hash(password.as_bytes()).expect("a password is shorter than 4 GiB");
-        let account = Account::new(Self::ADMIN, password_hash, Self::ADMIN).expect("`admin` is a name");
+        let kept = Hasher::default().keep(password.as_bytes()).expect("a password is shorter than 4 GiB");
+        let account = Account::new(Self::ADMIN, kept, Self::ADMIN).expect("`admin` is a name");
         (account, made_up)
     }
 
@@ -82,7 +91,8 @@ impl Account {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let stored = Stored {
-            password: self.password_hash.as_phc().to_owned(),
+            password: self.password.hash.as_phc().to_owned(),
+            scram: self.password.verifier.as_ref().map(Verifier::to_string),
             role: self.role.clone(),
             super_user: self.super_user,
             active: self.active,
@@ -93,9 +103,11 @@ impl Account {
     /// The account `name` from its stored value.
     pub fn decode(name: &str, value: &[u8]) -> Result<Account, AccountError> {
         let stored: Stored = serde_json::from_slice(value)?;
+        let hash = PasswordHash::parse(&stored.password).ok_or(AccountError::Hash)?;
+        let verifier = stored.scram.map(|text| Verifier::parse(&text).ok_or(AccountError::Verifier)).transpose()?;
         Ok(Account {
             name: name.to_owned(),
-            password_hash: PasswordHash::parse(&stored.password).ok_or(AccountError::Hash)?,
+            password: KeptPassword { hash, verifier },
             role: stored.role,
             super_user: stored.super_user,
             active: stored.active,
@@ -112,23 +124,36 @@ mod tests {
 
     #[test]
     fn an_account_comes_back_as_it_was_stored() {
-        let hash = Hasher::cheap().hash(b"bone").expect("hashed");
-        let account = Account::new("rex", hash, "kennel").expect("a name");
+        let password = Hasher::cheap().keep(b"bone").expect("hashed");
+        let account = Account::new("rex", password, "kennel").expect("a name");
         assert_eq!(Account::decode("rex", &account.encode()).expect("an account"), account);
         assert!(!account.super_user && account.active);
     }
 
     #[test]
+    fn an_account_of_an_earlier_version_has_no_verifier() {
+        let KeptPassword { hash, .. } = Hasher::cheap().keep(b"bone").expect("hashed");
+        let row = format!(r#"{{"password":"{}","role":"kennel","superUser":false,"active":true}}"#, hash.as_phc());
+        let account = Account::decode("rex", row.as_bytes()).expect("an account");
+        assert_eq!(account.password, KeptPassword { hash, verifier: None });
+        assert_eq!(account.encode(), row.as_bytes());
+    }
+
+    #[test]
     fn what_is_malformed_makes_no_user() {
-        let hash = Hasher::cheap().hash(b"bone").expect("hashed");
+        let password = Hasher::cheap().keep(b"bone").expect("hashed");
         for value in [
             String::new(),
             "{}".to_owned(),
             r#"{"password":"","role":"a","superUser":true,"active":true}"#.to_owned(),
             r#"{"password":"bone","role":"a","superUser":true,"active":true}"#.to_owned(),
             r#"{"password":"$1$abc$def","role":"a","superUser":true,"active":true}"#.to_owned(),
-            format!(r#"{{"password":"{}","role":"a","superUser":1,"active":true}}"#, hash.as_phc()),
-            format!(r#"{{"password":"{}","role":"a","superUser":true}}"#, hash.as_phc()),
+            format!(
+                r#"{{"password":"{}","scram":"x","role":"a","superUser":true,"active":true}}"#,
+                password.hash.as_phc()
+            ),
+            format!(r#"{{"password":"{}","role":"a","superUser":1,"active":true}}"#, password.hash.as_phc()),
+            format!(r#"{{"password":"{}","role":"a","superUser":true}}"#, password.hash.as_phc()),
         ] {
             assert!(Account::decode("rex", value.as_bytes()).is_err(), "{value}");
         }
@@ -136,13 +161,13 @@ mod tests {
 
     #[test]
     fn names_have_nothing_that_topics_give_a_meaning() {
-        let hash = Hasher::cheap().hash(b"bone").expect("hashed");
+        let password = Hasher::cheap().keep(b"bone").expect("hashed");
         let long = "x".repeat(256);
         for name in ["", "a/b", "+", "a#", "a:b", "a\nb", "a\0b", long.as_str()] {
-            assert!(Account::new(name, hash.clone(), "reader").is_err(), "{name}");
+            assert!(Account::new(name, password.clone(), "reader").is_err(), "{name}");
         }
         for name in ["rex", "Rex Müller", "rex@example.org", "$x", "%u"] {
-            assert!(Account::new(name, hash.clone(), "reader").is_ok(), "{name}");
+            assert!(Account::new(name, password.clone(), "reader").is_ok(), "{name}");
         }
     }
 
@@ -150,8 +175,8 @@ mod tests {
     fn the_first_account_is_a_super_user() {
         let (account, made_up) = Account::first(Some("secret"));
         assert_eq!((account.name.as_str(), account.super_user, made_up), ("admin", true, None));
-        assert!(Hasher::default().verify(b"secret", &account.password_hash));
+        assert!(Hasher::default().verify(b"secret", &account.password.hash));
         let (account, made_up) = Account::first(None);
-        assert!(Hasher::default().verify(made_up.expect("made up").as_bytes(), &account.password_hash));
+        assert!(Hasher::default().verify(made_up.expect("made up").as_bytes(), &account.password.hash));
     }
 }

@@ -1,5 +1,6 @@
 //! Passwords: hashing, checking, making one up.
 
+use super::scram::Verifier;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::fmt;
@@ -33,36 +34,57 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
+/// All that is kept of a password.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptPassword {
+    /// To check it when it is sent.
+    pub hash: PasswordHash,
+    /// To check a proof of it; accounts of earlier versions have none.
+    pub verifier: Option<Verifier>,
+}
+
 /// Hashes and checks with argon2id, at the cost OWASP recommends: 19 MiB, two passes.
 #[derive(Clone, Debug)]
 pub struct Hasher {
     argon2: Argon2<'static>,
     nobody: PasswordHash,
+    scram_iterations: u32,
 }
 
 impl Default for Hasher {
     fn default() -> Hasher {
-        Hasher::new(Params::default())
+        Hasher::new(Params::default(), SCRAM_ITERATIONS)
     }
 }
 
 impl Hasher {
-    fn new(params: Params) -> Hasher {
+    fn new(params: Params, scram_iterations: u32) -> Hasher {
         let nobody =
             format!("$argon2id$v=19$m={},t={},p={}${NOBODY}", params.m_cost(), params.t_cost(), params.p_cost());
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        Hasher { argon2, nobody: PasswordHash(nobody) }
+        Hasher { argon2, nobody: PasswordHash(nobody), scram_iterations }
     }
 
     /// One for tests, that costs next to nothing.
     #[cfg(test)]
     pub(crate) fn cheap() -> Hasher {
-        Hasher::new(Params::new(Params::MIN_M_COST, 1, 1, None).expect("the least there is"))
+        Hasher::new(Params::new(Params::MIN_M_COST, 1, 1, None).expect("the least there is"), 1)
     }
 
-    /// Hashes a password with a new salt. Fails for passwords of gigabytes and without a source of randomness.
-    pub fn hash(&self, password: &[u8]) -> Result<PasswordHash, password_hash::Error> {
+    /// What is to be kept of a password. Fails for passwords of gigabytes and without a source of randomness.
+    pub fn keep(&self, password: &[u8]) -> Result<KeptPassword, password_hash::Error> {
+        let verifier = Some(Verifier::new(password, self.scram_iterations));
+        Ok(KeptPassword { hash: self.hash(password)?, verifier })
+    }
+
+    fn hash(&self, password: &[u8]) -> Result<PasswordHash, password_hash::Error> {
         Ok(PasswordHash(self.argon2.hash_password(password)?.to_string()))
+    }
+
+    /// How often a new verifier hashes.
+    #[must_use]
+    pub fn scram_iterations(&self) -> u32 {
+        self.scram_iterations
     }
 
     /// Whether `password` is the one that was hashed. The parameters are the hash's; the comparison takes the same
@@ -97,6 +119,10 @@ pub fn generate_password() -> String {
     }
     password
 }
+
+/// The client's work at each sign-in, and the attacker's at each guess, should the verifiers be stolen. RFC 7677 asks for
+/// 4,096 at least; small devices take a second for this many.
+const SCRAM_ITERATIONS: u32 = 100_000;
 
 /// Salt and hash of no password.
 const NOBODY: &str = "bm9ib2R5J3Mgc2FsdCE$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -4,6 +4,7 @@ use super::Usage;
 use super::credentials::{password_from_input, variable};
 use super::properties::{PropertyFlags, parse_properties};
 use super::url::Url;
+use crate::auth::{SCRAM, ScramClient};
 use crate::client::{Client, Target, Welcome};
 use clap::{ArgAction, Args};
 use rowcast_codec::{Connect, ConnectProperties, QoS, Secret, Topic, Version, Will, WillProperties};
@@ -31,6 +32,9 @@ pub(super) struct Connection {
     /// Password; `-` reads a line of standard input. Otherwise ROWCAST_PASSWORD, which other users cannot see
     #[arg(short = 'P', long = "pw", value_name = "PASSWORD")]
     password: Option<String>,
+    /// Prove the password by SCRAM-SHA-256 instead of sending it; the server has to prove that it knows it too
+    #[arg(long)]
+    scram: bool,
     /// Client identifier; otherwise the server makes one
     #[arg(short, long, value_name = "ID", conflicts_with = "id_prefix")]
     id: Option<String>,
@@ -116,6 +120,9 @@ impl Connection {
         if password.is_some() && username.is_none() && !v5 {
             return Err(Usage::new("a password needs a user name (-u) before MQTT 5").into());
         }
+        if self.scram && (!v5 || username.is_none() || password.is_none()) {
+            return Err(Usage::new("--scram needs MQTT 5, a user name (-u) and a password").into());
+        }
         let client_id = match (&self.id, &self.id_prefix) {
             (Some(id), _) => id.clone(),
             (None, Some(prefix)) => format!("{prefix}{}", std::process::id()),
@@ -131,6 +138,12 @@ impl Connection {
         let given = &plan.properties.connect;
         let user_properties = plan.properties.user_properties(&given.user)?;
         let will_user_properties = plan.properties.will.user_properties()?;
+        let exchange = match (&plan.username, &plan.password) {
+            (Some(user), Some(password)) if self.scram => Some(ScramClient::new(user, password)),
+            _ => None,
+        };
+        let (exchange, first) = exchange.unzip();
+        let first = first.as_deref();
         let expiry = self.session_expiry_interval.or(given.session_expiry_secs);
         let properties = ConnectProperties {
             session_expiry_secs: expiry.or(self.disable_clean_session.then_some(u32::MAX)),
@@ -139,8 +152,8 @@ impl Connection {
             topic_alias_maximum: None,
             request_response_information: given.request_response_information,
             request_problem_information: given.request_problem_information,
-            authentication_method: None,
-            authentication_data: None,
+            authentication_method: first.map(|_| SCRAM),
+            authentication_data: first.map(Secret),
             user_properties: user_properties.as_ref(),
         };
         let will = self.will_topic.as_deref().map(|topic| Will {
@@ -160,10 +173,14 @@ impl Connection {
             client_id: &plan.client_id,
             will,
             username: plan.username.as_deref(),
-            password: plan.password.as_deref().map(Secret),
+            password: plan.password.as_deref().filter(|_| first.is_none()).map(Secret),
             properties,
         };
-        let connected = Client::connect(&plan.target, connect, Duration::from_secs(self.connect_timeout)).await?;
+        let patience = Duration::from_secs(self.connect_timeout);
+        let connected = match exchange {
+            Some(exchange) => Client::connect_by_proof(&plan.target, connect, exchange, patience).await?,
+            None => Client::connect(&plan.target, connect, patience).await?,
+        };
         self.tell(|| format!("connected to {}", plan.target));
         Ok(connected)
     }
@@ -257,6 +274,9 @@ mod tests {
             &["x", "-V", "311", "-P", "bone"][..],
             &["x", "-V", "311", "-D", "connect", "receive-maximum", "1"],
             &["x", "-L", "http://h"],
+            &["x", "--scram"],
+            &["x", "--scram", "-u", "rex"],
+            &["x", "--scram", "-u", "rex", "-P", "bone", "-V", "311"],
         ] {
             let line = Line::parse_from(arguments);
             let error = line.connection.plan().err().expect("wrong usage");

@@ -60,7 +60,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
 
 fn refused(error: AuthError) -> Problem {
     match error {
-        AuthError::Refused | AuthError::Required => challenge(error.to_string()),
+        AuthError::Refused | AuthError::Required | AuthError::UnknownMethod => challenge(error.to_string()),
         AuthError::Overloaded => {
             Problem::new(Kind::Busy, error.to_string()).header(header::RETRY_AFTER, HeaderValue::from_static("1"))
         }

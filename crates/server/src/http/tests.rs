@@ -8,7 +8,7 @@ mod records;
 mod refusals;
 
 use super::*;
-use crate::auth::{Account, Accounts, Hasher, Rules};
+use crate::auth::{Account, Accounts, Hasher, Rules, Secret};
 use crate::db::tests::{Home, run};
 use http_body_util::{BodyExt, Full};
 use std::collections::HashMap;
@@ -89,11 +89,11 @@ impl Server {
         let accounts = Arc::new(Known(Mutex::default()));
         if !authorize_local {
             for (name, password, role) in [("rex", "bone", "kennel"), ("admin", "secret", Account::ADMIN)] {
-                let hash = Hasher::default().hash(password.as_bytes()).unwrap();
-                accounts.0.lock().unwrap().insert(name.to_owned(), Account::new(name, hash, role).unwrap());
+                let password = Hasher::default().keep(password.as_bytes()).unwrap();
+                accounts.0.lock().unwrap().insert(name.to_owned(), Account::new(name, password, role).unwrap());
             }
         }
-        let authenticator = Authenticator::new(accounts, rules).unwrap();
+        let authenticator = Authenticator::new(accounts, rules, &Secret::random().unwrap()).unwrap();
         let state = Arc::new(HttpState::new(home.db.clone(), authenticator, settings));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -15,6 +15,7 @@ mod node;
 mod python;
 mod random;
 mod recovery;
+mod scram;
 mod server;
 mod sessions;
 mod story;

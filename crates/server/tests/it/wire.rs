@@ -27,6 +27,7 @@ pub(crate) enum Packet {
     Unsuback { id: u16, codes: Vec<u8> },
     Pingresp,
     Disconnect { code: u8, properties: Properties },
+    Auth { code: u8, properties: Properties },
 }
 
 /// One half of an acknowledgement.
@@ -72,6 +73,8 @@ pub(crate) mod property {
     pub(crate) const SUBSCRIPTION_ID: u8 = 11;
     pub(crate) const SESSION_EXPIRY: u8 = 17;
     pub(crate) const ASSIGNED_CLIENT_ID: u8 = 18;
+    pub(crate) const AUTHENTICATION_METHOD: u8 = 21;
+    pub(crate) const AUTHENTICATION_DATA: u8 = 22;
     pub(crate) const WILL_DELAY: u8 = 24;
     pub(crate) const REASON_STRING: u8 = 31;
     pub(crate) const RECEIVE_MAXIMUM: u8 = 33;
@@ -92,6 +95,13 @@ impl Properties {
     pub(crate) fn text(&self, id: u8) -> Option<&str> {
         self.0.iter().find_map(|(found, value)| match value {
             Value::Text(text) if *found == id => Some(&**text),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn bytes(&self, id: u8) -> Option<&[u8]> {
+        self.0.iter().find_map(|(found, value)| match value {
+            Value::Bytes(bytes) if *found == id => Some(&**bytes),
             _ => None,
         })
     }
@@ -283,7 +293,7 @@ impl Packet {
     /// The reason code of a packet that has one.
     pub(crate) fn code(&self) -> Option<u8> {
         match self {
-            Packet::Connack { code, .. } | Packet::Disconnect { code, .. } => Some(*code),
+            Packet::Connack { code, .. } | Packet::Disconnect { code, .. } | Packet::Auth { code, .. } => Some(*code),
             Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => Some(ack.code),
             _ => None,
         }
@@ -584,6 +594,11 @@ impl Client {
                 let properties = if input.0.is_empty() { Properties::default() } else { properties(&mut input) };
                 Packet::Disconnect { code, properties }
             }
+            15 => {
+                let code = if input.0.is_empty() { 0 } else { input.byte() };
+                let properties = if input.0.is_empty() { Properties::default() } else { properties(&mut input) };
+                Packet::Auth { code, properties }
+            }
             _ => panic!("the server sent a packet of type {kind}"),
         };
         assert!(input.0.is_empty(), "bytes left over behind {packet:?}");
@@ -704,6 +719,21 @@ pub(crate) fn worded(id: u8, words: &str) -> Vec<u8> {
     let mut bytes = vec![id];
     text(&mut bytes, words);
     bytes
+}
+
+/// Method and data, as CONNECT and AUTH have them.
+pub(crate) fn exchange(method: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = worded(property::AUTHENTICATION_METHOD, method);
+    bytes.push(property::AUTHENTICATION_DATA);
+    binary(&mut bytes, data);
+    bytes
+}
+
+/// AUTH: 0x18 goes on, 0x19 begins anew.
+pub(crate) fn auth(code: u8, properties: &[u8]) -> Vec<u8> {
+    let mut body = vec![code];
+    sized(&mut body, properties);
+    packet(0xF0, &body)
 }
 
 /// A user property.
