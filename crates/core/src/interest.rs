@@ -4,6 +4,7 @@
 //! answers that change out of the cache. Topics here are canonical (`Catalog::canonical_topic`).
 
 use crate::position::Sequence;
+use crate::reach::OwnReach;
 use rowcast_codec::{QoS, Topic, TopicFilter};
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -50,6 +51,8 @@ pub struct Interest {
     filters: usize,
     cache: FxHashMap<Box<str>, Matches>,
     cached: usize,
+    /// Where other shards see which filters there are.
+    reach: Option<OwnReach>,
 }
 
 #[derive(Debug, Default)]
@@ -80,11 +83,17 @@ impl Default for Interest {
     fn default() -> Self {
         let mut nodes = Slab::new();
         let root = nodes.insert(Node::default());
-        Interest { nodes, root, filters: 0, cache: FxHashMap::default(), cached: 0 }
+        Interest { nodes, root, filters: 0, cache: FxHashMap::default(), cached: 0, reach: None }
     }
 }
 
 impl Interest {
+    /// Nobody wants anything yet; what is subscribed to is told to other shards.
+    #[must_use]
+    pub fn told_to(reach: OwnReach) -> Interest {
+        Interest { reach: Some(reach), ..Interest::default() }
+    }
+
     /// Adds a subscription; one of the same subscriber on the same filter, spelled the same, is replaced and returned.
     pub fn subscribe(&mut self, filter: &TopicFilter<'_>, subscription: Subscription) -> Option<Subscription> {
         let mut at = self.root;
@@ -99,7 +108,10 @@ impl Interest {
         let node = &mut self.nodes[at];
         let holders = if below { &mut node.below } else { &mut node.exact };
         let replaced = holders.insert((subscription.subscriber, subscription.spelling), subscription);
-        self.filters += usize::from(replaced.is_none());
+        if replaced.is_none() {
+            self.filters += 1;
+            self.reach.iter().for_each(|reach| reach.add(filter));
+        }
         self.forget(filter);
         replaced
     }
@@ -133,6 +145,7 @@ impl Interest {
             *holders = Holders::default(); // Gives the memory back.
         }
         self.filters -= 1;
+        self.reach.iter().for_each(|reach| reach.remove(filter));
         while let Some((parent, level)) = path.pop() {
             if !self.nodes[at].is_empty() {
                 break;

@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod policy;
 mod position;
 mod proposal;
+pub mod reach;
 mod record;
 pub mod schema;
 pub mod shard;

@@ -38,6 +38,7 @@ use crate::outbox::Outbox;
 use crate::policy::Principal;
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Batch, Completion, Proposals, Token};
+use crate::reach::Reach;
 use crate::tables::{Range, Tables};
 use crate::validate::Validator;
 use bytes::Bytes;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub close_on_rejected: bool,
     /// Drawn at start, differs between shards and starts: session numbers are derived from it.
     pub seed: u64,
+    /// What the node's shards see of each other's filters.
+    pub reach: Arc<Reach>,
 }
 
 /// A connection that wants a client identifier.
@@ -441,7 +444,8 @@ pub struct Shard {
     /// Everything committed up to here was shown to this shard's subscribers.
     seen: Sequence,
     proposals: Proposals,
-    events: Vec<u8>,
+    /// Messages that stand in no log, for each other shard.
+    events: Vec<Vec<u8>>,
     effects: Vec<Effect>,
     counters: Counters,
     frames: Frames,
@@ -489,19 +493,22 @@ impl Shard {
     pub fn new(settings: Settings, tables: Arc<Tables>, seen: Sequence) -> Shard {
         let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
         let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
+        let events = vec![Vec::new(); settings.shards as usize];
+        let interest = || Interest::told_to(settings.reach.own(settings.index));
+        let (groups, interest) = (Groups::new(interest()), interest());
         Shard {
             settings,
             tables,
             connections: Slab::new(),
-            interest: Interest::default(),
+            interest,
             durable: DurableInterest::default(),
             sessions,
-            groups: Groups::default(),
+            groups,
             share_mail,
             validator: Validator::default(),
             seen,
             proposals: Proposals::default(),
-            events: Vec::new(),
+            events,
             effects: Vec::new(),
             counters: Counters::default(),
             frames: Frames::default(),
@@ -698,7 +705,7 @@ impl Shard {
     /// Whether there are proposals or events to be taken.
     #[must_use]
     pub fn has_handover(&self) -> bool {
-        !self.proposals.is_empty() || !self.events.is_empty()
+        !self.proposals.is_empty() || self.events.iter().any(|events| !events.is_empty())
     }
 
     /// Ends a connection that cannot be served: what it is owed cannot be read.
@@ -706,9 +713,10 @@ impl Shard {
         self.close(id, ReasonCode::UnspecifiedError, "what the client is owed cannot be read", now);
     }
 
-    /// Messages for all other shards: [`Input::Events`].
-    pub fn take_events(&mut self) -> Option<Bytes> {
-        (!self.events.is_empty()).then(|| Bytes::from(std::mem::take(&mut self.events)))
+    /// Messages for other shards: [`Input::Events`].
+    pub fn take_events(&mut self) -> impl Iterator<Item = (u32, Bytes)> {
+        let waiting = self.events.iter_mut().enumerate().filter(|(_, events)| !events.is_empty());
+        waiting.map(|(shard, events)| (shard as u32, Bytes::from(std::mem::take(events))))
     }
 
     /// What is to be written to a connection's socket. `None`: there is no such connection any more.

@@ -16,6 +16,7 @@ use crate::{mqtt, seed, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
 use rowcast_core::catalog::Catalog;
+use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
@@ -107,11 +108,12 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let http = Arc::new(HttpState::new(db.clone(), authenticator, http::Settings::of(&config)));
 
     let found = Arc::new(reads::found(&node.store)?);
+    let reach = Reach::new(shards);
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
         let (node, http, found) = (Arc::clone(&node), Arc::clone(&http), Arc::clone(&found));
-        let (settings, timeout) = (settings(&config, index, random_seed), config.shutdown_timeout);
+        let (settings, timeout) = (settings(&config, index, random_seed, &reach), config.shutdown_timeout);
         let restored = restored.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
@@ -176,7 +178,7 @@ fn random() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn settings(config: &Config, index: u32, seed: u64) -> Settings {
+fn settings(config: &Config, index: u32, seed: u64, reach: &Arc<Reach>) -> Settings {
     Settings {
         index,
         shards: config.threads.get() as u32,
@@ -184,6 +186,7 @@ fn settings(config: &Config, index: u32, seed: u64) -> Settings {
         open_topics: config.mqtt.open_topics,
         close_on_rejected: config.mqtt.rejected_publish == RejectedPublish::Disconnect,
         seed: seed.wrapping_add(u64::from(index) << 56),
+        reach: Arc::clone(reach),
     }
 }
 

@@ -263,12 +263,8 @@ impl Runtime {
 
     fn hand_over(self: &Rc<Self>) {
         self.turn_due.set(false);
-        if let Some(events) = self.shard.borrow_mut().take_events() {
-            for (index, inbox) in self.node.inboxes.iter().enumerate() {
-                if index != self.index as usize {
-                    inbox.push_events(events.clone());
-                }
-            }
+        for (shard, events) in self.shard.borrow_mut().take_events() {
+            self.node.inboxes[shard as usize].push_events(events);
         }
         let refused = self.refused.take();
         for proposals in refused.into_iter().chain(self.shard.borrow_mut().take_proposals()) {

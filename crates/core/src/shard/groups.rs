@@ -31,7 +31,6 @@ pub struct GroupId {
 }
 
 /// The groups that a shard owns.
-#[derive(Default)]
 pub(super) struct Groups {
     groups: Slab<(u32, Group)>, // With its generation.
     slots: FxHashMap<Arc<str>, usize>,
@@ -41,6 +40,10 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    pub(super) fn new(interest: Interest) -> Groups {
+        Groups { groups: Slab::new(), slots: FxHashMap::default(), interest, generation: 0 }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
@@ -139,6 +142,9 @@ impl Shard {
         let seen = self.seen;
         let flow = if since < seen { Flow::Behind { after: since } } else { Flow::Live };
         let slot = self.groups.get_or(key, || Group::new(key, flow, since));
+        if let Ok(filter) = TopicFilter::new(filter_of(key)) {
+            self.settings.reach.remove(self.settings.index, &filter); // The group's own count is there now.
+        }
         if let Some(group) = self.groups.get(slot) {
             group.join(member, seen);
         }

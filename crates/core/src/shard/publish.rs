@@ -10,6 +10,7 @@ use crate::mqtt::window::Acknowledged;
 use crate::policy::{Operation, Principal, may};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability, Rejection};
+use crate::reach::Prefixes;
 use crate::schema::TableIndex;
 use crate::tables::{Place, Tables};
 use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
@@ -335,7 +336,12 @@ impl Shard {
             return;
         }
         if self.settings.shards > 1 {
-            change.encode(&mut self.events);
+            let prefixes = Prefixes::of(&self.scratch.topic);
+            for (shard, events) in (0..).zip(&mut self.events) {
+                if shard != self.settings.index && self.settings.reach.may_want(shard, &prefixes) {
+                    change.encode(events);
+                }
+            }
         }
         let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
         self.fan_out_event(&entry, now);

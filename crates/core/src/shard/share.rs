@@ -7,11 +7,11 @@ use super::groups::Claims;
 use super::{Moment, Shard};
 use crate::change::Entry;
 use crate::interest::Subscription;
-use crate::mqtt::group::{Group, Hand, Member, MemberId, ShareMail, UNLOGGED};
+use crate::mqtt::group::{Group, Hand, Member, MemberId, ShareMail, UNLOGGED, filter_of};
 use crate::mqtt::session::Session;
 use crate::mqtt::window::{Delivery, Shared};
 use crate::position::{Sequence, SessionId};
-use rowcast_codec::QoS;
+use rowcast_codec::{QoS, TopicFilter};
 use std::sync::Arc;
 
 /// A group that a connection is in.
@@ -86,6 +86,10 @@ impl Shard {
         if !connection.memberships.iter().any(|other| other.filter == filter) {
             let membership = Membership { group: Arc::clone(&group), filter, turn: 0, refuses: false };
             connection.memberships.push(membership);
+        }
+        // Whoever publishes before the owner has heard of it must find it all the same.
+        if let Ok(filter) = TopicFilter::new(filter_of(&group)) {
+            self.settings.reach.add(self.owner_of(&group), &filter);
         }
         let mail = ShareMail::Join { group: Arc::clone(&group), member, since };
         self.tell_owner(&group, mail);

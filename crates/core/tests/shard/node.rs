@@ -7,6 +7,7 @@ use rowcast_codec::ReasonCode;
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
 use rowcast_core::policy::Principal;
+use rowcast_core::reach::Reach;
 use rowcast_core::schema::{Schema, Source};
 use rowcast_core::shard::{
     Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Progress, Report, Round,
@@ -213,6 +214,7 @@ impl<S: Keep> Node<S> {
         self.starts += 1;
         let now = self.moment();
         let found = self.store.found();
+        let reach = Reach::new(self.setup.shards);
         self.shards = (0..self.setup.shards)
             .map(|index| {
                 let settings = Settings {
@@ -222,6 +224,7 @@ impl<S: Keep> Node<S> {
                     open_topics: self.setup.open_topics,
                     close_on_rejected: self.setup.close_on_rejected,
                     seed: self.setup.seed ^ self.starts << 32 ^ (index as u64) << 16,
+                    reach: Arc::clone(&reach),
                 };
                 Shard::restored(settings, Arc::clone(&self.tables), &found, now)
             })
@@ -530,12 +533,8 @@ impl<S: Keep> Node<S> {
 
     /// A shard's turn ends: what it proposed and passed on leaves in one piece.
     fn hand_over(&mut self, shard: usize) {
-        if let Some(events) = self.shards[shard].take_events() {
-            for (other, mail) in self.mail.iter_mut().enumerate() {
-                if other != shard {
-                    mail.push_back(Input::Events(events.clone()));
-                }
-            }
+        for (other, events) in self.shards[shard].take_events() {
+            self.mail[other as usize].push_back(Input::Events(events));
         }
         if let Some(proposals) = self.shards[shard].take_proposals() {
             self.proposed.push_back((Some(shard), proposals));
