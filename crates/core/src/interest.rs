@@ -36,6 +36,30 @@ pub struct Subscription {
     pub identifier: Option<NonZeroU32>,
     /// Only what came after this; what was before is in the retained state it was sent.
     pub since: Sequence,
+    /// Of what is replayed up to there, what came after this.
+    pub past: Sequence,
+    /// Which of its session's replays brings that.
+    pub replay: Option<NonZeroU32>,
+}
+
+impl Subscription {
+    /// One that asks for everything, as it comes.
+    #[must_use]
+    pub const fn of(subscriber: Subscriber) -> Subscription {
+        Subscription {
+            subscriber,
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            meta: false,
+            alias: false,
+            spelling: 0,
+            identifier: None,
+            since: Sequence::ZERO,
+            past: Sequence::ZERO,
+            replay: None,
+        }
+    }
 }
 
 /// The subscriptions a topic goes to, those of one subscriber next to each other.
@@ -272,17 +296,7 @@ mod tests {
     use super::*;
 
     fn subscription(subscriber: u32) -> Subscription {
-        Subscription {
-            subscriber: Subscriber(subscriber),
-            qos: QoS::AtMostOnce,
-            no_local: false,
-            retain_as_published: false,
-            meta: false,
-            alias: false,
-            spelling: 0,
-            identifier: None,
-            since: Sequence::ZERO,
-        }
+        Subscription { qos: QoS::AtMostOnce, ..Subscription::of(Subscriber(subscriber)) }
     }
 
     fn filter(text: &str) -> TopicFilter<'_> {

@@ -13,6 +13,7 @@ mod position;
 mod proposal;
 pub mod reach;
 mod record;
+pub mod replay;
 pub mod schema;
 pub mod shard;
 pub mod tables;

@@ -11,6 +11,12 @@ pub const PACKET_BYTES_MAX: u32 = 268_435_455;
 /// can be answered, in all.
 pub const CONNECTIONS_BEYOND_MAX: u32 = 100;
 
+/// Bytes of log that are searched for the last changes of a SUBSCRIBE's filters (`rowcast-last`).
+pub const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Replays of one session that are under way or wait for their turn; a SUBSCRIBE that asks for another is refused (0x97).
+pub const REPLAYS_MAX: usize = 16;
+
 /// What one MQTT client may ask of this node, and all clients together. Exceeding a bound earns the reason code beside
 /// it and touches nobody else. `mqtt.limits` in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +50,8 @@ pub struct Limits {
     pub session_expiry_max_secs: u32,
     /// Bytes encoded for one client and not taken by its socket. A client beyond it reads from the log.
     pub outbound_bytes: u32,
+    /// Changes that a SUBSCRIBE may ask to be replayed by their number, of each filter (0x97).
+    pub replay_last: u32,
     /// Milliseconds from accepting a connection to its complete CONNECT; then it is closed.
     pub connect_timeout_ms: u32,
     /// Connections in all; the CONNECT of those beyond is refused (0x97), and where even these are too many
@@ -78,6 +86,7 @@ impl Default for Limits {
             keep_alive_max_secs: 0,
             session_expiry_max_secs: 7 * 24 * 60 * 60,
             outbound_bytes: 1024 * 1024,
+            replay_last: 10_000,
             connect_timeout_ms: 10_000,
             connections: 0,
             connections_per_address: 0,

@@ -20,6 +20,7 @@ mod get;
 mod groups;
 mod publish;
 mod rate;
+mod replay;
 mod restore;
 mod session_count;
 mod share;
@@ -39,6 +40,7 @@ use crate::policy::Principal;
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Batch, Completion, Proposals, Token};
 use crate::reach::Reach;
+use crate::replay::{Located, Sought};
 use crate::tables::{Range, Tables};
 use crate::validate::Validator;
 use bytes::Bytes;
@@ -47,7 +49,7 @@ use deliver::Frames;
 use durable::DurableInterest;
 use groups::Groups;
 use rate::Rate;
-use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, frame_length};
+use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, frame_length};
 use rustc_hash::FxHashMap;
 use session_count::SessionCount;
 use slab::Slab;
@@ -213,6 +215,13 @@ pub enum Input {
         /// Encoded, expired or not; `None` if there is none.
         record: Option<Bytes>,
     },
+    /// The places that [`Effect::Locate`] asked for.
+    Located {
+        /// For whom.
+        connection: ConnectionId,
+        /// Where they are.
+        located: Located,
+    },
     /// What another shard, or this one, has to say of shared subscriptions.
     Share(Vec<ShareMail>),
     /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
@@ -337,6 +346,13 @@ pub enum Effect {
         table: TableId,
         /// Its key, encoded.
         key: Vec<u8>,
+    },
+    /// Find where a replay begins, answer with [`Input::Located`].
+    Locate {
+        /// For whom.
+        connection: ConnectionId,
+        /// What is to be found.
+        sought: Box<Sought>,
     },
     /// Tell a shard, which may be this one: [`Input::Share`]. In order, as all mail between two shards.
     Share {
@@ -625,6 +641,7 @@ impl Shard {
             }
             Input::Fetched { reader: Reader::Connection(id), messages } => self.on_fetched(id, messages, now),
             Input::Fetched { reader: Reader::Group(id), messages } => self.on_group_fetched(id, messages),
+            Input::Located { connection, located } => self.on_located(connection, &located, now),
             Input::Got { connection, record } => self.on_got(connection, record.as_deref(), now),
             Input::Share(mail) => self.on_share(mail, now),
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
@@ -790,7 +807,7 @@ impl Shard {
             Packet::Pubrec(ack) => self.on_pubrec(id, ack, now),
             Packet::Pubrel(ack) => self.on_pubrel(id, ack, now),
             Packet::Pubcomp(ack) => self.on_pubcomp(id, ack, now),
-            Packet::Subscribe(subscribe) => self.on_subscribe(id, subscribe, now),
+            Packet::Subscribe(subscribe) => self.on_subscribe(id, subscribe, None, now),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, unsubscribe, now),
             Packet::Pingreq => drop(self.send(id, &Packet::Pingresp, now)),
             Packet::Disconnect(disconnect) => self.on_disconnect(id, disconnect, now),
@@ -921,6 +938,7 @@ fn without_words<'a>(packet: &Packet<'a>) -> Option<Packet<'a>> {
             Some(Packet::Connack(connack))
         }
         Packet::Disconnect(disconnect) => Some(Packet::Disconnect(Disconnect::new(disconnect.reason))),
+        Packet::Suback(suback) => Some(Packet::Suback(Suback { properties: Default::default(), ..suback })),
         _ => None,
     }
 }

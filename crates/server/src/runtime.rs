@@ -330,6 +330,15 @@ impl Runtime {
                     move |runtime, messages| runtime.tell(Input::Fetched { reader, messages }),
                 );
             }
+            Effect::Locate { connection, sought } => {
+                self.read(
+                    move |store: &Store| reads::locate(store, &sought),
+                    move |runtime, read| match read {
+                        Ok(located) => runtime.tell(Input::Located { connection, located }),
+                        Err(error) => runtime.give_up(connection, &error),
+                    },
+                );
+            }
             Effect::Get { connection, table, key } => {
                 self.read(
                     move |store: &Store| reads::record(store, table, &key),

@@ -8,8 +8,8 @@ mod recover;
 mod retention;
 mod segment;
 
-pub(crate) use frames::{FrameError, Frames};
-pub(crate) use index::Index;
+pub(crate) use frames::{Frame, FrameError, Frames};
+pub(crate) use index::{Index, Mark};
 pub use recover::{Cut, Verify};
 pub(crate) use recover::{Opening, Recovered, open};
 pub use retention::Retention;

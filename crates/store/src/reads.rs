@@ -3,6 +3,7 @@
 use crate::{ReadError, Scan, Store};
 use bytes::{Bytes, BytesMut};
 use rowcast_core::mqtt::session::rows;
+use rowcast_core::replay::{Located, Past, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{Batch, Record, Sequence, TableId};
@@ -58,6 +59,31 @@ fn one_record(store: &Store, range: &Range, after: Option<&[u8]>) -> Result<Reco
 /// One record, encoded.
 pub fn record(store: &Store, table: TableId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
     Ok(store.get(table, key)?.map(|record| Bytes::copy_from_slice(&record)))
+}
+
+/// Where the past begins that somebody who subscribes asks for.
+pub fn locate(store: &Store, sought: &Sought) -> Result<Located, ReadError> {
+    sought.locate(store)
+}
+
+impl Past for Store {
+    type Error = ReadError;
+
+    fn committed(&self) -> Sequence {
+        Store::committed(self)
+    }
+
+    fn oldest(&self) -> Sequence {
+        Store::oldest(self)
+    }
+
+    fn position_at(&self, time_ms: u64) -> Result<Sequence, ReadError> {
+        Store::position_at(self, time_ms)
+    }
+
+    fn read_back(&self, until: Sequence) -> Result<Vec<Arc<Batch>>, ReadError> {
+        Store::read_back(self, until)
+    }
 }
 
 /// Batches in their order, and from where the log begins, if it no longer reaches back to what was asked for.

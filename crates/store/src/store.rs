@@ -186,6 +186,17 @@ impl Store {
         self.0.tail.after(after, bytes_max).map(|batches| self.page(batches))
     }
 
+    /// The last position before everything that was committed at `time_ms` (since 1970) or later. Waits for the disk.
+    pub fn position_at(&self, time_ms: u64) -> Result<Sequence, ReadError> {
+        self.0.files.position_at(time_ms, self.committed())
+    }
+
+    /// A piece of the log that ends with the last batch up to `until`, in order; empty if there is nothing. Waits for the
+    /// disk.
+    pub fn read_back(&self, until: Sequence) -> Result<Vec<Arc<Batch>>, ReadError> {
+        self.0.files.read_back(until)
+    }
+
     fn page(&self, batches: Vec<Arc<Batch>>) -> LogPage {
         // The tail has a batch a moment before it counts as committed.
         let committed = batches.last().map_or(Sequence::ZERO, |batch| batch.last()).max(self.committed());

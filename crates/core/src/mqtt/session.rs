@@ -1,6 +1,7 @@
 //! The half of a client's state that can outlive its connection (MQTT 5 §4.1).
 
 use super::group::key_of;
+use super::replay::{Past, Replay};
 use super::window::{Delivery, Window};
 use crate::interest::Subscription;
 use crate::position::{Sequence, SessionId};
@@ -40,6 +41,12 @@ pub struct Session {
     pub snapshots: VecDeque<Snapshot>,
     /// How many snapshots were begun.
     pub snapshots_begun: u64,
+    /// The past of subscriptions that is still to be sent, one replay after the other.
+    ///
+    /// Invariant: while there is one, the session reads the log; nothing reaches it live.
+    pub replays: VecDeque<Replay>,
+    /// The number of the last replay.
+    pub replays_begun: u32,
     /// Deliveries of an earlier connection, by number, still to be sent again.
     pub redeliver: VecDeque<u64>,
     /// Whether its connection asked for `rowcast-meta` on all its subscriptions.
@@ -67,6 +74,12 @@ impl Held {
     pub fn group(&self) -> Option<Box<str>> {
         let name = self.share.as_deref().filter(|_| !self.filter.is_empty())?;
         Some(key_of(name, &self.filter))
+    }
+
+    /// Whether its past is part of this replay.
+    #[must_use]
+    pub fn is_replayed_by(&self, number: NonZeroU32) -> bool {
+        self.options.past.is_some_and(|past| past.replay == number)
     }
 }
 
@@ -99,6 +112,10 @@ pub struct Snapshot {
     pub range: usize,
     /// The last key that was looked at in that range, encoded.
     pub after: Option<Vec<u8>>,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -145,6 +162,12 @@ pub struct StoredSession {
     /// Retained state still to be sent.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub snapshots: VecDeque<Snapshot>,
+    /// What is still to be replayed.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub replays: VecDeque<Replay>,
+    /// [`Session::replays_begun`].
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub replays_begun: u32,
 }
 
 /// A subscription as it is stored in [`TableId::SUBSCRIPTIONS`](crate::TableId::SUBSCRIPTIONS), in JSON.
@@ -167,6 +190,9 @@ pub struct StoredSubscription {
     /// It replaced one that began there, and continues it. Without: it began with its row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
+    /// What it is replayed, or was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Past>,
 }
 
 impl StoredSubscription {
@@ -180,6 +206,7 @@ impl StoredSubscription {
             meta: false,
             identifier,
             since: None,
+            past: None,
         }
     }
 
@@ -264,6 +291,8 @@ impl Session {
             in_doubt: Sequence::ZERO,
             snapshots: VecDeque::new(),
             snapshots_begun: 0,
+            replays: VecDeque::new(),
+            replays_begun: 0,
             redeliver: VecDeque::new(),
             meta: false,
             dirty: false,
@@ -297,6 +326,8 @@ impl Session {
             in_flight: self.window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect(),
             in_doubt: self.in_doubt.0,
             snapshots: self.snapshots.clone(),
+            replays: self.replays.clone(),
+            replays_begun: self.replays_begun,
         };
         serde_json::to_vec(&stored).expect("a session is plain data")
     }
@@ -307,6 +338,7 @@ impl Session {
     pub fn interrupted(stored: &[u8], committed: Sequence) -> Option<(StoredSession, Vec<u8>)> {
         let mut stored: StoredSession = serde_json::from_slice(stored).ok()?;
         stored.in_doubt = committed.0;
+        stored.replays.iter_mut().for_each(|replay| replay.in_doubt = true);
         let row = serde_json::to_vec(&stored).expect("a session is plain data");
         Some((stored, row))
     }
@@ -330,6 +362,8 @@ impl Session {
             session.snapshots_begun += 1;
             session.snapshots.push_back(Snapshot { number: session.snapshots_begun, ..snapshot });
         }
+        session.replays = stored.replays;
+        session.replays_begun = stored.replays_begun;
         session.in_doubt = Sequence(stored.in_doubt);
         for id in handshakes {
             match id {
@@ -414,6 +448,7 @@ mod tests {
             meta: false,
             identifier: None,
             since: None,
+            past: None,
         };
         let key = rows::subscription("c1", "dog/#", &options);
         assert!(key.starts_with(&rows::prefix("c1")));

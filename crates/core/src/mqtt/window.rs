@@ -8,6 +8,7 @@ use rowcast_codec::{PacketId, QoS};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 /// Deliveries sent and not yet acknowledged. Identifiers follow the count of deliveries, so the same log read again
 /// after a restart gives the same ones.
@@ -39,6 +40,9 @@ pub struct Delivery {
     /// It had RETAIN=1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retain: bool,
+    /// A replay brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<NonZeroU32>,
     /// It is a record's state, sent on subscribing; the record it was, should the log no longer reach back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Box<(u32, Vec<u8>)>>,
@@ -63,7 +67,16 @@ impl Delivery {
     #[must_use]
     pub fn of_entry(sequence: Sequence, qos: QoS) -> Delivery {
         let (sequence, qos) = (sequence.0, qos as u8);
-        Delivery { sequence, qos, released: false, alias: false, retain: false, state: None, shared: None }
+        Delivery {
+            sequence,
+            qos,
+            released: false,
+            alias: false,
+            retain: false,
+            replay: None,
+            state: None,
+            shared: None,
+        }
     }
 
     /// A record's state.

@@ -4,7 +4,7 @@ use super::connection::{ConnectionId, Pending, Phase, Then};
 use super::{Effect, Report, Shard};
 use crate::proposal::{Completion, Outcome, Rejection, Token};
 use crate::shard::Moment;
-use rowcast_codec::{Ack, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
+use rowcast_codec::{Ack, AckProperties, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
 
 impl Shard {
     /// Queues an answer; it leaves when it is ready and nothing before it is not.
@@ -138,12 +138,21 @@ impl Shard {
                 }
                 self.send_ack(id, *packet, &pending, Packet::Pubrel, now);
             }
-            Then::Suback { id: packet, reasons, .. } => {
+            Then::Suback { id: packet, reasons, replay, .. } => {
                 // Nothing could be stored: none of them is granted.
                 let failed = vec![*reason; reasons.len()];
                 let reasons = if reason.is_error() { &failed } else { reasons };
-                let suback =
-                    Suback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
+                let mut told = UserPropertiesBuf::new();
+                let mut properties = AckProperties::default();
+                if connection.problem_information && connection.is_v5() {
+                    properties.reason_string = pending.detail.as_deref();
+                    if let (Some(replay), Some(session)) = (replay, &connection.session) {
+                        properties.reason_string = properties.reason_string.or(replay.words());
+                        replay.tell(session, &mut told);
+                    }
+                    properties.user_properties = told.as_ref();
+                }
+                let suback = Suback { packet_id: *packet, properties, reasons: reasons.as_slice().into() };
                 self.send(id, &Packet::Suback(suback), now);
                 self.pump(id, now); // What the subscription brings comes behind its SUBACK.
             }

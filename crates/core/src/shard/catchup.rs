@@ -5,11 +5,12 @@
 //! brings; so a client that does not read costs nothing but its place.
 
 use super::connection::{Connection, ConnectionId, Phase, Queued};
-use super::deliver::{self, Delivered, Outgoing, Selected};
+use super::deliver::{self, Delivered, Outgoing, Replayed, Selected};
 use super::publish::internal_row;
 use super::{Effect, Fetched, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
+use crate::mqtt::replay::Walk;
 use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
 use crate::mqtt::window::Delivery;
 use crate::position::{Sequence, TableId};
@@ -41,6 +42,7 @@ enum Next {
     Redeliver,
     Queue,
     Snapshot,
+    Replay,
     Log(Sequence),
 }
 
@@ -70,8 +72,17 @@ impl Shard {
                         return;
                     }
                 }
+                Next::Replay => {
+                    if self.read_replay(id) {
+                        return;
+                    }
+                }
                 Next::Log(after) => {
-                    if after >= self.seen {
+                    let is_level = after >= self.seen;
+                    if is_level && self.replays(id) {
+                        return; // It does not go live before its turn.
+                    }
+                    if is_level {
                         // Level with what this shard has shown: from here on as it comes.
                         if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
                             session.live_after = after;
@@ -103,13 +114,17 @@ impl Shard {
         }
         let is_next = |queued: &Queued| match session.flow {
             Flow::Live => true,
-            Flow::Behind { after } => after >= queued.after,
+            Flow::Behind { after } => after >= queued.after && !matches!(session.walk(), Walk::Replay(_)),
         };
         if connection.queue.front().is_some_and(is_next) && session.window.has_room() {
             return Next::Queue;
         }
         let log = match session.flow {
-            Flow::Behind { after } if session.window.has_room() => Next::Log(after),
+            Flow::Behind { after } if session.window.has_room() => match session.walk() {
+                Walk::On => Next::Log(after),
+                Walk::Replay(_) => Next::Replay,
+                Walk::Waits => Next::Nothing,
+            },
             _ => Next::Nothing,
         };
         let Some(snapshot) = session.snapshots.front().filter(|snapshot| snapshot.is_ready(session.flow)) else {
@@ -118,13 +133,13 @@ impl Shard {
         let qos = session.subscriptions.get(&snapshot.filter).map_or(QoS::AtMostOnce, |held| held.subscription.qos);
         match log {
             // What changes does not wait for all there is; but what changed before the log begins comes before it.
-            Next::Log(_) if snapshot.from == 0 => log,
+            Next::Log(_) | Next::Replay if snapshot.from == 0 => log,
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,
         }
     }
 
-    fn start_read(&mut self, id: ConnectionId, effect: impl FnOnce(ConnectionId) -> Effect) {
+    pub(super) fn start_read(&mut self, id: ConnectionId, effect: impl FnOnce(ConnectionId) -> Effect) {
         if let Some(connection) = self.connection_mut(id) {
             connection.reading = true;
             self.effects.push(effect(id));
@@ -216,6 +231,7 @@ impl Shard {
             super::fanout::lower_first(&mut alias);
             let mut message = Outgoing::of_entry(entry, &topic, &alias);
             message.is_snapshot = again.state.is_some();
+            message.replay = again.replay.map(|number| Replayed { number, in_doubt: true });
             let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
             let session = connection.session.as_ref().map(|session| session.id).unwrap_or_default();
             let subscription = again.shared.as_ref().map(|shared| {
@@ -427,6 +443,9 @@ impl Shard {
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.reading = false;
+        if let Some(number) = connection.replay_read.take() {
+            return self.on_replay_read(id, number, batches, lost_until, now);
+        }
         if let Some(oldest) = lost_until {
             self.on_log_lost(id, oldest);
             return self.pump(id, now); // What is there is read again, behind the state it follows.
@@ -460,6 +479,9 @@ impl Shard {
         let Flow::Behind { after } = session.flow else { return false };
         if entry.sequence <= after {
             return true;
+        }
+        if !session.may_pass(entry.sequence) {
+            return false;
         }
         if connection.queue.front().is_some_and(|queued| queued.after < entry.sequence) {
             self.advance(id, Sequence(entry.sequence.0 - 1)); // First what came before it and stands in no log.
@@ -519,7 +541,7 @@ impl Shard {
     }
 
     /// Puts a message for one client into its outbox.
-    fn deliver_to(
+    pub(super) fn deliver_to(
         &mut self,
         id: ConnectionId,
         message: &Outgoing<'_>,
@@ -602,6 +624,8 @@ impl StoredSubscription {
             spelling: 0,
             identifier: self.identifier,
             since,
+            past: Sequence(self.past.map_or(0, |past| past.after)),
+            replay: self.past.map(|past| past.replay),
         }
     }
 }

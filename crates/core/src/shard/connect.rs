@@ -285,6 +285,7 @@ impl Shard {
             session.flow = crate::mqtt::session::Flow::Behind { after };
         }
         session.settle_snapshots(|_| Some(now.committed)); // Their SUBACK was never sent.
+        session.settle_unanswered(seen);
         session.resume(receive_maximum);
         rejoin(id, &mut session, &self.tables, &mut self.interest);
         let stored = session.is_durable().then(|| session.store(seen));
@@ -407,6 +408,7 @@ impl Shard {
                 |key: &[u8]| rows::parse_subscription(key).is_some_and(|(_, _, spelled)| spelled == filter);
             stored.subscriptions.iter().find(|(key, ..)| has_filter(key)).map(|&(_, _, version)| version)
         });
+        session.settle_replays();
         Some(Box::new(session))
     }
 

@@ -10,9 +10,11 @@ use crate::outbox::Outbox;
 use crate::policy::{Operation, Principal};
 use crate::position::Sequence;
 use crate::proposal::Token;
+use crate::replay::Cut;
 use rowcast_codec::{PacketId, QoS, ReasonCode, Version};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 /// A connection of a shard. Numbers of closed ones come back with another generation.
@@ -97,6 +99,8 @@ pub(super) enum Then {
         reasons: Vec<ReasonCode>,
         /// Rows of [`Shard::joining`](super::Shard), and filters that did not exist before.
         rows: Vec<(Vec<u8>, Option<Box<str>>)>,
+        /// The replay it begins.
+        replay: Option<Box<ReplayTold>>,
     },
     Unsuback {
         id: PacketId,
@@ -105,6 +109,14 @@ pub(super) enum Then {
     Connack {
         session_present: bool,
     },
+}
+
+/// What a client is told of a replay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReplayTold {
+    pub number: NonZeroU32,
+    pub after: Sequence,
+    pub cut: Option<Cut>,
 }
 
 /// A subscription that was asked for.
@@ -123,6 +135,8 @@ pub(super) enum Joining {
     WithRecords,
     /// What changes from now on.
     WithoutRecords,
+    /// What happened before, by the session's next replay.
+    WithPast,
 }
 
 /// A CONNECT on its way to a session.
@@ -222,6 +236,8 @@ pub(super) struct Connection {
     pub changed: Option<FxHashSet<Box<str>>>,
     /// For which snapshot, if it is of records.
     pub snapshot_read: u64,
+    /// For which replay, if it is for one.
+    pub replay_read: Option<NonZeroU32>,
     /// Messages that stand in no log, in their order, and their bytes.
     pub queue: VecDeque<Queued>,
     pub queue_bytes: usize,
@@ -275,6 +291,7 @@ impl Connection {
             reading: false,
             changed: None,
             snapshot_read: 0,
+            replay_read: None,
             queue: VecDeque::new(),
             queue_bytes: 0,
             forgotten: None,

@@ -14,6 +14,15 @@ use rowcast_codec::{
     Ack, Layout, Message, Packet, PacketId, PublishFrame, PublishProperties, QoS, ReasonCode, UserPropertiesBuf,
     Version,
 };
+use std::num::NonZeroU32;
+
+/// By which replay a message comes.
+#[derive(Clone, Copy)]
+pub(super) struct Replayed {
+    pub number: NonZeroU32,
+    /// It may have been delivered already.
+    pub in_doubt: bool,
+}
 
 /// A message on its way to subscribers.
 pub(super) struct Outgoing<'a> {
@@ -29,6 +38,8 @@ pub(super) struct Outgoing<'a> {
     pub kind: ChangeKind,
     /// Sent because somebody subscribed: RETAIN=1 whatever was asked for.
     pub is_snapshot: bool,
+    /// A replay brings it.
+    pub replay: Option<Replayed>,
     /// A group hands it out: no log brings it to this session again.
     pub is_shared: bool,
     /// It may be held back until its identifier is on disk, while others overtake it.
@@ -58,11 +69,32 @@ impl<'a> Outgoing<'a> {
             qos: change.qos,
             kind: change.kind,
             is_snapshot: false,
+            replay: None,
             is_shared: false,
             is_held: false,
             publisher: change.publisher,
             sequence,
             expires_ms: change.expires_ms,
+        }
+    }
+
+    /// Whether it lies in the part of the log that a subscription is about.
+    fn is_for(&self, subscription: &Subscription) -> bool {
+        match (self.sequence, self.replay) {
+            (Some(at), Some(replay)) => {
+                let is_past = subscription.past < at && at <= subscription.since;
+                subscription.replay == Some(replay.number) && is_past
+            }
+            (Some(at), None) => self.is_snapshot || at > subscription.since,
+            (None, _) => true,
+        }
+    }
+
+    /// Whether it may have been delivered already, where a session's walk along the log is `in_doubt` up to there.
+    fn is_in_doubt(&self, in_doubt: Sequence) -> bool {
+        match self.replay {
+            Some(replay) => replay.in_doubt,
+            None => self.sequence.is_some_and(|at| at <= in_doubt),
         }
     }
 
@@ -117,8 +149,7 @@ impl Selected {
         let mut selected = Selected::default();
         for subscription in subscriptions {
             let own = subscription.no_local && message.publisher == session; // [MQTT-3.8.3-3]
-            let earlier = message.sequence.is_some_and(|sequence| sequence <= subscription.since);
-            if own || (earlier && !message.is_snapshot) {
+            if own || !message.is_for(subscription) {
                 continue;
             }
             let qos = message.qos.min(subscription.qos);
@@ -219,7 +250,7 @@ pub(super) fn deliver(
         }
     }
     let is_first = message.is_snapshot || message.is_shared;
-    let dup = id.is_some() && !is_first && message.sequence.is_some_and(|at| at <= session.in_doubt);
+    let dup = id.is_some() && !is_first && message.is_in_doubt(session.in_doubt);
     counters.publishes_out += 1;
     // Each record of a state comes once; and what is held back must not say what those that overtake it mean.
     if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot || message.is_held) {

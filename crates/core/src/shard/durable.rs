@@ -3,9 +3,8 @@
 
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::session::rows;
-use crate::position::Sequence;
 use crate::tables::Tables;
-use rowcast_codec::{QoS, TopicFilter};
+use rowcast_codec::TopicFilter;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Filters with QoS 1 or 2 of durable sessions, each once, with how many hold it.
@@ -16,17 +15,7 @@ pub(super) struct DurableInterest {
     interest: Interest,
 }
 
-const ANYONE: Subscription = Subscription {
-    subscriber: Subscriber(0),
-    qos: QoS::AtLeastOnce,
-    no_local: false,
-    retain_as_published: false,
-    meta: false,
-    alias: false,
-    spelling: 0,
-    identifier: None,
-    since: Sequence::ZERO,
-};
+const ANYONE: Subscription = Subscription::of(Subscriber(0));
 
 impl DurableInterest {
     /// A row of the subscriptions table was put.

@@ -92,17 +92,7 @@ impl Groups {
 }
 
 fn subscription(slot: usize) -> Subscription {
-    Subscription {
-        subscriber: Subscriber(slot as u32),
-        qos: QoS::ExactlyOnce,
-        no_local: false,
-        retain_as_published: false,
-        alias: false,
-        meta: false,
-        spelling: 0,
-        identifier: None,
-        since: Sequence::ZERO,
-    }
+    Subscription { qos: QoS::ExactlyOnce, ..Subscription::of(Subscriber(slot as u32)) }
 }
 
 impl Shard {

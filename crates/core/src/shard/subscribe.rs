@@ -1,16 +1,19 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::connect::asks_for_meta;
-use super::connection::{ConnectionId, Join, Joining, Then};
+use super::connection::{ConnectionId, Join, Joining, Pending, ReplayTold, Then};
 use super::publish::{internal_delete, internal_row, levels};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
 use crate::change::Change;
 use crate::interest::{Subscriber, Subscription};
+use crate::limits::{Limits, REPLAYS_MAX};
+use crate::mqtt::replay::{Past, Replay};
 use crate::mqtt::session::{Flow, Held, StoredSubscription, rows};
 use crate::policy::{Operation, may};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
+use crate::replay::{Located, Start, StartError};
 use rowcast_codec::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
     Unsubscribe, Version,
@@ -30,17 +33,50 @@ struct Granted {
 enum Fault {
     /// This filter only.
     Filter(ReasonCode),
+    /// This filter only, for what is asked beyond the standard; words for the client.
+    Beyond(ReasonCode, String),
     /// The packet breaks the protocol: the connection ends.
     Packet(ReasonCode, String),
 }
 
+/// What a SUBSCRIBE asks for all its filters.
+struct Asks {
+    identifier: Option<NonZeroU32>,
+    meta: bool,
+    /// Where the past begins that it wants.
+    start: Option<Start>,
+}
+
+impl Asks {
+    fn read(subscribe: &Subscribe<'_>, limits: &Limits, now: Moment) -> Result<Asks, StartError> {
+        let user_properties = &subscribe.properties.user_properties;
+        Ok(Asks {
+            identifier: subscribe.properties.subscription_id.and_then(NonZeroU32::new),
+            meta: asks_for_meta(user_properties),
+            start: Start::read(user_properties, limits, now.wall_ms)?,
+        })
+    }
+}
+
 impl Shard {
-    pub(super) fn on_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, now: Moment) {
+    /// `located`: where the past begins that it asks for, once that is known.
+    pub(super) fn on_subscribe(
+        &mut self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+        located: Option<&Located>,
+        now: Moment,
+    ) {
         if !self.takes_answer(id, subscribe.filters.len(), now) {
             return;
         }
-        let identifier = subscribe.properties.subscription_id.and_then(NonZeroU32::new);
-        let meta = asks_for_meta(&subscribe.properties.user_properties);
+        let asks = Asks::read(subscribe, &self.settings.limits, now);
+        if let (Ok(Asks { start: Some(start), .. }), None) = (&asks, located)
+            && self.locate(id, subscribe, *start, now)
+        {
+            return;
+        }
+        let mut words = None;
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
         let mut granted: Vec<Granted> = Vec::new();
         let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
@@ -51,25 +87,42 @@ impl Shard {
             }
             // Like one SUBSCRIBE after the other [MQTT-3.8.4-5].
             let before = latest.get(asked.filter).map(|&index| &granted[index].held);
-            match self.grant(id, &asked, (identifier, meta), (before, latest.len()), now) {
+            let past = located.and_then(|located| located.after.get(index)).copied();
+            match self.grant(id, &asked, (&asks, past), (before, latest.len()), now) {
                 Ok(subscription) => {
                     reasons.push(granted_reason(subscription.held.subscription.qos));
                     latest.insert(asked.filter, granted.len());
                     granted.push(subscription);
                 }
                 Err(Fault::Filter(reason)) => reasons.push(reason),
+                Err(Fault::Beyond(reason, why)) => {
+                    reasons.push(reason);
+                    words.get_or_insert(why);
+                }
                 Err(Fault::Packet(reason, words)) => return self.close(id, reason, &words, now),
             }
         }
-        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let seen = self.seen;
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         let packet = subscribe.packet_id;
+        let detail = words.map(Into::into);
+        let past = granted.iter().filter(|granted| granted.join.joining == Joining::WithPast);
+        let past = past.filter_map(|granted| granted.held.options.past).min_by_key(|past| past.after);
+        let replay = past.map(|Past { replay: number, after }| {
+            let after = Sequence(after);
+            session.begin_replay(after, seen);
+            Box::new(ReplayTold { number, after, cut: located.and_then(|located| located.cut) })
+        });
         if !session.is_durable() || granted.is_empty() {
+            // What a replay does not bring comes when it is shown.
+            let since = if replay.is_some() { session.position(seen).max(seen) } else { now.committed };
             for granted in granted {
                 let Join { filter, joining, .. } = self.hold_subscription(id, granted);
-                self.join(id, &filter, joining, now.committed);
+                self.join(id, &filter, joining, since);
             }
-            let then = Then::Suback { id: packet, reasons, rows: Vec::new() };
-            return self.answer_now(id, then, ReasonCode::Success, now);
+            let then = Then::Suback { id: packet, reasons, rows: Vec::new(), replay };
+            let reason = ReasonCode::Success;
+            return self.answer(id, Pending { token: None, then, reason, detail, version: None, topic: None }, now);
         }
         // A session that lasts has its subscriptions on disk before it is told so.
         let client_id = session.client_id.clone();
@@ -91,7 +144,6 @@ impl Shard {
             }
             rows.push((key.clone(), Some(filter).filter(|_| !replaces)));
         }
-        let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.dirty = false;
         let session_form = session.store(seen);
@@ -102,15 +154,17 @@ impl Shard {
         }
         changes.push(super::connect::session_row(&client_id, &session_form, None));
         self.proposals.push(Some(token), Durability::Sync, &changes);
-        self.answer_later(id, Then::Suback { id: packet, reasons, rows }, token, now);
+        let then = Then::Suback { id: packet, reasons, rows, replay };
+        let reason = ReasonCode::Success;
+        self.answer(id, Pending { token: Some(token), then, reason, detail, version: None, topic: None }, now);
     }
 
     fn grant(
         &self,
         id: ConnectionId,
         asked: &SubscribeFilter<'_>,
-        // What the packet asks for all its filters.
-        (identifier, meta): (Option<NonZeroU32>, bool),
+        // What the packet asks for all its filters, and where the past of this one begins, if that is known.
+        (asks, past): (&Result<Asks, StartError>, Option<Sequence>),
         // What the same packet asked for this filter before, and how many filters in all.
         (before, in_packet): (Option<&Held>, usize),
         now: Moment,
@@ -155,24 +209,47 @@ impl Shard {
         if !may(&connection.principal, Operation::Read, &canonical) {
             return Err(Fault::Filter(ReasonCode::NotAuthorized));
         }
+        let asks = match asks {
+            Ok(asks) => asks,
+            Err(StartError(reason, words)) => return Err(Fault::Beyond(*reason, words.clone())),
+        };
+        if asks.start.is_some() && share.is_some() {
+            let words = "a shared subscription begins now, it is not replayed the past".to_owned();
+            return Err(Fault::Beyond(ReasonCode::ImplementationSpecificError, words));
+        }
+        if asks.start.is_some() && session.replays.len() >= REPLAYS_MAX {
+            let words = format!("{REPLAYS_MAX} replays of this session are not over yet");
+            return Err(Fault::Beyond(ReasonCode::QuotaExceeded, words));
+        }
         let mut asked_options = asked.options;
         if connection.version != Version::V5 {
             asked_options = SubscriptionOptions { qos: asked_options.qos, ..plain_options() };
         }
-        let mut options = StoredSubscription { meta, ..StoredSubscription::new(asked_options, identifier) };
+        let mut options =
+            StoredSubscription { meta: asks.meta, ..StoredSubscription::new(asked_options, asks.identifier) };
         let replaced = existing.map(|held| held.options);
         // Replacing loses no message [MQTT-3.8.4-4]: what the old one was entitled to, the new one is.
         let since = existing.map(|held| held.subscription.since);
         options.since = since.map(|since| since.0);
         let joining = match asked_options.retain_handling {
+            RetainHandling::SendIfNew if existing.is_some() => Joining::WithoutRecords,
+            _ if asks.start.is_some() => Joining::WithPast,
             _ if share.is_some() => Joining::WithoutRecords, // No member would be the right one to get them.
             RetainHandling::SendAtSubscribe => Joining::WithRecords,
-            RetainHandling::SendIfNew if existing.is_none() => Joining::WithRecords,
-            RetainHandling::SendIfNew | RetainHandling::DoNotSend => Joining::WithoutRecords,
+            RetainHandling::SendIfNew => Joining::WithRecords,
+            RetainHandling::DoNotSend => Joining::WithoutRecords,
         };
+        if let (Joining::WithPast, Some(after)) = (joining, past) {
+            // It begins anew, and what the old one was still entitled to is part of its past.
+            let after = if existing.is_some() { after.min(session.position(self.seen)) } else { after };
+            options.past = Some(Past { replay: session.next_replay(), after: after.0 });
+            options.since = None;
+        } else if joining == Joining::WithoutRecords {
+            options.past = existing.and_then(|held| held.options.past);
+        }
         let spelling = super::connect::spelling_of(plain, &canonical);
         let subscription = options.subscription(id, since.unwrap_or(now.committed));
-        let meta = session.meta || meta;
+        let meta = session.meta || asks.meta;
         let subscription = Subscription { meta, alias, spelling, ..subscription };
         let held = Held { filter: canonical.into(), share, subscription, options };
         Ok(Granted {
@@ -217,8 +294,13 @@ impl Shard {
         if held.options.since.is_none() {
             held.subscription.since = since;
         }
-        if joining == Joining::WithRecords {
-            session.begin_snapshot(filter, Sequence::ZERO, since);
+        match (joining, held.options.past) {
+            (Joining::WithRecords, _) => session.begin_snapshot(filter, Sequence::ZERO, since),
+            (Joining::WithPast, Some(past)) => {
+                session.snapshots.retain(|snapshot| &*snapshot.filter != filter);
+                session.settle_replay(past.replay, since);
+            }
+            _ => {}
         }
         let Some(held) = session.subscriptions.get(filter).cloned() else { return };
         if held.share.is_some() {
@@ -235,6 +317,7 @@ impl Shard {
         }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.settle_snapshots(|_| None);
+        session.replays.retain(|replay| replay.until != Replay::NOT_YET.0);
         for filter in rows.iter().filter_map(|(_, new)| new.as_ref()) {
             session.subscriptions.remove(filter);
         }
@@ -266,6 +349,9 @@ impl Shard {
             }
         }
         let packet = unsubscribe.packet_id;
+        if self.replays(id) {
+            self.end_replays(id, now);
+        }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         if !session.is_durable() || gone.is_empty() {
             return self.answer_now(id, Then::Unsuback { id: packet, reasons }, ReasonCode::Success, now);

@@ -8,6 +8,7 @@ use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
 use rowcast_core::policy::Principal;
 use rowcast_core::reach::Reach;
+use rowcast_core::replay::{Located, Sought};
 use rowcast_core::schema::{Schema, Source};
 use rowcast_core::shard::{
     Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Progress, Report, Round,
@@ -46,6 +47,9 @@ pub(crate) trait Keep {
 
     /// A record, encoded, expired or not.
     fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes>;
+
+    /// Where the past begins that somebody asks for.
+    fn locate(&self, sought: &Sought) -> Located;
 
     /// Messages for redelivery.
     fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)>;
@@ -614,6 +618,7 @@ impl<S: Keep> Node<S> {
                 let (records, complete) = self.store.read_records(&range, after.as_deref(), records, bytes);
                 Input::RecordsRead { connection, records, complete }
             }
+            Effect::Locate { connection, sought } => Input::Located { connection, located: self.store.locate(&sought) },
             Effect::Get { connection, table, key } => Input::Got { connection, record: self.store.record(table, &key) },
             Effect::Fetch { reader, messages } => {
                 let messages = self.store.fetch(messages);

@@ -487,6 +487,7 @@ fn read_setup(line: &str, setup: &mut Setup) -> Result<(), String> {
                 "sessions" => limits.sessions = value,
                 "publishes_per_sec" => limits.publishes_per_sec = value,
                 "publish_bytes_per_sec" => limits.publish_bytes_per_sec = value.into(),
+                "replay_last" => limits.replay_last = value,
                 "connect_timeout_ms" => limits.connect_timeout_ms = value,
                 other => return Err(format!("no such limit: {other}")),
             }

@@ -3,6 +3,7 @@
 use crate::node::{Failed, Keep, Origin, Turn};
 use bytes::Bytes;
 use rowcast_core::mqtt::session::rows;
+use rowcast_core::replay::{Located, Past, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{
@@ -10,6 +11,7 @@ use rowcast_core::{
     SessionId, TableId, set_hlc,
 };
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -245,6 +247,10 @@ impl Keep for Store {
         self.tables.get(&table)?.get(key).map(|row| row.clone().into())
     }
 
+    fn locate(&self, sought: &Sought) -> Located {
+        sought.locate(self).unwrap_or_else(|never| match never {})
+    }
+
     fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
         wanted.iter().map(|wanted| (wanted.number, self.fetch_one(wanted))).collect()
     }
@@ -261,6 +267,27 @@ impl Keep for Store {
             handshakes: of_client(TableId::HANDSHAKES).map(|(key, _)| key.to_vec()).collect(),
             will: row(TableId::WILLS),
         }
+    }
+}
+
+impl Past for Store {
+    type Error = Infallible;
+
+    fn committed(&self) -> Sequence {
+        self.committed
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.forgotten
+    }
+
+    fn position_at(&self, time_ms: u64) -> Result<Sequence, Infallible> {
+        let is_before = |batch: &&Arc<Batch>| batch.entries().all(|entry| entry.hlc.millis() < time_ms);
+        Ok(self.log.iter().take_while(is_before).last().map_or(self.forgotten, |batch| batch.last()))
+    }
+
+    fn read_back(&self, until: Sequence) -> Result<Vec<Arc<Batch>>, Infallible> {
+        Ok(self.log.iter().rfind(|batch| batch.last() <= until).cloned().into_iter().collect())
     }
 }
 

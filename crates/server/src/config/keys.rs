@@ -221,6 +221,7 @@ fn read_limits(section: &mut Section<'_>, limits: &mut Limits) {
         duration(Duration::ZERO..=Duration::from_secs(u16::MAX.into()))(node).map(|span| whole_secs(span) as u16)
     });
     section.read("outboundBytes", &mut limits.outbound_bytes, size(16 * 1024..=1u32 << 30));
+    section.read("replayLast", &mut limits.replay_last, number(0..=10_000_000));
     section.read("connectTimeout", &mut limits.connect_timeout_ms, |node| {
         duration(Duration::from_millis(100)..=HOUR)(node).map(|span| span.as_millis() as u32)
     });
@@ -340,6 +341,7 @@ mqtt:
     topicAliasMaximum: 11
     keepAliveMax: 12s
     outboundBytes: 64KiB
+    replayLast: 13
     connectTimeout: 14s
     connections: 15
     connectionsPerAddress: 16
@@ -386,6 +388,7 @@ cluster: null
                     keep_alive_max_secs: 12,
                     session_expiry_max_secs: 86_400,
                     outbound_bytes: 65_536,
+                    replay_last: 13,
                     connect_timeout_ms: 14_000,
                     connections: 15,
                     connections_per_address: 16,

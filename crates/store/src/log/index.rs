@@ -39,6 +39,20 @@ impl Index {
         after.checked_sub(1).map(|at| self.marks[at])
     }
 
+    /// The last mark that `is_before` says so of, which it says of none behind one it does not; asks of few.
+    pub(crate) fn last_before<E>(&self, is_before: impl Fn(Mark) -> Result<bool, E>) -> Result<Option<Mark>, E> {
+        let (mut from, mut to) = (0, self.marks.len());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if is_before(self.marks[middle])? {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        Ok(from.checked_sub(1).map(|at| self.marks[at]))
+    }
+
     /// The body of a seal at `offset`.
     pub(crate) fn encode(&self, offset: u64, out: &mut Vec<u8>) {
         for mark in &self.marks {

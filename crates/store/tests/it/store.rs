@@ -207,6 +207,94 @@ fn old_segments_go_and_a_reader_that_needed_them_is_told() {
 }
 
 #[test]
+fn a_time_is_found_in_the_log_across_segments_restarts_and_retention() {
+    let options = Options { segment_bytes: 20_000, ring_bytes: 500, ..Options::default() };
+    let (mut home, _) = Home::new(options);
+    assert_eq!(home.store.position_at(0).unwrap(), Sequence::ZERO);
+    let big = "x".repeat(3_000); // Several marks of the index in a segment need frames as large as they are apart.
+    for at in 1..=40 {
+        home.now_ms = at * 1000;
+        home.turn(&[put(DOG, "1", &big), put(DOG, "2", "y")]);
+    }
+    let check = |store: &Store, time_ms: u64, position: u64| {
+        assert_eq!(store.position_at(time_ms).unwrap(), Sequence(position), "at {time_ms}");
+    };
+    for at in 1..=40u64 {
+        check(&home.store, at * 1000, 2 * at - 2);
+        check(&home.store, at * 1000 + 1, 2 * at);
+    }
+    check(&home.store, 0, 0);
+    check(&home.store, u64::MAX, 80);
+    let mut home = home.restart(Crash::Process); // Sequences go on behind a gap.
+    home.now_ms = 50_000;
+    home.turn(&[put(DOG, "3", "z")]);
+    check(&home.store, 20_000, 38);
+    let last = home.store.committed();
+    assert!(last > Sequence(80));
+    let found = home.store.position_at(45_000).unwrap();
+    assert!(Sequence(80) <= found && found < last, "{found}");
+    check(&home.store, 50_001, last.0);
+    home.options.retention = Retention { bytes: Some(30_000), age_ms: None };
+    let mut home = home.close();
+    home.now_ms = 60_000;
+    home.tick();
+    let oldest = home.store.oldest();
+    assert!(oldest > Sequence(40));
+    check(&home.store, 1_000, oldest.0);
+    check(&home.store, 40_000, 78);
+}
+
+#[test]
+fn a_time_is_found_between_the_marks_of_a_segment() {
+    let (mut home, _) = Home::new(Options { ring_bytes: 500, ..Options::default() });
+    let big = "x".repeat(100_000);
+    for at in 1..=30 {
+        home.now_ms = at * 1000;
+        home.turn(&[put(DOG, "1", &big)]);
+    }
+    assert_eq!(home.store.stats().segments, 1);
+    for at in 1..=30 {
+        assert_eq!(home.store.position_at(at * 1000).unwrap(), Sequence(at - 1));
+    }
+}
+
+#[test]
+fn the_log_is_read_backwards_piece_by_piece_to_its_beginning() {
+    let options = Options { segment_bytes: 4_000, ring_bytes: 500, ..Options::default() };
+    let (mut home, _) = Home::new(options);
+    assert!(home.store.read_back(home.store.committed()).unwrap().is_empty());
+    for at in 0..100 {
+        home.turn(&[put(DOG, &at.to_string(), &format!("{at:040}")), put(CAT, "1", "")]);
+    }
+    let mut home = home.restart(Crash::Process);
+    for at in 0..100 {
+        home.turn(&[put(DOG, &at.to_string(), &format!("{at:040}"))]);
+    }
+    let read = |home: &Home| {
+        let mut until = home.store.committed();
+        let mut firsts = Vec::new();
+        loop {
+            let batches = home.store.read_back(until).unwrap();
+            let Some(first) = batches.first() else { break };
+            assert!(batches.last().unwrap().last() <= until && batches.is_sorted_by_key(|batch| batch.first()));
+            until = Sequence(first.first().0 - 1);
+            firsts.extend(batches.iter().rev().map(|batch| batch.first().0));
+        }
+        firsts.reverse();
+        firsts
+    };
+    let batches = home.store.read_log(Sequence::ZERO, usize::MAX).unwrap().batches;
+    let all: Vec<u64> = batches.iter().map(|batch| batch.first().0).collect();
+    assert_eq!((all.len(), read(&home)), (200, all.clone()));
+    home.options.retention = Retention { bytes: Some(10_000), age_ms: None };
+    let mut home = home.close();
+    home.tick();
+    let left: Vec<u64> = all.into_iter().filter(|&first| first > home.store.oldest().0).collect();
+    assert!((1..199).contains(&left.len()));
+    assert_eq!(read(&home), left);
+}
+
+#[test]
 fn records_expire_through_the_log_once_they_are_due() {
     let (mut home, _) = Home::new(Options::default());
     home.now_ms = 1_000;

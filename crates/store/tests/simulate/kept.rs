@@ -4,6 +4,7 @@
 use crate::node::{Failed, Keep, Origin, Turn};
 use crate::random::Random;
 use bytes::Bytes;
+use rowcast_core::replay::{Located, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{Batch, NodeId, Proposals, Sequence, TableId};
@@ -127,6 +128,10 @@ impl Keep for Kept {
 
     fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes> {
         reads::record(&self.store, table, key).expect("memory does not fail")
+    }
+
+    fn locate(&self, sought: &Sought) -> Located {
+        reads::locate(&self.store, sought).expect("the disk is up")
     }
 
     fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
