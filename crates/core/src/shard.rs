@@ -823,8 +823,16 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return };
         match connection.phase {
             Phase::Waiting { .. } => self.on_connect_fault(id, fault, now),
-            Phase::Authenticating => self.refuse_connect(id, fault.reason(), &fault.to_string(), now),
-            _ => self.close(id, fault.reason(), &fault.to_string(), now), // [MQTT-4.13.1-1]
+            Phase::Authenticating => {
+                // CONNACK has no code for what comes too early.
+                let reason = Some(fault.reason()).filter(|reason| *reason != ReasonCode::TopicAliasInvalid);
+                self.refuse_connect(id, reason.unwrap_or(ReasonCode::ProtocolError), &fault.to_string(), now);
+            }
+            _ => {
+                // DISCONNECT has none for a second CONNECT that is odd besides [MQTT-3.14.2-1].
+                let reason = Some(fault.reason()).filter(|reason| *reason != ReasonCode::UnsupportedProtocolVersion);
+                self.close(id, reason.unwrap_or(ReasonCode::ProtocolError), &fault.to_string(), now); // [MQTT-4.13.1-1]
+            }
         }
     }
 

@@ -407,6 +407,14 @@ impl Session {
         });
     }
 
+    /// How many more messages of an earlier connection may go out again: those that did count, as the client may take
+    /// fewer at a time than it did [MQTT-3.3.4-9]. Nothing new goes out before them.
+    pub fn redelivery_room(&self) -> usize {
+        let Some(&next) = self.redeliver.front() else { return 0 };
+        let sent = self.window.in_flight().take_while(|&(number, ..)| number < next).count();
+        usize::from(self.window.receive_maximum()).saturating_sub(sent)
+    }
+
     /// A new connection begins: everything under way goes out again, in order (MQTT 5 §4.4).
     pub fn resume(&mut self, receive_maximum: u16) {
         self.window.set_receive_maximum(receive_maximum);

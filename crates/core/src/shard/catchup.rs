@@ -109,8 +109,9 @@ impl Shard {
         if connection.phase != Phase::Open || connection.reading || !room || connection.subacks > 0 {
             return Next::Nothing;
         }
-        if !session.redeliver.is_empty() {
-            return Next::Redeliver;
+        if let Some(&number) = session.redeliver.front() {
+            let is_message = session.window.get(number).is_some_and(|delivery| !delivery.released);
+            return if is_message && session.redelivery_room() == 0 { Next::Nothing } else { Next::Redeliver };
         }
         let is_next = |queued: &Queued| match session.flow {
             Flow::Live => true,
@@ -153,7 +154,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return true };
         let version = connection.version;
         let Some(session) = &mut connection.session else { return true };
-        let mut wanted = Vec::new();
+        let room = session.redelivery_room();
+        let (mut wanted, mut done) = (Vec::new(), 0);
         for &number in session.redeliver.iter().take(REDELIVERIES) {
             match session.window.get(number) {
                 Some(delivery) if delivery.released && wanted.is_empty() => {
@@ -161,16 +163,17 @@ impl Shard {
                     connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
                 }
                 Some(delivery) if delivery.released => break, // After the messages before it.
+                Some(_) if wanted.len() == room => break,
                 Some(delivery) => {
                     let record = delivery.state.as_ref().map(|state| (TableId(state.0), state.1.clone()));
                     wanted.push(Wanted { number, sequence: Sequence(delivery.sequence), record });
                 }
                 None => {} // Acknowledged meanwhile.
             }
+            done += 1;
         }
         if wanted.is_empty() {
-            let sent = session.redeliver.len().min(REDELIVERIES);
-            session.redeliver.drain(..sent);
+            session.redeliver.drain(..done);
             self.wake(id);
             return false;
         }

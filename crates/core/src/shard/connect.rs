@@ -26,6 +26,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         let Phase::Waiting { deadline_ms } = connection.phase else { return };
         connection.version = connect.version;
+        connection.packet_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         connection.heard_ms = now.monotonic_ms;
         if connection.peer.is_beyond {
             return self.refuse_connect(id, ReasonCode::QuotaExceeded, "too many connections", now);
@@ -111,7 +112,6 @@ impl Shard {
         connection.silence_max_ms = u64::from(keep_alive) * 1500; // [MQTT-3.1.2-22]
         connection.keep_alive_told = is_v5.then_some(keep_alive).filter(|&told| told != connect.keep_alive_secs);
         connection.expiry_asked = asked_secs;
-        connection.packet_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         let aliases_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
         connection.own_aliases = Aliases::new(aliases_max);
         connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
