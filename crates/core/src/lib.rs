@@ -16,6 +16,7 @@ mod record;
 pub mod replay;
 pub mod schema;
 pub mod shard;
+pub mod sys;
 pub mod tables;
 pub mod validate;
 pub mod value;

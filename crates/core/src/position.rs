@@ -52,6 +52,8 @@ impl TableId {
     pub const GROUPS: TableId = TableId(7);
     /// Messages of such groups that sessions have taken over; the key is the group's, NUL, a number.
     pub const CLAIMS: TableId = TableId(8);
+    /// What the server says of itself, below `$SYS`: nothing of it is stored, see [`sys`](crate::sys).
+    pub const SYS: TableId = TableId(u32::MAX);
     /// The first number a declared table can get.
     pub const FIRST_DECLARED: TableId = TableId(64);
 

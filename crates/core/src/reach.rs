@@ -80,6 +80,13 @@ impl Reach {
         self.shards[shard as usize].slots[slot as usize].fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Whether any shard may want a topic.
+    #[must_use]
+    pub fn anyone_may_want(&self, topic: &str) -> bool {
+        let topic = Prefixes::of(topic);
+        (0..self.shards.len()).any(|shard| self.may_want(shard as u32, &topic))
+    }
+
     /// Whether a shard may want the topic with these prefixes.
     #[must_use]
     pub fn may_want(&self, shard: u32, topic: &Prefixes) -> bool {
@@ -113,7 +120,8 @@ impl Prefixes {
     #[must_use]
     pub fn of(topic: &str) -> Prefixes {
         let mut slots = [0; DEPTHS];
-        let mut depths = 1 | 1 << EXACT;
+        let hidden = topic.starts_with('$'); // From filters that begin with a wildcard [MQTT-4.7.2-1].
+        let mut depths = u64::from(!hidden) | 1 << EXACT;
         let mut hash = SEED;
         slots[0] = slot(hash, 0);
         for (depth, level) in (1..).zip(topic.split('/')) {
@@ -183,10 +191,11 @@ mod tests {
     #[test]
     fn a_shard_may_want_what_its_filters_select() {
         check("dog/1", &["dog/1"], &["dog", "dog/2", "dog/1/x", "cat/1"]);
+        check("$SYS/#", &["$SYS", "$SYS/x"], &["x"]);
         check("dog/#", &["dog", "dog/", "dog/1", "dog/1/x"], &["dogs/1", "cat"]);
         check("dog/+/x", &["dog/1/x", "dog/1"], &["cat/1/x"]);
         check("+/1", &["dog/1", "anything"], &[]);
-        check("#", &["dog", "a/b/c", "$SYS/x"], &[]);
+        check("#", &["dog", "a/b/c"], &["$SYS/x", "$own"]);
         check("/", &["/"], &["", "//", "a/"]);
     }
 

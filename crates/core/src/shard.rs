@@ -49,7 +49,7 @@ use deliver::Frames;
 use durable::DurableInterest;
 use groups::Groups;
 use rate::Rate;
-use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, frame_length};
+use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, Version, frame_length};
 use rustc_hash::FxHashMap;
 use session_count::SessionCount;
 use slab::Slab;
@@ -374,17 +374,23 @@ pub enum Effect {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
     /// A client is in.
-    Connected {
+    Connected(Box<Arrival>),
+    /// A client that was in is gone.
+    Disconnected {
         /// Its identifier.
         client_id: Box<str>,
+        /// As whom it was in.
+        user: Option<Arc<str>>,
         /// From where.
         address: Box<str>,
-        /// As whom.
-        user: Option<Arc<str>>,
+        /// What DISCONNECT said, the client's or ours; `None`: there was none to say.
+        code: Option<ReasonCode>,
+        /// Why, in words.
+        reason: Box<str>,
     },
-    /// A connection ended.
-    Disconnected {
-        /// Its identifier; empty before CONNECT.
+    /// We closed a connection before its client was in.
+    Closed {
+        /// Its identifier, if it has said one.
         client_id: Box<str>,
         /// From where.
         address: Box<str>,
@@ -420,17 +426,99 @@ pub enum Report {
     },
 }
 
+/// A client that is let in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    /// Its identifier.
+    pub client_id: Box<str>,
+    /// As whom.
+    pub user: Option<Arc<str>>,
+    /// From where.
+    pub address: Box<str>,
+    /// What it speaks.
+    pub version: Version,
+    /// It wants nothing of an earlier session.
+    pub clean_start: bool,
+    /// There was a session, and it goes on.
+    pub session_present: bool,
+    /// Seconds its session outlives the connection; `u32::MAX`: for ever.
+    pub expiry_secs: u32,
+    /// Seconds of silence it has promised not to exceed; 0: it has not.
+    pub keep_alive_secs: u16,
+}
+
 /// Counters since the shard was made. Sums over all shards are what is shown.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counters {
-    /// PUBLISH packets received.
+    /// Packets received, of every kind, and their bytes.
+    pub packets_in: u64,
+    /// See above.
+    pub bytes_in: u64,
+    /// Packets handed to sockets, of every kind.
+    pub packets_out: u64,
+    /// Bytes that sockets have taken.
+    pub bytes_out: u64,
+    /// PUBLISH packets received, and the bytes of their payloads.
     pub publishes_in: u64,
-    /// PUBLISH packets handed to sockets.
+    /// See above.
+    pub payload_bytes_in: u64,
+    /// PUBLISH packets handed to sockets, and the bytes of their payloads.
     pub publishes_out: u64,
+    /// See above.
+    pub payload_bytes_out: u64,
     /// Messages not delivered because a client did not take them fast enough.
     pub dropped: u64,
     /// Publishes refused.
     pub rejected: u64,
+    /// Clients let in.
+    pub connected: u64,
+    /// Sessions whose time ran out; counted by the first shard alone.
+    pub expired: u64,
+    /// Entries of the log that were gone before a session or a group had read them. What of it they would have been
+    /// sent, nobody can tell any more.
+    pub lost: u64,
+}
+
+impl Counters {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Counters) -> Counters {
+        Counters {
+            packets_in: self.packets_in + other.packets_in,
+            bytes_in: self.bytes_in + other.bytes_in,
+            packets_out: self.packets_out + other.packets_out,
+            bytes_out: self.bytes_out + other.bytes_out,
+            publishes_in: self.publishes_in + other.publishes_in,
+            payload_bytes_in: self.payload_bytes_in + other.payload_bytes_in,
+            publishes_out: self.publishes_out + other.publishes_out,
+            payload_bytes_out: self.payload_bytes_out + other.payload_bytes_out,
+            dropped: self.dropped + other.dropped,
+            rejected: self.rejected + other.rejected,
+            connected: self.connected + other.connected,
+            expired: self.expired + other.expired,
+            lost: self.lost + other.lost,
+        }
+    }
+
+    /// A PUBLISH goes out.
+    fn count_delivery(&mut self, payload: &[u8]) {
+        self.packets_out += 1;
+        self.publishes_out += 1;
+        self.payload_bytes_out += payload.len() as u64;
+    }
+}
+
+/// What there is now.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Gauges {
+    /// Subscriptions of connected clients, shared ones left out.
+    pub subscriptions: u64,
+    /// Their shared subscriptions.
+    pub shared_subscriptions: u64,
+    /// Connected clients whose sessions outlive their connections.
+    pub lasting: u64,
+    /// Sessions that outlive their connections on the whole node.
+    pub sessions: u64,
 }
 
 /// What a connection's task is to do next.
@@ -464,6 +552,10 @@ pub struct Shard {
     events: Vec<Vec<u8>>,
     effects: Vec<Effect>,
     counters: Counters,
+    /// Memberships of all connections.
+    memberships: usize,
+    /// Connected clients whose sessions outlive their connections.
+    lasting: usize,
     frames: Frames,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
@@ -527,6 +619,8 @@ impl Shard {
             events,
             effects: Vec::new(),
             counters: Counters::default(),
+            memberships: 0,
+            lasting: 0,
             frames: Frames::default(),
             leaving: FxHashMap::default(),
             joining: FxHashMap::default(),
@@ -568,6 +662,8 @@ impl Shard {
             let fault = match frame_length(rest, limit) {
                 Ok(Some(length)) if rest.len() >= length => {
                     consumed += length;
+                    self.counters.packets_in += 1;
+                    self.counters.bytes_in += length as u64;
                     if let Some(connection) = self.connection_mut(id) {
                         connection.heard_ms = now.monotonic_ms;
                     }
@@ -584,7 +680,7 @@ impl Shard {
                 }
                 Ok(_) if before_connect && rest.first().is_some_and(|first| first >> 4 != 1) => {
                     // Whatever this is, no more of it is waited for [MQTT-3.1.0-1].
-                    self.close_silently(id, "the first packet is not CONNECT", now);
+                    self.close_silently(id, None, "the first packet is not CONNECT", now);
                     return bytes.len();
                 }
                 Ok(_) => return consumed,
@@ -598,13 +694,14 @@ impl Shard {
     /// The socket was closed by the other side, or failed.
     pub fn disconnected(&mut self, id: ConnectionId, now: Moment) {
         if self.connection_mut(id).is_some() {
-            self.end(id, end::Cause::Lost, now);
+            self.end(id, end::Cause::Lost, (None, "the connection was lost"), now);
             self.connections.remove(id.slot as usize);
         }
     }
 
-    /// The runtime wrote some of [`Shard::outbox`].
-    pub fn written(&mut self, id: ConnectionId, now: Moment) {
+    /// The socket took so many bytes of [`Shard::outbox`].
+    pub fn written(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
+        self.counters.bytes_out += bytes as u64;
         self.pump(id, now);
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let Some(connection) = self.connection_mut(id) else { return };
@@ -659,8 +756,8 @@ impl Shard {
             .collect();
         for (id, overdue) in late {
             match overdue {
-                Overdue::Connect => self.close_silently(id, "no CONNECT in time", now),
-                Overdue::FirstAuth => self.close_silently(id, "no AUTH in time", now),
+                Overdue::Connect => self.close_silently(id, None, "no CONNECT in time", now),
+                Overdue::FirstAuth => self.close_silently(id, None, "no AUTH in time", now),
                 Overdue::Auth => self.close(id, ReasonCode::NotAuthorized, "no AUTH in time", now),
                 Overdue::Packet => {
                     self.close(id, ReasonCode::KeepAliveTimeout, "nothing heard within the keep alive", now);
@@ -760,16 +857,21 @@ impl Shard {
         self.connections.len()
     }
 
-    /// How many subscriptions its connections hold.
-    #[must_use]
-    pub fn subscriptions(&self) -> usize {
-        self.interest.len()
-    }
-
     /// What was counted so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What there is now.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            subscriptions: self.interest.len() as u64,
+            shared_subscriptions: self.memberships as u64,
+            lasting: self.lasting as u64,
+            sessions: self.sessions.len() as u64,
+        }
     }
 
     /// Whether sessions that are gone still wait to be on disk.
@@ -794,7 +896,7 @@ impl Shard {
         if matches!(connection.phase, Phase::Waiting { .. }) {
             match packet {
                 Packet::Connect(connect) => self.on_connect(id, connect, now),
-                _ => self.close_silently(id, "the first packet is not CONNECT", now), // [MQTT-3.1.0-1]
+                _ => self.close_silently(id, None, "the first packet is not CONNECT", now), // [MQTT-3.1.0-1]
             }
             return;
         }
@@ -847,22 +949,18 @@ impl Shard {
             }
             self.send(id, &Packet::Disconnect(disconnect), now);
         }
-        self.close_silently(id, words, now);
+        self.close_silently(id, Some(reason), words, now);
     }
 
-    /// Ends a connection without a word to the client.
-    fn close_silently(&mut self, id: ConnectionId, words: &str, now: Moment) {
+    /// Ends a connection without a word to the client. `code`: what it was told, or would have been.
+    fn close_silently(&mut self, id: ConnectionId, code: Option<ReasonCode>, words: &str, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
-        if connection.phase == Phase::Closing {
-            return;
+        if !matches!(connection.phase, Phase::Open | Phase::Closing) {
+            let client_id = connection.client_id().into();
+            let address = connection.peer.address.as_str().into();
+            self.effects.push(Effect::Report(Report::Closed { client_id, address, reason: words.into() }));
         }
-        let report = Report::Disconnected {
-            client_id: connection.client_id().into(),
-            address: connection.peer.address.as_str().into(),
-            reason: words.into(),
-        };
-        self.effects.push(Effect::Report(report));
-        self.end(id, end::Cause::Closed, now);
+        self.end(id, end::Cause::Closed, (code, words), now);
     }
 
     /// Appends a packet for the client; without what is there only to be read if it would be too large for the client.
@@ -882,13 +980,14 @@ impl Shard {
             });
             fits
         };
+        self.counters.packets_out += 1;
         let mut sent = append(packet, &mut connection.outbox);
         if !sent && let Some(bare) = without_words(packet) {
             sent = append(&bare, &mut connection.outbox);
         }
         self.wake(id);
         if !sent {
-            self.close_silently(id, "an answer is larger than the packets the client takes", now);
+            self.close_silently(id, None, "an answer is larger than the packets the client takes", now);
         }
         sent
     }

@@ -4,6 +4,7 @@ use crate::catalog::{Catalog, Resolved, ResolvedFilter, SelectedTable};
 use crate::position::TableId;
 use crate::proposal::Durability;
 use crate::schema::{Table, TableIndex};
+use crate::sys;
 use crate::value::{Key, KeyError, KeyType};
 use rustc_hash::FxHashMap;
 
@@ -110,7 +111,7 @@ impl Tables {
     /// not open to MQTT, nobody can hear of it.
     pub fn topic(&self, table: TableId, key: &[u8], topic: &mut String) -> bool {
         topic.clear();
-        if table == TableId::TOPICS {
+        if matches!(table, TableId::TOPICS | TableId::SYS) {
             return decode_text(key, topic);
         }
         let Some(table) = self.get(table) else { return false };
@@ -159,8 +160,9 @@ impl Tables {
         }
         // Where a table is named, no open topic can be.
         if matches!(self.catalog.resolve_filter(filter), ResolvedFilter::Other) {
+            let table = if sys::is_below(filter) { TableId::SYS } else { TableId::TOPICS };
             let (literal, rest) = split_literal(filter);
-            ranges.push(text_range(TableId::TOPICS, &[], literal, rest));
+            ranges.push(text_range(table, &[], literal, rest));
         }
         ranges
     }
@@ -347,6 +349,7 @@ mod tests {
         check("home/+", &["home/a", "home/ab"]);
         check("/+", &["/x"]);
         check("$own/#", &["$own/x"]);
+        check("$SYS/#", &[]);
     }
 
     #[test]
@@ -358,6 +361,8 @@ mod tests {
         assert_eq!(read("home/#"), [0]);
         assert_eq!(read("+/1"), [64, 65, 66, 66, 0]);
         assert_eq!(read("Hidden/1"), [] as [u32; 0]);
+        assert_eq!((read("$SYS/#"), read("$SYS/a/+")), (vec![TableId::SYS.0], vec![TableId::SYS.0]));
+        assert_eq!(read("$SYSTEM/#"), [0]);
         let range = &tables.ranges("Dog/a/#")[0];
         assert_eq!((&*range.from, range.to.as_deref()), (&b"\x02a"[..], Some(&b"\x02a\x01"[..])));
     }

@@ -8,4 +8,5 @@ mod key;
 pub(crate) mod msgpack;
 pub(crate) mod number;
 
+pub use date::text as date_text;
 pub use key::{Generated, KEY_BYTES_MAX, Key, KeyError, KeyType, LONG_MAX};

@@ -108,6 +108,11 @@ impl Refusals {
         self.counted.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many there were.
+    pub fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
     /// How many there were since it last said so; `None` if there were none, or it has said so just now. One thread
     /// asks, every now and then.
     pub fn take(&self, now_ms: u64) -> Option<u64> {

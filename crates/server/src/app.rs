@@ -12,6 +12,7 @@ use crate::db::{Completions, Db};
 use crate::http::{self, HttpState};
 use crate::net::{Listener, bind};
 use crate::runtime::{Directory, Door, Inbox, Message, Node, Runtime};
+use crate::sys::Sys;
 use crate::{mqtt, seed, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
@@ -94,21 +95,25 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         doors.iter().filter(|listener| listener.door() == door).map(Listener::address).collect()
     };
     let (mqtt_addresses, http_addresses) = (addresses(Door::Mqtt), addresses(Door::Http));
+    let (started, reach, refusals) = (Instant::now(), Reach::new(shards), Arc::<Refusals>::default());
+    let told = (Arc::clone(&refusals), Arc::clone(&reach));
+    let sys = Sys::new(store.clone(), db.clone(), inboxes.clone(), told, started);
+    let sys = Arc::new(sys);
     let node = Arc::new(Node {
         store,
         queue: queue.clone(),
         db: db.clone(),
         authenticator: authenticator.clone(),
         admission: Admission::new(&config.mqtt.limits),
-        refusals: Refusals::default(),
+        refusals,
         directory: Directory::default(),
         inboxes,
-        started: Instant::now(),
+        sys: Arc::clone(&sys),
+        started,
     });
     let http = Arc::new(HttpState::new(db.clone(), authenticator, http::Settings::of(&config)));
 
     let found = Arc::new(reads::found(&node.store)?);
-    let reach = Reach::new(shards);
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
@@ -146,6 +151,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     };
     anstream::print!("{}", render(&screen));
     main.block_on(async {
+        tokio::spawn(sys.run(config.mqtt.sys_interval));
         let accepting = doors.into_iter().map(|listener| {
             let node = Arc::clone(&node);
             tokio::spawn(listener.accept(move |door, stream, address| hand_out(&node, door, stream, address)))

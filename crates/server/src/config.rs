@@ -66,6 +66,8 @@ pub struct Mqtt {
     pub open_topics: bool,
     /// `rejectedPublish`: what a client below MQTT 5 sees of a publish that was refused.
     pub rejected_publish: RejectedPublish,
+    /// `sysInterval`: how often who subscribed to `$SYS` is told what changed.
+    pub sys_interval: Duration,
     /// `limits`, and `sessionExpiryMax`.
     pub limits: Limits,
 }
@@ -216,6 +218,7 @@ impl Config {
                 require_authentication: true,
                 open_topics: true,
                 rejected_publish: RejectedPublish::Acknowledge,
+                sys_interval: Duration::from_secs(10),
                 limits: Limits::default(),
             },
             http: Http {

@@ -14,6 +14,7 @@ pub mod mqtt;
 pub mod net;
 pub mod runtime;
 pub mod seed;
+pub mod sys;
 #[cfg(test)]
 mod tidy;
 pub mod watch;

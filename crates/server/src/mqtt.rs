@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Ready: the connection is over.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let runtime = Rc::clone(&self.runtime);
-        let mut wrote = false;
+        let mut taken = 0;
         loop {
             let result = runtime.look(|shard| {
                 let Some(outbox) = shard.outbox(self.id) else { return Poll::Ready(Ok(0)) };
@@ -127,11 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             match result {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => wrote = true,
+                Poll::Ready(Ok(count)) => taken += count,
             }
         }
-        if wrote {
-            runtime.with(|shard, now| shard.written(self.id, now));
+        if taken > 0 {
+            runtime.with(|shard, now| shard.written(self.id, taken, now));
         }
         // Buffered streams send what they hold.
         match Pin::new(&mut self.stream).poll_flush(context) {

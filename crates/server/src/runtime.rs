@@ -14,13 +14,14 @@ pub use inbox::{Door, Inbox, Message};
 use crate::admission::{Admission, Refusals};
 use crate::auth::{AuthError, Authenticator, Exchange, Step};
 use crate::db::{Db, now_ms};
+use crate::sys::Sys;
 use directory::Claim;
 use rowcast_codec::ReasonCode;
 use rowcast_core::policy::Principal;
 use rowcast_core::shard::{
-    Claimant, ConnectionId, Effect, Input, Moment, Previous, Progress, Reader, Report, Round, Shard,
+    Arrival, Claimant, ConnectionId, Effect, Input, Moment, Previous, Progress, Reader, Report, Round, Shard,
 };
-use rowcast_core::{Proposals, Sequence};
+use rowcast_core::{Proposals, Sequence, TableId};
 use rowcast_store::{Origin, Queue, Store, reads};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
@@ -44,7 +45,9 @@ pub struct Node {
     /// Who is let in.
     pub admission: Arc<Admission>,
     /// Connections that were refused because they, or their sessions, are too many.
-    pub refusals: Refusals,
+    pub refusals: Arc<Refusals>,
+    /// What the node knows of itself.
+    pub sys: Arc<Sys>,
     /// Which connection has which client identifier.
     pub directory: Directory,
     /// By shard.
@@ -215,11 +218,17 @@ impl Runtime {
 
     fn tick(self: &Rc<Self>) {
         self.with(Shard::tick);
+        self.note_figures();
         if self.index == 0
             && let Some(count) = self.node.refusals.take(self.node.now().monotonic_ms)
         {
             tracing::warn!(count, "connections refused: more connections or sessions than mqtt.limits allows");
         }
+    }
+
+    fn note_figures(&self) {
+        let (counters, gauges) = self.look(|shard| (shard.counters(), shard.gauges()));
+        self.node.sys.note(self.index, counters, gauges);
     }
 
     /// Gives the shard what came from elsewhere; what is not for the shard is kept for [`Runtime::turns`].
@@ -320,6 +329,11 @@ impl Runtime {
                 None => self.load(client_id, claimant),
             },
             Effect::ReadLog { reader, after, bytes } => self.read_log(reader, after, bytes),
+            Effect::ReadRecords { connection, range, after, records, .. } if range.table == TableId::SYS => {
+                self.note_figures(); // What its own client did is in what it is told.
+                let (records, complete) = self.node.sys.page(&range, after.as_deref(), records);
+                self.post(self.index, Input::RecordsRead { connection, records, complete });
+            }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
                 let store_read = move |store: &Store| reads::records(store, &range, after.as_deref(), records, bytes);
                 self.read(store_read, move |runtime, read| runtime.records_read(connection, read));
@@ -360,7 +374,10 @@ impl Runtime {
                 );
             }
             Effect::Report(Report::Refused { reason: ReasonCode::QuotaExceeded, .. }) => self.node.refusals.add(),
-            Effect::Report(report) => log(&report),
+            Effect::Report(report) => {
+                self.node.sys.report(&report, self.node.now().wall_ms);
+                log(&report);
+            }
         }
     }
 
@@ -505,11 +522,15 @@ fn reason(error: AuthError) -> ReasonCode {
 
 fn log(report: &Report) {
     match report {
-        Report::Connected { client_id, address, user } => {
+        Report::Connected(arrival) => {
+            let Arrival { client_id, address, user, .. } = &**arrival;
             tracing::debug!(%client_id, %address, user = user.as_deref().unwrap_or_default(), "client connected");
         }
-        Report::Disconnected { client_id, address, reason } => {
+        Report::Disconnected { client_id, address, reason, .. } => {
             tracing::debug!(%client_id, %address, %reason, "client disconnected");
+        }
+        Report::Closed { client_id, address, reason } => {
+            tracing::debug!(%client_id, %address, %reason, "connection closed");
         }
         Report::Refused { client_id, address, reason } => {
             tracing::warn!(%client_id, %address, %reason, "connection refused");

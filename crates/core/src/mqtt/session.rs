@@ -5,6 +5,7 @@ use super::replay::{Past, Replay};
 use super::window::{Delivery, Window};
 use crate::interest::Subscription;
 use crate::position::{Sequence, SessionId};
+use crate::sys;
 use rowcast_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -393,6 +394,15 @@ impl Session {
             range: 0,
             after: None,
         });
+    }
+
+    /// What the server says of itself stands in no log: who comes back gets all of it, as it is now.
+    pub fn begin_sys_snapshots(&mut self) {
+        let own = self.subscriptions.iter().filter(|(_, held)| held.share.is_none()).map(|(spelled, _)| spelled);
+        let of_sys: Vec<Box<str>> = own.filter(|spelled| sys::is_below(spelled)).cloned().collect();
+        for spelled in of_sys {
+            self.begin_snapshot(&spelled, Sequence::ZERO, Sequence::ZERO);
+        }
     }
 
     /// Says up to where the snapshots of subscriptions reach that were not on disk yet: what `until` says of a filter.

@@ -203,6 +203,7 @@ impl Shard {
                 return;
             }
         }
+        self.counters.packets_out += 1;
         let mut ack = Ack::new(packet, pending.reason);
         let mut user_properties = UserPropertiesBuf::new();
         if connection.problem_information {

@@ -161,6 +161,7 @@ impl Shard {
                 Some(delivery) if delivery.released && wanted.is_empty() => {
                     let pubrel = Packet::Pubrel(Ack::new(PacketId::nth(number), ReasonCode::Success));
                     connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
+                    self.counters.packets_out += 1;
                 }
                 Some(delivery) if delivery.released => break, // After the messages before it.
                 Some(_) if wanted.len() == room => break,
@@ -259,7 +260,7 @@ impl Shard {
                     }
                     self.tell_done(shared);
                 }
-                _ => self.counters.publishes_out += 1,
+                _ => self.counters.count_delivery(message.payload),
             }
         }
         self.scratch.topic = topic;
@@ -388,7 +389,9 @@ impl Shard {
     ) -> Delivered {
         let Ok(record) = Record::decode(&scanned.record) else { return Delivered::Done };
         let version = record.version.0;
-        if version == *versions.start() || !versions.contains(&version) || record.is_expired(now.wall_ms) {
+        let is_logged = record.version > Sequence::ZERO; // The server's own values are not.
+        let is_had = is_logged && (version == *versions.start() || !versions.contains(&version));
+        if is_had || record.is_expired(now.wall_ms) {
             return Delivered::Done; // The log brings what came later.
         }
         let entry = entry_of_record(table, &scanned.key, &record);
@@ -540,6 +543,12 @@ impl Shard {
             return; // It is its groups that lose something.
         }
         let client_id = session.client_id.clone();
+        self.report_lost(client_id, position, oldest);
+    }
+
+    /// The log begins at `oldest`, and who had read it up to `position` had not read the rest.
+    pub(super) fn report_lost(&mut self, client_id: Box<str>, position: Sequence, oldest: Sequence) {
+        self.counters.lost += oldest.0.saturating_sub(position.0 + 1);
         self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
     }
 

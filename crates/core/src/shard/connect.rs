@@ -5,7 +5,7 @@ use super::authenticate::Exchange;
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
-use super::{Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
+use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::Change;
 use crate::interest::Subscription;
@@ -67,7 +67,7 @@ impl Shard {
             }
             return self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
         }
-        self.close_silently(id, &fault.to_string(), now); // [MQTT-3.1.4-1]
+        self.close_silently(id, None, &fault.to_string(), now); // [MQTT-3.1.4-1]
     }
 
     fn read_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, now: Moment) -> Result<(), Refused> {
@@ -109,7 +109,8 @@ impl Shard {
             max if connect.keep_alive_secs == 0 || connect.keep_alive_secs > max => max,
             _ => connect.keep_alive_secs,
         };
-        connection.silence_max_ms = u64::from(keep_alive) * 1500; // [MQTT-3.1.2-22]
+        connection.clean_start = connect.clean_start;
+        connection.keep_alive_secs = keep_alive;
         connection.keep_alive_told = is_v5.then_some(keep_alive).filter(|&told| told != connect.keep_alive_secs);
         connection.expiry_asked = asked_secs;
         let aliases_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
@@ -206,7 +207,7 @@ impl Shard {
                 _ => None,
             };
             self.effects.push(Effect::HandOff { client_id: opening.client_id.clone(), claimant, session });
-            return self.close_silently(id, "another connection has the same client identifier", now);
+            return self.close_silently(id, None, "another connection has the same client identifier", now);
         }
         let user = connection.principal.user.clone();
         let fits = |session: &Session| session.user.as_deref() == user.as_deref();
@@ -286,6 +287,9 @@ impl Shard {
         }
         session.settle_snapshots(|_| Some(now.committed)); // Their SUBACK was never sent.
         session.settle_unanswered(seen);
+        if session_present {
+            session.begin_sys_snapshots();
+        }
         session.resume(receive_maximum);
         rejoin(id, &mut session, &self.tables, &mut self.interest);
         let stored = session.is_durable().then(|| session.store(seen));
@@ -330,7 +334,6 @@ impl Shard {
         let limits = self.settings.limits.clone();
         let response_topic = self.response_topic(id);
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.phase = Phase::Open;
         connection.heard_ms = now.monotonic_ms;
         let Some(session) = &connection.session else { return };
         let client_id = session.client_id.clone();
@@ -351,15 +354,25 @@ impl Shard {
             connack.properties.authentication_method = Some(method);
             connack.properties.authentication_data = data.as_deref().map(Secret);
         }
-        let report = Report::Connected {
+        let arrival = Arrival {
             client_id: client_id.clone(),
-            address: connection.peer.address.as_str().into(),
             user: connection.principal.user.clone(),
+            address: connection.peer.address.as_str().into(),
+            version: connection.version,
+            clean_start: connection.clean_start,
+            session_present,
+            expiry_secs: session.expiry_secs,
+            keep_alive_secs: connection.keep_alive_secs,
         };
+        let lasts = session.is_durable();
         if !self.send(id, &Packet::Connack(connack), now) {
             return;
         }
-        self.effects.push(Effect::Report(report));
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.phase = Phase::Open;
+        self.counters.connected += 1;
+        self.lasting += usize::from(lasts);
+        self.effects.push(Effect::Report(Report::Connected(Box::new(arrival))));
         self.enter_groups(id, now);
         self.pump(id, now);
     }
@@ -384,7 +397,7 @@ impl Shard {
         }
         self.send(id, &Packet::Connack(connack), now);
         self.effects.push(Effect::Report(Report::Refused { client_id, address, reason }));
-        self.end(id, super::end::Cause::Closed, now);
+        self.end(id, super::end::Cause::Closed, (Some(reason), words), now);
     }
 
     /// A session from the store.

@@ -216,8 +216,10 @@ pub(super) struct Connection {
     pub aliases: Vec<Option<Rc<str>>>,
     /// Our own aliases, if the client takes any.
     pub own_aliases: Option<Box<Aliases>>,
-    /// Milliseconds of silence after which it is closed; 0: never.
-    pub silence_max_ms: u64,
+    /// It wanted nothing of an earlier session.
+    pub clean_start: bool,
+    /// Seconds of silence it was allowed; 0: any.
+    pub keep_alive_secs: u16,
     pub heard_ms: u64,
     /// How fast it publishes, once it does and if that is bounded.
     pub rate: Option<Box<Rate>>,
@@ -280,7 +282,8 @@ impl Connection {
             inbound_open: 0,
             aliases: Vec::new(),
             own_aliases: None,
-            silence_max_ms: 0,
+            clean_start: false,
+            keep_alive_secs: 0,
             heard_ms: now_ms,
             rate: None,
             packet_max: u32::MAX,
@@ -339,8 +342,9 @@ impl Connection {
             Phase::Authenticating if auth_is_late => Some(Overdue::FirstAuth),
             Phase::Open if auth_is_late => Some(Overdue::Auth),
             // What a client says while it is not read is not heard.
-            Phase::Open if self.silence_max_ms > 0 && !self.is_rated() && self.looking_up.is_none() => {
-                (self.heard_ms + self.silence_max_ms <= now_ms).then_some(Overdue::Packet)
+            Phase::Open if self.keep_alive_secs > 0 && !self.is_rated() && self.looking_up.is_none() => {
+                let silence_max_ms = u64::from(self.keep_alive_secs) * 1500; // [MQTT-3.1.2-22]
+                (self.heard_ms + silence_max_ms <= now_ms).then_some(Overdue::Packet)
             }
             _ => None,
         }

@@ -52,7 +52,8 @@ pub(super) struct Outgoing<'a> {
 
 impl<'a> Outgoing<'a> {
     pub(super) fn of_entry(entry: &Entry<'a>, topic: &'a str, alias: &'a str) -> Outgoing<'a> {
-        Self::of_change(&entry.change, topic, alias, Some(entry.sequence))
+        let sequence = Some(entry.sequence).filter(|&sequence| sequence > Sequence::ZERO);
+        Self::of_change(&entry.change, topic, alias, sequence)
     }
 
     pub(super) fn of_change(
@@ -245,13 +246,14 @@ pub(super) fn deliver(
                 let version = connection.version;
                 let pubrel = Packet::Pubrel(Ack::new(id, ReasonCode::Success));
                 connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
+                counters.packets_out += 1;
             }
             return Delivered::Done;
         }
     }
     let is_first = message.is_snapshot || message.is_shared;
     let dup = id.is_some() && !is_first && message.is_in_doubt(session.in_doubt);
-    counters.publishes_out += 1;
+    counters.count_delivery(message.payload);
     // Each record of a state comes once; and what is held back must not say what those that overtake it mean.
     if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot || message.is_held) {
         aliases.on_sent(topic, how);

@@ -50,14 +50,10 @@ impl Shard {
         }
         let Some(connection) = self.connection_mut(id) else { return };
         connection.forgotten = forgotten;
-        let report = Report::Disconnected {
-            client_id: connection.client_id().into(),
-            address: connection.peer.address.as_str().into(),
-            reason: disconnect.reason.to_string().into(),
-        };
-        self.effects.push(Effect::Report(report));
         let goodbye = !is_v5 || disconnect.reason == ReasonCode::Success;
-        self.end(id, if goodbye { Cause::Goodbye } else { Cause::Closed }, now);
+        let words = if goodbye { "the client said goodbye".to_owned() } else { disconnect.reason.to_string() };
+        let cause = if goodbye { Cause::Goodbye } else { Cause::Closed };
+        self.end(id, cause, (Some(disconnect.reason), &words), now);
     }
 
     /// The node stops.
@@ -91,19 +87,34 @@ impl Shard {
             let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
             self.send(id, &taken, now);
         }
-        let connection = self.connection(id);
-        let address = connection.map(|connection| connection.peer.address.as_str()).unwrap_or_default().into();
-        let reason = "another connection has the same client identifier".into();
-        self.effects.push(Effect::Report(Report::Disconnected { client_id: client_id.into(), address, reason }));
-        self.end(id, Cause::Taken(claimant), now);
+        let words = "another connection has the same client identifier";
+        self.end(id, Cause::Taken(claimant), (Some(ReasonCode::SessionTakenOver), words), now);
     }
 
-    /// Takes a connection's session and will away from it; what is in its outbox still goes out.
-    pub(super) fn end(&mut self, id: ConnectionId, cause: Cause, now: Moment) {
+    /// Takes a connection's session and will away from it; what is in its outbox still goes out. `code` and `words` are
+    /// for those who watch clients come and go.
+    pub(super) fn end(
+        &mut self,
+        id: ConnectionId,
+        cause: Cause,
+        (code, words): (Option<ReasonCode>, &str),
+        now: Moment,
+    ) {
         let seen = self.seen;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if connection.phase == Phase::Closing {
             return;
+        }
+        if connection.phase == Phase::Open {
+            let lasts = connection.session.as_ref().is_some_and(|session| session.is_durable());
+            self.lasting -= usize::from(lasts || connection.forgotten.is_some());
+            self.effects.push(Effect::Report(Report::Disconnected {
+                client_id: connection.client_id().into(),
+                user: connection.principal.user.clone(),
+                address: connection.peer.address.as_str().into(),
+                code,
+                reason: words.into(),
+            }));
         }
         let was_claiming = connection.phase == Phase::Claiming;
         connection.phase = Phase::Closing;
@@ -284,6 +295,7 @@ impl Shard {
 
     /// The store removed a session whose time ran out.
     pub(super) fn on_session_expired(&mut self, key: &[u8]) {
+        self.counters.expired += 1;
         if let Ok(client_id) = std::str::from_utf8(key) {
             self.effects.push(Effect::CollectRows { client_id: client_id.into() });
         }

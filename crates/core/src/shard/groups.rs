@@ -7,7 +7,7 @@
 use super::catchup::{READ_BYTES, selects};
 use super::durable::canonical;
 use super::publish::{internal_delete, internal_row};
-use super::{Effect, Fetched, Found, Reader, Report, Shard, Wanted};
+use super::{Effect, Fetched, Found, Reader, Shard, Wanted};
 use crate::change::{Change, Entry};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, ShareMail, filter_of, key_of};
@@ -248,7 +248,7 @@ impl Shard {
             group.flow = Flow::Behind { after: Sequence(oldest.0.saturating_sub(1)) };
             group.dirty = true;
             let client_id = format!("$share/{}", group.key).into();
-            self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
+            self.report_lost(client_id, position, oldest);
             return self.pump_group(slot);
         }
         'read: for batch in batches {

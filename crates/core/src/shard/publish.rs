@@ -66,6 +66,7 @@ const RETAINED_TOPIC_BYTES_MAX: usize = 65_000;
 impl Shard {
     pub(super) fn on_publish(&mut self, id: ConnectionId, publish: &Publish<'_>, now: Moment) {
         self.counters.publishes_in += 1;
+        self.counters.payload_bytes_in += publish.payload.len() as u64;
         let topic = match self.topic_of(id, publish) {
             Ok(topic) => topic,
             Err(Refused(reason, words)) => return self.close(id, reason, &words, now),

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher};
 /// same one, by chance, are counted as one.
 pub(super) struct SessionCount {
     seed: u64,
-    /// 0: nothing is counted.
+    /// 0: no bound.
     maximum: u32,
     known: FxHashSet<u64>,
 }
@@ -20,16 +20,17 @@ impl SessionCount {
 
     /// There is a session of this client.
     pub(super) fn add(&mut self, client_id: &[u8]) {
-        if self.maximum > 0 {
-            self.known.insert(self.hash(client_id));
-        }
+        self.known.insert(self.hash(client_id));
     }
 
     /// There is none any more.
     pub(super) fn remove(&mut self, client_id: &[u8]) {
-        if self.maximum > 0 {
-            self.known.remove(&self.hash(client_id));
-        }
+        self.known.remove(&self.hash(client_id));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// Whether this client may have one.
@@ -59,13 +60,13 @@ mod tests {
         assert!(sessions.has_room(b"a") && sessions.has_room(b"b") && !sessions.has_room(b"c"));
         sessions.remove(b"a");
         sessions.remove(b"a");
-        assert!(sessions.has_room(b"c"));
+        assert!(sessions.has_room(b"c") && sessions.len() == 1);
     }
 
     #[test]
-    fn without_a_bound_nothing_is_kept() {
+    fn without_a_bound_there_is_always_room() {
         let mut sessions = SessionCount::new(7, 0);
         sessions.add(b"a");
-        assert!(sessions.known.is_empty() && sessions.has_room(b"b"));
+        assert!(sessions.len() == 1 && sessions.has_room(b"b"));
     }
 }

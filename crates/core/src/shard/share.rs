@@ -86,6 +86,7 @@ impl Shard {
         if !connection.memberships.iter().any(|other| other.filter == filter) {
             let membership = Membership { group: Arc::clone(&group), filter, turn: 0, refuses: false };
             connection.memberships.push(membership);
+            self.memberships += 1;
         }
         // Whoever publishes before the owner has heard of it must find it all the same.
         if let Ok(filter) = TopicFilter::new(filter_of(&group)) {
@@ -113,12 +114,14 @@ impl Shard {
         };
         let membership = connection.memberships.remove(at);
         let begun = connection.session.as_ref().map(|session| begun(session, &membership)).unwrap_or_default();
+        self.memberships -= 1;
         self.tell_left(id, membership, begun);
     }
 
     /// The connection ends, `session` with it or not.
     pub(super) fn leave_groups(&mut self, id: ConnectionId, session: &Session) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        self.memberships -= connection.memberships.len();
         for membership in std::mem::take(&mut connection.memberships) {
             let begun = begun(session, &membership);
             self.tell_left(id, membership, begun);

@@ -14,6 +14,7 @@ use crate::policy::{Operation, may};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
 use crate::replay::{Located, Start, StartError};
+use crate::sys;
 use rowcast_codec::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
     Unsubscribe, Version,
@@ -233,7 +234,7 @@ impl Shard {
         options.since = since.map(|since| since.0);
         let joining = match asked_options.retain_handling {
             RetainHandling::SendIfNew if existing.is_some() => Joining::WithoutRecords,
-            _ if asks.start.is_some() => Joining::WithPast,
+            _ if asks.start.is_some() && !sys::is_below(plain) => Joining::WithPast,
             _ if share.is_some() => Joining::WithoutRecords, // No member would be the right one to get them.
             RetainHandling::SendAtSubscribe => Joining::WithRecords,
             RetainHandling::SendIfNew => Joining::WithRecords,

@@ -55,6 +55,13 @@ pub(crate) fn format(ms: i64) -> Option<String> {
     Some(text)
 }
 
+/// The text of a time, milliseconds since 1970; beyond the year 9999, its last instant.
+#[must_use]
+pub fn text(ms: u64) -> String {
+    let last = *YEARS_0_TO_9999.end();
+    format(i64::try_from(ms).map_or(last, |ms| ms.min(last))).unwrap_or_default()
+}
+
 struct Reader<'t>(&'t [u8]);
 
 impl Reader<'_> {

@@ -15,7 +15,7 @@ use rowcast_core::shard::{
     ScannedRecord, Settings, Shard, StoredRows, Wanted,
 };
 use rowcast_core::tables::{Range, Tables};
-use rowcast_core::{Batch, Completion, Durability, Proposals, Sequence, TableId};
+use rowcast_core::{Batch, Completion, Durability, Proposals, Sequence, TableId, sys};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -95,6 +95,9 @@ pub(crate) struct Node<S> {
     /// The writer is: the node has to be started again.
     pub(crate) failed: Option<Failed>,
     pub(crate) stopped: Stopped,
+    /// What the server says of itself.
+    sys: Vec<sys::Value>,
+    reach: Arc<Reach>,
 }
 
 /// What takes a thread of its own a while.
@@ -193,6 +196,8 @@ impl<S: Keep> Node<S> {
             completions: Vec::new(),
             failed: None,
             stopped: Stopped::default(),
+            sys: Vec::new(),
+            reach: Reach::new(0),
             setup,
         };
         node.start();
@@ -234,6 +239,7 @@ impl<S: Keep> Node<S> {
             })
             .collect();
         self.mail = (0..self.setup.shards).map(|_| VecDeque::new()).collect();
+        self.reach = Arc::clone(&reach);
         for shard in 0..self.shards.len() {
             self.collect(shard);
             self.hand_over(shard);
@@ -287,6 +293,40 @@ impl<S: Keep> Node<S> {
     /// Whoever is found to be `user` from now on may do everything.
     pub(crate) fn promote(&mut self, user: &str) {
         self.promoted.push(user.to_owned());
+    }
+
+    /// A value of the server's own is another one. Who listens hears of it; returns whether anybody does.
+    pub(crate) fn set_sys(&mut self, topic: &str, payload: &str) -> bool {
+        let value = sys::Value { topic: topic.to_owned(), payload: payload.to_owned() };
+        let mut entry = Vec::new();
+        sys::encode_value(&value, &mut entry);
+        self.sys.retain(|other| other.topic != topic);
+        self.sys.push(value);
+        self.tell_sys(topic, entry)
+    }
+
+    fn tell_sys(&mut self, topic: &str, entry: Vec<u8>) -> bool {
+        let is_heard = self.reach.anyone_may_want(topic);
+        if is_heard {
+            let entry = Bytes::from(entry);
+            self.mail.iter_mut().for_each(|mail| mail.push_back(Input::Events(entry.clone())));
+        }
+        is_heard
+    }
+
+    fn on_report(&mut self, report: Report) {
+        let event = match &report {
+            Report::Connected(arrival) => Some((&arrival.client_id, "connected")),
+            Report::Disconnected { client_id, .. } => Some((client_id, "disconnected")),
+            _ => None,
+        };
+        if let Some((client_id, what)) = event {
+            let mut entry = Vec::new();
+            let topic = sys::client_topic(client_id, what);
+            sys::encode_event(&topic, b"{}", &mut entry);
+            self.tell_sys(&topic, entry);
+        }
+        self.reports.push(report);
     }
 
     /// The node is told to stop.
@@ -376,7 +416,7 @@ impl<S: Keep> Node<S> {
             // Else the shard says when it takes more.
             socket.dirty |= taken > 0 && !socket.inbound.is_empty();
         }
-        let mut wrote = false;
+        let mut written = 0;
         if let Some(outbox) = self.shards[shard].outbox(connection)
             && socket.takes
         {
@@ -386,12 +426,12 @@ impl<S: Keep> Node<S> {
                 socket.outbound.extend_from_slice(&front[..count]);
                 outbox.advance(count);
                 bytes -= count;
-                wrote = true;
+                written += count;
             }
             socket.dirty |= !outbox.is_empty();
         }
-        if wrote {
-            self.shards[shard].written(connection, now);
+        if written > 0 {
+            self.shards[shard].written(connection, written, now);
         }
         self.collect(shard);
         let closes = self.shards[shard].state(connection).is_none_or(|state| state.closes);
@@ -528,7 +568,7 @@ impl<S: Keep> Node<S> {
                     Some(session) => self.answer(claimant, Previous::Live(session)),
                     None => self.jobs.push_back((shard, Job::Load(client_id, claimant))),
                 },
-                Effect::Report(report) => self.reports.push(report),
+                Effect::Report(report) => self.on_report(report),
                 Effect::Share { shard, mail } => self.mail[shard as usize].push_back(Input::Share(mail)),
                 job => self.jobs.push_back((shard, Job::Effect(job))),
             }
@@ -613,6 +653,10 @@ impl<S: Keep> Node<S> {
             Effect::ReadLog { reader, after, bytes } => {
                 let (batches, lost_until) = self.store.read_log(after, bytes);
                 Input::LogRead { reader, batches, lost_until }
+            }
+            Effect::ReadRecords { connection, range, after, records, .. } if range.table == TableId::SYS => {
+                let (records, complete) = sys::page(&self.sys, &range, after.as_deref(), records);
+                Input::RecordsRead { connection, records, complete }
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
                 let (records, complete) = self.store.read_records(&range, after.as_deref(), records, bytes);

@@ -34,6 +34,8 @@
 //! | `shutdown`                    | the node is told to stop                                                    |
 //! | `schema FILE`                 | is reloaded                                                                 |
 //! | `db> PUT dog/1 "..."`         | a change that comes from elsewhere; also `DELETE`                           |
+//! | `sys broker/uptime 7`         | what the server says of itself: `$SYS/broker/uptime`. `nobody listens` at   |
+//! |                               | its end, if so                                                              |
 //!
 //! `ROWCAST_SCRIPT=name` runs what has that in its file's or scenario's name. `ROWCAST_REWRITE=1` writes down what came
 //! back, to be reviewed as a diff.
@@ -305,6 +307,19 @@ impl Player {
             "power" => self.restart(true),
             "promote" => self.node.promote(line.trim_start_matches("promote ")),
             "shutdown" => self.node.shutdown(),
+            "sys" => {
+                let (said, expected) = match line.strip_suffix(" nobody listens") {
+                    Some(said) => (said, false),
+                    None => (line, true),
+                };
+                let mut words = said.split(' ').skip(1);
+                let (Some(topic), Some(payload)) = (words.next(), words.next()) else {
+                    return Err("sys TOPIC VALUE".to_owned());
+                };
+                if self.node.set_sys(&format!("$SYS/{topic}"), payload) != expected {
+                    return Err(format!("somebody listens: {}", !expected));
+                }
+            }
             "schema" => {
                 let name = line.trim_start_matches("schema ");
                 let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name);

@@ -77,6 +77,7 @@ impl Keys<'_> {
         let rejected = [("acknowledge", RejectedPublish::Acknowledge), ("disconnect", RejectedPublish::Disconnect)];
         mqtt.read("rejectedPublish", &mut config.rejected_publish, choice(&rejected));
         read_secs(mqtt, "sessionExpiryMax", &mut config.limits.session_expiry_max_secs);
+        mqtt.read("sysInterval", &mut config.sys_interval, duration(Duration::from_millis(100)..=HOUR));
         mqtt.section("limits", |limits| read_limits(limits, &mut config.limits));
         self.not_yet(mqtt, "jwt", "signing in with tokens");
     }
@@ -326,6 +327,7 @@ mqtt:
   openTopics: false
   rejectedPublish: disconnect
   sessionExpiryMax: 1d
+  sysInterval: 1s
   jwt: null
   limits:
     packetBytes: 1MiB
@@ -373,6 +375,7 @@ cluster: null
                 require_authentication: false,
                 open_topics: false,
                 rejected_publish: RejectedPublish::Disconnect,
+                sys_interval: Duration::from_secs(1),
                 limits: Limits {
                     packet_bytes: 1 << 20,
                     connect_packet_bytes: 2048,

@@ -20,6 +20,7 @@ mod server;
 mod sessions;
 mod story;
 mod sync;
+mod sys;
 mod tools;
 mod wills;
 mod wire;
