@@ -10,8 +10,8 @@ use crate::cli::screen::{Address, Screen, render};
 use crate::config::{Config, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
 use crate::http::{self, HttpState};
-use crate::net::{Listener, bind};
-use crate::runtime::{Directory, Door, Inbox, Message, Node, Runtime};
+use crate::net::{Accepted, Door, Listener, bind};
+use crate::runtime::{Directory, Inbox, Message, Node, Runtime};
 use crate::sys::Sys;
 use crate::{mqtt, seed, watch};
 use anyhow::Context;
@@ -21,7 +21,6 @@ use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
-use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -92,7 +91,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let doors: Vec<Listener> =
         bind(Door::Mqtt, &config.mqtt.listen)?.into_iter().chain(bind(Door::Http, &config.http.listen)?).collect();
     let addresses = |door| -> Vec<Address> {
-        doors.iter().filter(|listener| listener.door() == door).map(Listener::address).collect()
+        doors.iter().filter(|listener| listener.door() == door).map(Listener::address).cloned().collect()
     };
     let (mqtt_addresses, http_addresses) = (addresses(Door::Mqtt), addresses(Door::Http));
     let (started, reach, refusals) = (Instant::now(), Reach::new(shards), Arc::<Refusals>::default());
@@ -154,7 +153,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         tokio::spawn(sys.run(config.mqtt.sys_interval));
         let accepting = doors.into_iter().map(|listener| {
             let node = Arc::clone(&node);
-            tokio::spawn(listener.accept(move |door, stream, address| hand_out(&node, door, stream, address)))
+            tokio::spawn(listener.accept(move |accepted| hand_out(&node, accepted)))
         });
         let accepting: Vec<_> = accepting.collect();
         let reload = async {
@@ -258,7 +257,7 @@ fn serve_shard(
         let stopping = Rc::new(tokio::sync::Notify::new());
         let stop = Rc::clone(&stopping);
         let turns = Rc::clone(&this).turns(move |runtime, message| match message {
-            Message::Accepted(door, stream, address) => serve(runtime, &http, door, stream, address),
+            Message::Accepted(accepted) => serve(runtime, &http, *accepted),
             Message::Stop => {
                 runtime.with(|shard, now| shard.input(Input::Shutdown, now));
                 stop.notify_one();
@@ -283,25 +282,27 @@ fn serve_shard(
     });
 }
 
-fn serve(runtime: &Rc<Runtime>, http: &Arc<HttpState>, door: Door, stream: TcpStream, address: SocketAddr) {
-    let stream = match tokio::net::TcpStream::from_std(stream) {
+fn serve(runtime: &Rc<Runtime>, http: &Arc<HttpState>, accepted: Accepted) {
+    let Accepted { door, handle, peer } = accepted;
+    let stream = match handle.attach() {
         Ok(stream) => stream,
-        Err(error) => {
-            tracing::warn!(%error, %address, "a connection cannot be served");
-            return;
-        }
+        Err(error) => return tracing::warn!(%error, %peer, "a connection cannot be served"),
     };
+    let runtime = Rc::clone(runtime);
     match door {
-        Door::Mqtt => drop(tokio::task::spawn_local(mqtt::serve(Rc::clone(runtime), stream, address))),
-        Door::Http => drop(tokio::task::spawn_local(http::serve_connection(stream, address.ip(), Arc::clone(http)))),
+        Door::Mqtt => drop(tokio::task::spawn_local(mqtt::serve(runtime, stream, peer))),
+        Door::Http => {
+            let over_websocket = async move |stream, peer| mqtt::serve(runtime, stream, peer).await;
+            drop(tokio::task::spawn_local(http::serve_connection(stream, peer, Arc::clone(http), over_websocket)));
+        }
     }
 }
 
 /// Gives a connection to the shard that has the fewest.
-fn hand_out(node: &Node, door: Door, stream: TcpStream, address: SocketAddr) {
+fn hand_out(node: &Node, accepted: Accepted) {
     let inbox = node.inboxes.iter().min_by_key(|inbox| inbox.connections.load(Ordering::Relaxed));
     if let Some(inbox) = inbox {
-        inbox.push(Message::Accepted(door, stream, address));
+        inbox.push(Message::Accepted(Box::new(accepted)));
     }
 }
 

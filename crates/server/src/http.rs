@@ -10,6 +10,7 @@
 //! | `negotiation`    | what a client accepts                                   |
 //! | `auth`, `cors`   | who asks, and for which page                            |
 //! | `problem`        | how refusals look, and the table from errors to statuses|
+//! | `upgrade`        | how MQTT over WebSocket begins                          |
 //! | `body`, `patient`| bytes in and out, within bounds of size and time        |
 //! | `health`         | whether the server lives and is ready                   |
 //!
@@ -32,6 +33,7 @@ mod rest;
 mod router;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use health::Readiness;
 pub use limits::Patience;
@@ -40,12 +42,15 @@ pub use router::OpenTopics;
 use crate::auth::Authenticator;
 use crate::config::{Config, Cors};
 use crate::db::Db;
+use crate::peer::{Ambient, Peer};
+use crate::websocket::{Role, WebSocket};
 use body::Body;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use limits::{HEAD_BYTES_MAX, HEADERS_MAX};
@@ -54,9 +59,10 @@ use problem::{Kind, Problem};
 use rest::Call;
 use router::Resource;
 use rowcast_core::policy::Operation;
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -80,6 +86,8 @@ pub struct Settings {
     pub scan_records_max: u64,
     /// Which pages of other origins may use this server.
     pub cors: Cors,
+    /// Whether MQTT is spoken over WebSocket.
+    pub web_socket: bool,
     /// Whether `/$topics/` is there.
     pub open_topics: OpenTopics,
     /// How long peers may take.
@@ -94,6 +102,7 @@ impl Settings {
             body_bytes_max: config.http.body_bytes_max,
             scan_records_max: config.http.scan_records_max,
             cors: config.http.cors.clone(),
+            web_socket: config.mqtt.web_socket,
             open_topics: if config.mqtt.open_topics { OpenTopics::Kept } else { OpenTopics::Refused },
             patience: Patience::default(),
         }
@@ -120,38 +129,72 @@ impl HttpState {
 }
 
 /// Serves one connection until it ends. `peer` is whom the transport knows it comes from; headers that claim something
-/// else (`X-Forwarded-For`) are not looked at. Runs on a current-thread runtime with time, since answers are not
-/// `Send`.
-pub async fn serve_connection<S>(stream: S, peer: IpAddr, state: Arc<HttpState>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+/// else (`X-Forwarded-For`) are not looked at. A connection that becomes a WebSocket goes to `mqtt`. Runs on a
+/// current-thread runtime with time, since answers are not `Send`.
+pub async fn serve_connection<S>(
+    stream: S,
+    peer: Peer,
+    state: Arc<HttpState>,
+    mqtt: impl AsyncFnOnce(WebSocket<S>, Peer),
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let patience = state.settings.patience;
     let mut closing = state.closing.subscribe();
+    let upgrade = Rc::new(Cell::new(None));
+    let (upgraded, seen) = (Rc::clone(&upgrade), peer.clone());
     let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(answer(&state, peer, request).await) }
+        let (state, upgraded, peer) = (Arc::clone(&state), Rc::clone(&upgraded), seen.clone());
+        async move { Ok::<_, Infallible>(answer(&state, &peer, request, &upgraded).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience.head);
     builder.max_buf_size(HEAD_BYTES_MAX).max_header_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream, patience.answer)), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = closing.wait_for(|closing| *closing) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let stream = TokioIo::new(Patient::new(stream, patience.answer));
+    let ended = {
+        let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = closing.wait_for(|closing| *closing) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "an HTTP connection ended early");
+    } else if let Some(Upgrade { stream, ambient }) = upgrade.take()
+        && let Ok(stream) = stream.await
+        && let Ok(parts) = stream.downcast::<TokioIo<Patient<S>>>()
+    {
+        let stream = parts.io.into_inner().into_inner();
+        mqtt(WebSocket::new(stream, Role::Server, parts.read_buf), peer.speaking_for(ambient)).await;
     }
 }
 
+/// A connection that is a WebSocket once its answer is sent.
+struct Upgrade {
+    stream: OnUpgrade,
+    ambient: Ambient,
+}
+
 /// One request, and its answer whatever happens.
-async fn answer(state: &HttpState, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    state: &HttpState,
+    peer: &Peer,
+    mut request: Request<Incoming>,
+    upgrade: &Cell<Option<Upgrade>>,
+) -> Response<Body> {
+    let stream = upgrade::is_asked_for(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (head, mut body) = request.into_parts();
-    let mut response = match respond(state, peer, &head, &mut body).await {
+    let answered = match stream {
+        Some(stream) if state.settings.web_socket => {
+            let ambient = upgrade::ambient(&state.settings.cors, &head.headers);
+            upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient })))
+        }
+        _ => respond(state, peer, &head, &mut body).await,
+    };
+    let mut response = match answered {
         Ok(response) => response,
         Err(problem) => problem.into_response(head.uri.path()),
     };
@@ -163,12 +206,7 @@ async fn answer(state: &HttpState, peer: IpAddr, request: Request<Incoming>) -> 
     if head.method == Method::HEAD { without_body(response) } else { response }
 }
 
-async fn respond(
-    state: &HttpState,
-    peer: IpAddr,
-    head: &Parts,
-    body: &mut Incoming,
-) -> Result<Response<Body>, Problem> {
+async fn respond(state: &HttpState, peer: &Peer, head: &Parts, body: &mut Incoming) -> Result<Response<Body>, Problem> {
     one_host(head)?;
     if cors::is_preflight(&head.method, &head.headers) {
         return Ok(cors::preflight(&state.settings.cors, &head.headers));

@@ -12,9 +12,11 @@ pub mod http;
 pub mod logging;
 pub mod mqtt;
 pub mod net;
+pub mod peer;
 pub mod runtime;
 pub mod seed;
 pub mod sys;
 #[cfg(test)]
 mod tidy;
 pub mod watch;
+pub mod websocket;

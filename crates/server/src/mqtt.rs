@@ -1,25 +1,50 @@
 //! One MQTT connection: bytes between a socket and its shard. What they mean is the shard's business.
 
+use crate::peer::Peer;
 use crate::runtime::Runtime;
 use rowcast_core::shard::{ConnectionId, State};
 use std::future::poll_fn;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Serves a connection until it ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(runtime: Rc<Runtime>, stream: S, address: SocketAddr) {
-    let Some(place) = runtime.node().admission.admit(address.ip()) else {
+/// Serves a connection until it ends: TCP or a Unix socket, TLS or WebSocket over either.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(runtime: Rc<Runtime>, stream: S, peer: Peer) {
+    let Some(place) = runtime.node().admission.admit(peer.ip()) else {
         return runtime.node().refusals.add();
     };
-    let id = runtime.accept(address, place.is_beyond());
-    let mut driver = Driver { runtime, stream, id, rest: Vec::new(), shut: false };
-    poll_fn(|context| driver.poll(context)).await;
+    let id = runtime.accept(&peer, place.is_beyond());
+    let mut driver = Driver { runtime, stream, id, rest: Vec::new() };
+    let ended = poll_fn(|context| driver.poll(context)).await;
     driver.runtime.gone(id);
+    let _ = tokio::time::timeout(LINGER, say_goodbye(driver.stream, ended)).await;
 }
+
+/// How a connection came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    /// The other side closed it, or it broke.
+    There,
+    /// All that was to be said is written.
+    Here,
+}
+
+/// Ends the stream in its own way. What we said last must not be lost because something was never read: a socket that
+/// is closed with bytes unread is reset.
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, ended: Ended) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    if ended == Ended::Here {
+        let mut unread = [0; 1024];
+        while stream.read(&mut unread).await? > 0 {}
+    }
+    Ok(())
+}
+
+/// How long the other side may take to close, too.
+const LINGER: Duration = Duration::from_secs(1);
 
 struct Driver<S> {
     runtime: Rc<Runtime>,
@@ -27,8 +52,6 @@ struct Driver<S> {
     id: ConnectionId,
     /// Bytes that came and are not handled yet: part of a packet, or packets that must wait.
     rest: Vec<u8>,
-    /// Everything is written and the socket is being shut.
-    shut: bool,
 }
 
 /// Slices of one vectored write.
@@ -36,24 +59,14 @@ const SLICES: usize = 64;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Reads once, writes what there is, and leaves the thread to others; ready when the connection is over.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         self.runtime.park(self.id, context.waker());
-        if self.shut {
-            return self.poll_shut(context);
-        }
-        if self.poll_read(context).is_ready() {
-            return Poll::Ready(());
-        }
-        if self.poll_write(context).is_ready() {
-            return Poll::Ready(());
+        if self.poll_read(context).is_ready() || self.poll_write(context).is_ready() {
+            return Poll::Ready(Ended::There);
         }
         match self.runtime.look(|shard| (shard.state(self.id), shard.outbox(self.id).is_none_or(|out| out.is_empty())))
         {
-            (None, _) => Poll::Ready(()),
-            (Some(State { closes: true, .. }), true) => {
-                self.shut = true;
-                self.poll_shut(context)
-            }
+            (None, _) | (Some(State { closes: true, .. }), true) => Poll::Ready(Ended::Here),
             _ => Poll::Pending,
         }
     }
@@ -138,9 +151,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Poll::Ready(Err(_)) => Poll::Ready(()),
             _ => Poll::Pending,
         }
-    }
-
-    fn poll_shut(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.stream).poll_shutdown(context).map(drop)
     }
 }

@@ -1,18 +1,46 @@
 //! Doors: sockets that are listened on, and what is accepted through them.
 
+mod stream;
+
+pub use stream::{Handle, Stream};
+
 use crate::cli::screen::Address;
 use crate::config::{Host, Listen};
-use crate::runtime::Door;
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::peer::Peer;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// What is spoken behind a door.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// MQTT.
+    Mqtt,
+    /// HTTP, and MQTT over WebSocket.
+    Http,
+}
+
+/// A connection that came through a door.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What its client means to speak.
+    pub door: Door,
+    /// The connection.
+    pub handle: Handle,
+    /// The other end.
+    pub peer: Peer,
+}
 
 /// A socket that connections come through.
 pub struct Listener {
     door: Door,
-    socket: TcpListener,
-    address: SocketAddr,
+    socket: Socket,
+    address: Address,
+    /// Goes when nobody listens any more.
+    _file: Option<SocketFile>,
 }
 
 /// Connections that wait to be accepted.
@@ -29,7 +57,7 @@ pub enum BindError {
         /// Where.
         address: String,
         /// For what.
-        door: &'static str,
+        door: Door,
         /// What the system said.
         error: io::Error,
     },
@@ -41,33 +69,33 @@ pub enum BindError {
         /// What the system said.
         error: io::Error,
     },
-    /// Unix sockets come later.
-    #[error("{door} cannot listen on a Unix socket in this version; give a port")]
-    Unix {
-        /// For what.
-        door: &'static str,
-    },
 }
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program has it, perhaps another rowcast: choose another port",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another port",
+        io::ErrorKind::AddrInUse => "; another program has it, perhaps another rowcast: choose another one",
+        io::ErrorKind::PermissionDenied => "; ports below 1024, and folders of others, need a privilege",
+        io::ErrorKind::AlreadyExists => "; it is no socket, so it is left alone: choose another path",
+        io::ErrorKind::NotFound => "; its folder has to be there",
         _ => "",
     }
 }
 
 /// Opens a door at all addresses that were asked for.
 pub fn bind(door: Door, listen: &Listen) -> Result<Vec<Listener>, BindError> {
-    let name = match door {
-        Door::Mqtt => "MQTT",
-        Door::Http => "HTTP",
-    };
-    let (host, port) = match listen {
-        Listen::Shut => return Ok(Vec::new()),
-        Listen::Unix(_) => return Err(BindError::Unix { door: name }),
-        Listen::Tcp { host, port } => (host, *port),
-    };
+    match listen {
+        Listen::Shut => Ok(Vec::new()),
+        Listen::Tcp { host, port } => bind_tcp(door, host, *port),
+        Listen::Unix(path) => match open_unix(path) {
+            Ok((socket, file)) => {
+                Ok(vec![Listener { door, socket, address: Address::Unix(path.clone()), _file: Some(file) }])
+            }
+            Err(error) => Err(BindError::Refused { address: path.display().to_string(), door, error }),
+        },
+    }
+}
+
+fn bind_tcp(door: Door, host: &Host, port: u16) -> Result<Vec<Listener>, BindError> {
     let (addresses, optional): (Vec<IpAddr>, bool) = match host {
         Host::Any => (vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()], true),
         Host::Loopback => (vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], true),
@@ -78,22 +106,23 @@ pub fn bind(door: Door, listen: &Listen) -> Result<Vec<Listener>, BindError> {
         }
     };
     let mut listeners: Vec<Listener> = Vec::new();
+    let mut picked = None;
     let mut failed = None;
     for address in addresses {
         // A port that the system picks is picked once.
-        let port = listeners.first().map_or(port, |first: &Listener| first.address.port());
-        let address = SocketAddr::new(address, port);
-        match open(address) {
+        let address = SocketAddr::new(address, picked.unwrap_or(port));
+        match open_tcp(address) {
             Ok(socket) => {
-                let address = socket.local_addr().unwrap_or(address);
-                listeners.push(Listener { door, socket, address });
+                let address = socket.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(address);
+                picked = Some(address.port());
+                listeners.push(Listener { door, socket, address: Address::Tcp(address), _file: None });
             }
             Err(error) => {
                 // A machine without IPv6 has only the other one.
                 let missing =
                     optional && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
                 if !missing {
-                    failed = Some(BindError::Refused { address: address.to_string(), door: name, error });
+                    failed = Some(BindError::Refused { address: address.to_string(), door, error });
                 }
             }
         }
@@ -104,7 +133,7 @@ pub fn bind(door: Door, listen: &Listen) -> Result<Vec<Listener>, BindError> {
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+fn open_tcp(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?; // A restart need not wait for old connections to fade.
     if address.is_ipv6() {
@@ -113,7 +142,52 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+/// The file of a Unix socket; removed with this, unless it is another one by then.
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
+        if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "the file of a socket stays");
+        }
+    }
+}
+
+/// A socket for its owner only. One that a program left behind when it was killed is replaced; one that somebody
+/// listens on is not, and no other file is.
+fn open_unix(path: &Path) -> io::Result<(Socket, SocketFile)> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) if is_listened_on(path)? => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile { path: path.to_owned(), inode: std::fs::symlink_metadata(path)?.ino() };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    Ok((socket, file))
+}
+
+fn is_listened_on(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true), // Its backlog is full.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Listener {
@@ -125,28 +199,101 @@ impl Listener {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> Address {
-        Address::Tcp(self.address)
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Accepts connections for as long as it is polled, and hands each to `accepted`.
-    pub async fn accept(self, mut accepted: impl FnMut(Door, TcpStream, SocketAddr)) -> io::Result<()> {
-        let socket = tokio::net::TcpListener::from_std(self.socket)?;
+    pub async fn accept(self, mut accepted: impl FnMut(Accepted)) -> io::Result<()> {
+        let door = self.door;
+        let socket = Accepting::new(self.socket, &self.address)?;
         loop {
-            match socket.accept().await {
-                Ok((stream, address)) => {
-                    // Frames leave when a turn ends, not when the kernel has gathered enough.
-                    let prepared = stream.set_nodelay(true).and_then(|()| stream.into_std());
-                    match prepared {
-                        Ok(stream) => accepted(self.door, stream, address),
-                        Err(error) => tracing::debug!(%error, %address, "a connection ended before it began"),
-                    }
-                }
+            match socket.next().await {
+                Ok(Some((handle, peer))) => accepted(Accepted { door, handle, peer }),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; nothing is loosened, waiting a moment");
                     tokio::time::sleep(EXHAUSTED_WAIT).await;
                 }
             }
         }
+    }
+}
+
+/// A listening socket on the thread that waits for it.
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Accepting {
+    fn new(socket: Socket, address: &Address) -> io::Result<Accepting> {
+        Ok(match address {
+            Address::Tcp(_) => Self::Tcp(tokio::net::TcpListener::from_std(socket.into())?),
+            Address::Unix(_) => Self::Unix(tokio::net::UnixListener::from_std(socket.into())?),
+        })
+    }
+
+    /// `None`: a connection ended before it began.
+    async fn next(&self) -> io::Result<Option<(Handle, Peer)>> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                // Frames leave when a turn ends, not when the kernel has gathered enough.
+                let prepared = stream.set_nodelay(true).and_then(|()| stream.into_std());
+                Ok(prepared.ok().map(|stream| (Handle::Tcp(stream), Peer::tcp(address))))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                Ok(stream.into_std().ok().map(|stream| (Handle::Unix(stream), Peer::unix())))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Door::Mqtt => "MQTT",
+            Door::Http => "HTTP",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_file_is_replaced_only_if_nobody_listens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sock");
+        let (socket, file) = open_unix(&path).expect("a socket");
+        assert_eq!(std::fs::metadata(&path).expect("a file").mode() & 0o777, 0o600);
+        assert_eq!(open_unix(&path).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        drop(socket);
+        std::mem::forget(file); // As after a kill.
+        let (socket, file) = open_unix(&path).expect("it was left behind");
+        assert!(is_listened_on(&path).expect("it can be asked"));
+        drop((socket, file));
+        assert!(!path.exists());
+        std::fs::write(&path, "notes").expect("written");
+        assert_eq!(open_unix(&path).err().map(|error| error.kind()), Some(io::ErrorKind::AlreadyExists));
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), "notes");
+        let elsewhere = folder.path().join("none/a.sock");
+        assert_eq!(open_unix(&elsewhere).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn the_file_of_another_is_not_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sock");
+        let (_socket, file) = open_unix(&path).expect("a socket");
+        std::fs::remove_file(&path).expect("removed by somebody");
+        let (_other, other_file) = open_unix(&path).expect("another one");
+        drop(file);
+        assert!(path.exists());
+        drop(other_file);
+        assert!(!path.exists());
     }
 }

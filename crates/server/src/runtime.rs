@@ -9,11 +9,12 @@ mod directory;
 mod inbox;
 
 pub use directory::Directory;
-pub use inbox::{Door, Inbox, Message};
+pub use inbox::{Inbox, Message};
 
 use crate::admission::{Admission, Refusals};
 use crate::auth::{AuthError, Authenticator, Exchange, Step};
 use crate::db::{Db, now_ms};
+use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
 use rowcast_codec::ReasonCode;
@@ -147,16 +148,16 @@ impl Runtime {
     }
 
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
-    pub(crate) fn accept(self: &Rc<Self>, address: std::net::SocketAddr, is_beyond: bool) -> ConnectionId {
-        let trusted = self.node.authenticator.without_credentials(address.ip()).ok().map(principal);
-        let peer = rowcast_core::shard::Peer { trusted, address: address.to_string(), is_beyond };
-        let id = self.with(|shard, now| shard.accept(peer, now));
+    pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, is_beyond: bool) -> ConnectionId {
+        let trusted = self.node.authenticator.without_credentials(peer.trusted_ip()).ok().map(principal);
+        let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), is_beyond };
+        let id = self.with(|shard, now| shard.accept(known, now));
         let slot = id.slot as usize;
         let mut addresses = self.addresses.borrow_mut();
         if addresses.len() <= slot {
             addresses.resize(slot + 1, IpAddr::from([0, 0, 0, 0]));
         }
-        addresses[slot] = address.ip();
+        addresses[slot] = peer.ip();
         self.inbox().connections.fetch_add(1, Ordering::Relaxed);
         id
     }

@@ -4,6 +4,7 @@ use super::cors::{self, Page};
 use super::problem::{Kind, Problem};
 use crate::auth::{self, AuthError, Authenticator, Principal};
 use crate::config::Cors;
+use crate::peer::Peer;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use rowcast_core::policy::{self, Operation};
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ pub(super) async fn authenticate(
     authenticator: &Authenticator,
     cors: &Cors,
     headers: &HeaderMap,
-    peer: IpAddr,
+    peer: &Peer,
 ) -> Result<Principal, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let Some(value) = values.next() else { return without_credentials(authenticator, cors, headers, peer) };
@@ -25,7 +26,7 @@ pub(super) async fn authenticate(
     let credentials = credentials.ok_or_else(|| challenge("the Authorization header is not one of Basic"))?;
     let verified = match authenticator.recognise(&credentials.user, &credentials.password) {
         Some(principal) => Ok(principal),
-        None => authenticator.verify(&credentials.user, &credentials.password, peer).await,
+        None => authenticator.verify(&credentials.user, &credentials.password, peer.ip()).await,
     };
     verified.map_err(refused)
 }
@@ -36,9 +37,9 @@ fn without_credentials(
     authenticator: &Authenticator,
     cors: &Cors,
     headers: &HeaderMap,
-    peer: IpAddr,
+    peer: &Peer,
 ) -> Result<Principal, Problem> {
-    let principal = authenticator.without_credentials(peer).map_err(refused)?;
+    let principal = authenticator.without_credentials(peer.trusted_ip()).map_err(refused)?;
     if !principal.super_user || (names_this_machine(headers) && cors::page(cors, headers) != Page::Foreign) {
         return Ok(principal);
     }
@@ -46,7 +47,7 @@ fn without_credentials(
 }
 
 /// Whether `Host` is a name of the loopback interface that no name server answers for.
-fn names_this_machine(headers: &HeaderMap) -> bool {
+pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let (name, address) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((address, _port)) => ("", address),

@@ -21,6 +21,11 @@ impl<S> Patient<S> {
         Patient { stream, patience, stalled: None }
     }
 
+    /// The stream without the bound.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Passes on how a write went, unless it has been going nowhere for too long.
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {

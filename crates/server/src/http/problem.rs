@@ -37,6 +37,7 @@ pub(super) enum Kind {
     PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
+    UpgradeRequired,
     TooManyAttempts,
     Internal,
     Busy,
@@ -68,6 +69,7 @@ impl Kind {
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a content type taken here")
             }
+            Self::UpgradeRequired => ("upgrade-required", StatusCode::UPGRADE_REQUIRED, "Another version is needed"),
             Self::TooManyAttempts => ("too-many-attempts", StatusCode::TOO_MANY_REQUESTS, "Too many attempts"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something is broken here"),
             Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "Too busy, try again soon"),

@@ -100,7 +100,12 @@ impl Server {
         let shared = Arc::clone(&state);
         tokio::task::spawn_local(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                tokio::task::spawn_local(serve_connection(stream, peer.ip(), Arc::clone(&shared)));
+                tokio::task::spawn_local(serve_connection(
+                    stream,
+                    Peer::tcp(peer),
+                    Arc::clone(&shared),
+                    async |_, _| {},
+                ));
             }
         });
         Server { home, state, address }

@@ -1,8 +1,8 @@
 //! What other threads have for a shard.
 
+use crate::net::Accepted;
 use bytes::Bytes;
 use rowcast_core::shard::Input;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -13,20 +13,11 @@ pub enum Message {
     /// For the shard itself.
     Input(Input),
     /// A connection it is to serve.
-    Accepted(Door, TcpStream, SocketAddr),
+    Accepted(Box<Accepted>),
     /// The writer has room again.
     Room,
     /// The node stops.
     Stop,
-}
-
-/// Where a connection was accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Door {
-    /// MQTT over TCP.
-    Mqtt,
-    /// HTTP.
-    Http,
 }
 
 /// Messages from other threads, in the order they came. Those of the writer are bounded by its queue, those about

@@ -4,6 +4,7 @@
 //! never sleeps, and never assumes that a time was enough.
 
 mod auth;
+mod browser;
 mod config;
 mod crowd;
 mod dev;
@@ -22,6 +23,7 @@ mod story;
 mod sync;
 mod sys;
 mod tools;
+mod websocket;
 mod wills;
 mod wire;
 

@@ -1,4 +1,4 @@
-//! MQTT.js under Node, of both versions: `tests/clients/node/scenarios.js`.
+//! MQTT.js under Node, of both versions, over TCP and WebSocket: `tests/clients/node/scenarios.js`.
 
 use crate::server::Application;
 use crate::tools::{client, installed, run_command};
@@ -42,9 +42,15 @@ fn many_messages_arrive_in_order() {
 
 #[track_caller]
 fn check(scenario: &str) {
-    let server = Application::dogs().start();
     installed(client("node/node_modules/mqtt"));
-    let mut command = Command::new("node");
-    command.arg(client("node/scenarios.js")).arg(scenario).arg(server.mqtt().to_string());
-    run_command(command);
+    for transport in ["mqtt", "ws"] {
+        let server = Application::dogs().start();
+        let url = match transport {
+            "mqtt" => format!("mqtt://127.0.0.1:{}", server.mqtt()),
+            _ => format!("ws://127.0.0.1:{}/any/path", server.http()),
+        };
+        let mut command = Command::new("node");
+        command.arg(client("node/scenarios.js")).arg(scenario).arg(url);
+        run_command(command);
+    }
 }

@@ -1,4 +1,4 @@
-//! paho-mqtt for Python, of both versions: `tests/clients/python/scenarios.py`.
+//! paho-mqtt for Python, of both versions, over TCP and WebSocket: `tests/clients/python/scenarios.py`.
 
 use crate::server::Application;
 use crate::tools::{client, installed, repository, run_command};
@@ -42,8 +42,11 @@ fn many_messages_arrive_in_order() {
 
 #[track_caller]
 fn check(scenario: &str) {
-    let server = Application::dogs().start();
-    let mut command = Command::new(installed(repository().join(".venv/bin/python")));
-    command.arg(client("python/scenarios.py")).arg(scenario).arg(server.mqtt().to_string());
-    run_command(command);
+    for transport in ["tcp", "websockets"] {
+        let server = Application::dogs().start();
+        let port = if transport == "tcp" { server.mqtt() } else { server.http() };
+        let mut command = Command::new(installed(repository().join(".venv/bin/python")));
+        command.arg(client("python/scenarios.py")).args([scenario, transport]).arg(port.to_string());
+        run_command(command);
+    }
 }

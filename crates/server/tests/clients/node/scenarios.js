@@ -1,18 +1,15 @@
-// MQTT.js against a running server: scenarios.js NAME PORT. Each runs with MQTT 3.1.1 and 5.
+// MQTT.js against a running server: scenarios.js NAME URL. Each runs with MQTT 3.1.1 and 5.
 
 import assert from "node:assert/strict";
 import mqtt from "mqtt";
 
 const DEADLINE = 60_000; // Milliseconds anything may take.
-const [name, port] = process.argv.slice(2);
+const [name, url] = process.argv.slice(2);
 
 /** A connected client; `next()` is its next message. */
 async function connect(protocolVersion, options = {}) {
 	const properties = protocolVersion === 5 && options.clean === false ? { sessionExpiryInterval: 3600 } : undefined;
-	const client = mqtt.connect({
-		host: "127.0.0.1",
-		port,
-		protocol: "mqtt",
+	const client = mqtt.connect(url, {
 		protocolVersion,
 		reconnectPeriod: 0,
 		properties,

@@ -1,4 +1,4 @@
-"""paho-mqtt against a running server: scenarios.py NAME PORT. Each runs with MQTT 3.1.1 and 5."""
+"""paho-mqtt against a running server: scenarios.py NAME tcp|websockets PORT. Each runs with MQTT 3.1.1 and 5."""
 
 import json
 import queue
@@ -21,7 +21,7 @@ class Client:
         clean = {} if version == V5 else {"clean_session": not lasting}
         self.version = version
         self.connected, self.messages, self.answers = queue.Queue(), queue.Queue(), queue.Queue()
-        self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=version, **clean)
+        self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=version, transport=TRANSPORT, **clean)
         self.paho.on_connect = lambda client, data, flags, reason, properties: self.connected.put((flags, reason))
         self.paho.on_message = lambda client, data, message: self.messages.put(message)
         self.paho.on_subscribe = lambda client, data, mid, reasons, properties: self.answers.put(reasons)
@@ -164,6 +164,6 @@ def stream(port, version):
 
 
 if __name__ == "__main__":
-    scenario, port = globals()[sys.argv[1]], int(sys.argv[2])
+    scenario, TRANSPORT, port = globals()[sys.argv[1]], sys.argv[2], int(sys.argv[3])
     for version in (V311, V5):
         scenario(port, version)

@@ -1,0 +1,75 @@
+//! Who is at the other end of a connection, as far as the network can tell.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The other end of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    origin: Origin,
+    ambient: Ambient,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Origin {
+    Tcp(SocketAddr),
+    /// A program on this machine.
+    Unix,
+}
+
+/// How far a connection speaks for who sends through it. A browser lets pages of any origin send through its
+/// connections, and a proxy lets anyone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ambient {
+    /// Where it comes from counts: this machine can be trusted.
+    Counts,
+    /// Only what the client itself says counts.
+    Nothing,
+}
+
+impl Peer {
+    /// At the other end of a TCP connection.
+    #[must_use]
+    pub fn tcp(address: SocketAddr) -> Peer {
+        Peer { origin: Origin::Tcp(address), ambient: Ambient::Counts }
+    }
+
+    /// At the other end of a Unix socket.
+    #[must_use]
+    pub fn unix() -> Peer {
+        Peer { origin: Origin::Unix, ambient: Ambient::Counts }
+    }
+
+    /// The same, speaking for its client so far and no further.
+    #[must_use]
+    pub fn speaking_for(self, ambient: Ambient) -> Peer {
+        Peer { ambient, ..self }
+    }
+
+    /// Where it is; through a Unix socket it is on this machine.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        match self.origin {
+            Origin::Tcp(address) => address.ip().to_canonical(),
+            Origin::Unix => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The address its origin speaks for; that of nobody if it speaks for nothing.
+    #[must_use]
+    pub fn trusted_ip(&self) -> IpAddr {
+        match self.ambient {
+            Ambient::Counts => self.ip(),
+            Ambient::Nothing => Ipv4Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Tcp(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f),
+            Origin::Unix => f.write_str("a Unix socket"),
+        }
+    }
+}
