@@ -72,6 +72,14 @@ impl Change<'_> {
         out.extend_from_slice(self.properties);
         out.extend_from_slice(self.payload);
     }
+
+    /// The entry that stands for this change, its clock still zero.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        bytes
+    }
 }
 
 /// Writes the commit's clock into an entry that [`Change::encode`] made.

@@ -28,6 +28,8 @@ pub struct Subscription {
     pub retain_as_published: bool,
     /// Say with each delivery what happened and which version it made (`rowcast-meta`).
     pub meta: bool,
+    /// States of QoS 0 that find no room wait, the newest of each topic (`rowcast-conflate`).
+    pub conflate: bool,
     /// Deliver with the topic spelled by the table's alias, as the filter was.
     pub alias: bool,
     /// Tells the spellings of one filter apart, which are different subscriptions; 0: the canonical one.
@@ -52,6 +54,7 @@ impl Subscription {
             no_local: false,
             retain_as_published: false,
             meta: false,
+            conflate: false,
             alias: false,
             spelling: 0,
             identifier: None,

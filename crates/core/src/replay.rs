@@ -25,15 +25,15 @@ pub enum Start {
     Last(u32),
 }
 
-/// Why a SUBSCRIBE asks for no past that there could be; words for the client.
+/// Why what a SUBSCRIBE asks for beyond the standard says nothing; words for the client.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StartError(pub ReasonCode, pub String);
+pub struct AskError(pub ReasonCode, pub String);
 
 impl Start {
     /// What the user properties of a SUBSCRIBE ask for: `rowcast-since` is a time (RFC 3339), how long ago (`-24h`) or a
     /// version, `rowcast-last` a number.
-    pub fn read(properties: &UserProperties<'_>, limits: &Limits, now_ms: u64) -> Result<Option<Start>, StartError> {
-        let malformed = |words: String| StartError(ReasonCode::ImplementationSpecificError, words);
+    pub fn read(properties: &UserProperties<'_>, limits: &Limits, now_ms: u64) -> Result<Option<Start>, AskError> {
+        let malformed = |words: String| AskError(ReasonCode::ImplementationSpecificError, words);
         match (properties.get(SINCE), properties.get(LAST)) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(malformed(format!("{SINCE} and {LAST} exclude each other"))),
@@ -49,7 +49,7 @@ impl Start {
                 let max = limits.replay_last;
                 match last.trim().parse::<u64>() {
                     Ok(last) if last <= u64::from(max) => Ok(Some(Start::Last(last as u32))),
-                    Ok(_) => Err(StartError(ReasonCode::QuotaExceeded, format!("{LAST} is at most {max}"))),
+                    Ok(_) => Err(AskError(ReasonCode::QuotaExceeded, format!("{LAST} is at most {max}"))),
                     Err(_) => Err(malformed(format!("{LAST} takes a number of changes, at most {max}"))),
                 }
             }
@@ -271,7 +271,7 @@ mod tests {
         for (name, value) in pairs {
             properties.push(name, value).expect("short");
         }
-        Start::read(&properties.as_ref(), &Limits::default(), NOW_MS).map_err(|StartError(reason, _)| reason)
+        Start::read(&properties.as_ref(), &Limits::default(), NOW_MS).map_err(|AskError(reason, _)| reason)
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod acks;
 mod aliases;
 mod authenticate;
 mod catchup;
+mod conflate;
 mod connect;
 mod connection;
 mod deliver;
@@ -468,6 +469,8 @@ pub struct Counters {
     pub payload_bytes_out: u64,
     /// Messages not delivered because a client did not take them fast enough.
     pub dropped: u64,
+    /// States not delivered because a newer one of their topic was there before the client took them.
+    pub conflated: u64,
     /// Publishes refused.
     pub rejected: u64,
     /// Clients let in.
@@ -493,6 +496,7 @@ impl Counters {
             publishes_out: self.publishes_out + other.publishes_out,
             payload_bytes_out: self.payload_bytes_out + other.payload_bytes_out,
             dropped: self.dropped + other.dropped,
+            conflated: self.conflated + other.conflated,
             rejected: self.rejected + other.rejected,
             connected: self.connected + other.connected,
             expired: self.expired + other.expired,

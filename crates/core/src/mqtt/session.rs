@@ -185,6 +185,9 @@ pub struct StoredSubscription {
     /// It asked for `rowcast-meta`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub meta: bool,
+    /// It asked for `rowcast-conflate`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conflate: bool,
     /// Subscription Identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identifier: Option<NonZeroU32>,
@@ -205,6 +208,7 @@ impl StoredSubscription {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             meta: false,
+            conflate: false,
             identifier,
             since: None,
             past: None,
@@ -464,6 +468,7 @@ mod tests {
             no_local: false,
             retain_as_published: false,
             meta: false,
+            conflate: false,
             identifier: None,
             since: None,
             past: None,

@@ -40,6 +40,7 @@ struct Wanting<'a> {
 enum Next {
     Nothing,
     Redeliver,
+    Conflated,
     Queue,
     Snapshot,
     Replay,
@@ -59,6 +60,11 @@ impl Shard {
                 Next::Nothing => return,
                 Next::Redeliver => {
                     if self.redeliver(id) {
+                        return;
+                    }
+                }
+                Next::Conflated => {
+                    if !self.send_conflated(id, now) {
                         return;
                     }
                 }
@@ -112,6 +118,9 @@ impl Shard {
         if let Some(&number) = session.redeliver.front() {
             let is_message = session.window.get(number).is_some_and(|delivery| !delivery.released);
             return if is_message && session.redelivery_room() == 0 { Next::Nothing } else { Next::Redeliver };
+        }
+        if connection.conflated.is_some() {
+            return Next::Conflated; // All the log brings is newer.
         }
         let is_next = |queued: &Queued| match session.flow {
             Flow::Live => true,
@@ -530,9 +539,11 @@ impl Shard {
         let Flow::Behind { after: position } = session.flow else { return };
         let until = Sequence(oldest.0.saturating_sub(1));
         session.flow = Flow::Behind { after: until };
-        // QoS 0 is not kept for those who are away, and was dropped for those who are slow.
+        // QoS 0 is not kept for those who are away, and was dropped for those who are slow, unless they asked for more.
+        let was_there = position >= session.away_until;
         let kept = session.subscriptions.iter().filter(|(_, held)| {
-            held.share.is_none() && held.subscription.qos > QoS::AtMostOnce // A group reads for itself.
+            let is_kept = held.subscription.qos > QoS::AtMostOnce || (held.subscription.conflate && was_there);
+            held.share.is_none() && is_kept // A group reads for itself.
         });
         let kept = kept.map(|(filter, held)| (filter.clone(), held.subscription.since));
         let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
@@ -632,6 +643,7 @@ impl StoredSubscription {
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,
             meta: self.meta,
+            conflate: self.conflate,
             alias: false,
             spelling: 0,
             identifier: self.identifier,

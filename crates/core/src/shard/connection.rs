@@ -3,6 +3,7 @@
 use super::Effect;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
+use super::conflate::Conflated;
 use super::rate::Rate;
 use super::share::Membership;
 use crate::mqtt::session::Session;
@@ -245,6 +246,8 @@ pub(super) struct Connection {
     pub queue_bytes: usize,
     /// How many of them have QoS 0.
     pub queued_at_most_once: usize,
+    /// States of QoS 0 that wait for room, where subscriptions asked for that.
+    pub conflated: Option<Box<Conflated>>,
     /// The groups it is in.
     pub memberships: Vec<Membership>,
     /// Deliveries whose identifiers must be on disk before they go out.
@@ -300,6 +303,7 @@ impl Connection {
             forgotten: None,
             parting: false,
             queued_at_most_once: 0,
+            conflated: None,
             memberships: Vec::new(),
             held: None,
             dropped: 0,

@@ -140,6 +140,7 @@ pub(super) struct Selected {
     pub retain: bool,
     pub alias: bool,
     pub meta: bool,
+    pub conflate: bool,
     pub identifiers: Vec<u32>,
 }
 
@@ -158,6 +159,7 @@ impl Selected {
             selected.retain |= message.kind.is_state() && subscription.retain_as_published;
             selected.alias |= subscription.alias; // Who has a filter with a wildcard as well takes either.
             selected.meta |= subscription.meta;
+            selected.conflate |= subscription.conflate;
             selected.identifiers.extend(subscription.identifier.map(|identifier| identifier.get()));
         }
         selected.retain |= message.is_snapshot;

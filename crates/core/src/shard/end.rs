@@ -130,6 +130,7 @@ impl Shard {
         }
         while connection.queue_pop().is_some() {}
         connection.looking_up = None;
+        connection.conflated = None;
         connection.aliases = Vec::new();
         connection.own_aliases = None;
         connection.held = None;

@@ -15,6 +15,14 @@ use std::rc::Rc;
 /// Records that may change while records are read for a client; beyond it, the client reads the changes from the log.
 const CHANGED_MAX: usize = 1024;
 
+/// How a message waits for a client that has no room for it, and that it will not read from the log.
+enum Waits {
+    /// Behind those that stand in no log, to be delivered with this QoS.
+    Queued(QoS),
+    /// Until it goes out, or a newer state of its topic comes.
+    Conflated,
+}
+
 impl Shard {
     /// Entries were committed.
     pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
@@ -115,14 +123,22 @@ impl Shard {
         let mut queued: Option<Rc<[u8]>> = None;
         for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
             let slot = subscriptions[0].subscriber.0;
-            if let (Some(qos), Some(entry)) = (self.offer(slot, message, subscriptions, now), entry) {
-                self.enqueue(slot, entry, qos, &mut queued);
+            match (self.offer(slot, message, subscriptions, now), entry) {
+                (Some(Waits::Queued(qos)), Some(entry)) => self.enqueue(slot, entry, qos, &mut queued),
+                (Some(Waits::Conflated), Some(entry)) => self.conflate(slot, message.topic, entry, &mut queued),
+                _ => {}
             }
         }
     }
 
-    /// Offers a message to one client. `Some`: it stands in no log, and has to wait for its turn with this QoS.
-    fn offer(&mut self, slot: u32, message: &Outgoing<'_>, subscriptions: &[Subscription], now: Moment) -> Option<QoS> {
+    /// Offers a message to one client. `Some`: it has to wait, and the log will not bring it.
+    fn offer(
+        &mut self,
+        slot: u32,
+        message: &Outgoing<'_>,
+        subscriptions: &[Subscription],
+        now: Moment,
+    ) -> Option<Waits> {
         let connection = self.connections.get_mut(slot as usize)?;
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let open = connection.phase == super::connection::Phase::Open;
@@ -151,9 +167,13 @@ impl Shard {
         match message.sequence {
             None if qos != QoS::AtMostOnce && session.is_durable() => return None, // See `publish`.
             None if !open => return None,
-            None if waits || session.flow != Flow::Live => return Some(qos),
+            None if waits || session.flow != Flow::Live => return Some(Waits::Queued(qos)),
             None => {}
             Some(_) => behind = waits || overtakes,
+        }
+        let conflates = selected.conflate && qos == QoS::AtMostOnce && message.kind.is_state();
+        if conflates && !behind && connection.conflated.is_some() {
+            return Some(Waits::Conflated); // Or it would overtake an older one.
         }
         if !behind {
             let sequence = message.sequence.unwrap_or(Sequence::ZERO);
@@ -168,12 +188,13 @@ impl Shard {
                 now,
             );
             match delivered {
+                Delivered::NoRoom if conflates => return Some(Waits::Conflated),
                 Delivered::NoRoom if qos == QoS::AtMostOnce => {
                     self.counters.dropped += 1;
                     connection.dropped += 1;
                     return None;
                 }
-                Delivered::NoRoom if message.sequence.is_none() => return Some(qos),
+                Delivered::NoRoom if message.sequence.is_none() => return Some(Waits::Queued(qos)),
                 Delivered::NoRoom => behind = true,
                 Delivered::Done | Delivered::TooLarge => {}
             }
@@ -191,11 +212,7 @@ impl Shard {
     fn enqueue(&mut self, slot: u32, entry: &Entry<'_>, qos: QoS, encoded: &mut Option<Rc<[u8]>>) {
         let after = self.seen;
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        let encoded = encoded.get_or_insert_with(|| {
-            let mut bytes = Vec::new();
-            entry.change.encode(&mut bytes);
-            bytes.into()
-        });
+        let encoded = encoded.get_or_insert_with(|| entry.change.to_bytes().into());
         if connection.queue_bytes + encoded.len() > self.settings.limits.outbound_bytes as usize {
             connection.dropped += 1;
             self.counters.dropped += 1;

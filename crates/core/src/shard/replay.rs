@@ -4,7 +4,7 @@
 use super::catchup::READ_BYTES;
 use super::connection::{ConnectionId, LookUp, ReplayTold};
 use super::deliver::{self, Delivered, Outgoing, Replayed};
-use super::{Effect, Moment, Reader, Report, Shard};
+use super::{Effect, Moment, Reader, Shard};
 use crate::change::Entry;
 use crate::mqtt::replay::{Replay, Walk};
 use crate::mqtt::session::Session;
@@ -121,7 +121,7 @@ impl Shard {
         let client_id = session.client_id.clone();
         session.advance_replay(Sequence(oldest.0.saturating_sub(1)));
         let position = Sequence(replay.after);
-        self.effects.push(Effect::Report(Report::LostEvents { client_id, position, oldest }));
+        self.report_lost(client_id, position, oldest);
     }
 
     /// Delivers what is in the batches, as far as there is room, and notes how far that is.

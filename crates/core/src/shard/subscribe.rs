@@ -13,11 +13,11 @@ use crate::mqtt::session::{Flow, Held, StoredSubscription, rows};
 use crate::policy::{Operation, may};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
-use crate::replay::{Located, Start, StartError};
+use crate::replay::{AskError, Located, Start};
 use crate::sys;
 use rowcast_codec::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
-    Unsubscribe, Version,
+    Unsubscribe, UserProperties, Version,
 };
 use rustc_hash::FxHashMap;
 use std::num::NonZeroU32;
@@ -44,16 +44,18 @@ enum Fault {
 struct Asks {
     identifier: Option<NonZeroU32>,
     meta: bool,
+    conflate: bool,
     /// Where the past begins that it wants.
     start: Option<Start>,
 }
 
 impl Asks {
-    fn read(subscribe: &Subscribe<'_>, limits: &Limits, now: Moment) -> Result<Asks, StartError> {
+    fn read(subscribe: &Subscribe<'_>, limits: &Limits, now: Moment) -> Result<Asks, AskError> {
         let user_properties = &subscribe.properties.user_properties;
         Ok(Asks {
             identifier: subscribe.properties.subscription_id.and_then(NonZeroU32::new),
             meta: asks_for_meta(user_properties),
+            conflate: asks_to_conflate(user_properties)?,
             start: Start::read(user_properties, limits, now.wall_ms)?,
         })
     }
@@ -165,7 +167,7 @@ impl Shard {
         id: ConnectionId,
         asked: &SubscribeFilter<'_>,
         // What the packet asks for all its filters, and where the past of this one begins, if that is known.
-        (asks, past): (&Result<Asks, StartError>, Option<Sequence>),
+        (asks, past): (&Result<Asks, AskError>, Option<Sequence>),
         // What the same packet asked for this filter before, and how many filters in all.
         (before, in_packet): (Option<&Held>, usize),
         now: Moment,
@@ -212,10 +214,14 @@ impl Shard {
         }
         let asks = match asks {
             Ok(asks) => asks,
-            Err(StartError(reason, words)) => return Err(Fault::Beyond(*reason, words.clone())),
+            Err(AskError(reason, words)) => return Err(Fault::Beyond(*reason, words.clone())),
         };
         if asks.start.is_some() && share.is_some() {
             let words = "a shared subscription begins now, it is not replayed the past".to_owned();
+            return Err(Fault::Beyond(ReasonCode::ImplementationSpecificError, words));
+        }
+        if asks.conflate && share.is_some() {
+            let words = "a shared subscription has nothing to conflate: who has no room is not given more".to_owned();
             return Err(Fault::Beyond(ReasonCode::ImplementationSpecificError, words));
         }
         if asks.start.is_some() && session.replays.len() >= REPLAYS_MAX {
@@ -226,8 +232,11 @@ impl Shard {
         if connection.version != Version::V5 {
             asked_options = SubscriptionOptions { qos: asked_options.qos, ..plain_options() };
         }
-        let mut options =
-            StoredSubscription { meta: asks.meta, ..StoredSubscription::new(asked_options, asks.identifier) };
+        let mut options = StoredSubscription {
+            meta: asks.meta,
+            conflate: asks.conflate,
+            ..StoredSubscription::new(asked_options, asks.identifier)
+        };
         let replaced = existing.map(|held| held.options);
         // Replacing loses no message [MQTT-3.8.4-4]: what the old one was entitled to, the new one is.
         let since = existing.map(|held| held.subscription.since);
@@ -366,6 +375,15 @@ impl Shard {
         let token = self.token(id.slot);
         self.proposals.push(Some(token), Durability::Sync, &changes);
         self.answer_later(id, Then::Unsuback { id: packet, reasons }, token, now);
+    }
+}
+
+/// Whether a SUBSCRIBE asks that of QoS 0 states that find no room, the newest of each topic be kept.
+fn asks_to_conflate(properties: &UserProperties<'_>) -> Result<bool, AskError> {
+    match properties.get("rowcast-conflate") {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(AskError(ReasonCode::ImplementationSpecificError, "rowcast-conflate takes 1 or 0".to_owned())),
     }
 }
 

@@ -84,6 +84,7 @@ const FIGURES: &[Figure] = &[
     ("publish/messages/received", |seen| Some(seen.counters.publishes_in)),
     ("publish/messages/sent", |seen| Some(seen.counters.publishes_out)),
     ("publish/messages/dropped", |seen| Some(seen.counters.dropped)),
+    ("publish/messages/conflated", |seen| Some(seen.counters.conflated)),
     ("publish/messages/rejected", |seen| Some(seen.counters.rejected)),
     ("publish/messages/lost", |seen| Some(seen.counters.lost)),
     ("publish/bytes/received", |seen| Some(seen.counters.payload_bytes_in)),
