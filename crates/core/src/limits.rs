@@ -17,6 +17,16 @@ pub const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Replays of one session that are under way or wait for their turn; a SUBSCRIBE that asks for another is refused (0x97).
 pub const REPLAYS_MAX: usize = 16;
 
+/// Bytes of messages that stand in no log and wait for a shard to look at them; beyond it, no shard reads its sockets.
+pub const INBOX_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of such messages that one shard passes on in a turn; beyond it, it reads no socket until the next.
+pub const TURN_EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of such messages that may be under way to a client when it begins to lag, beyond one packet from each shard:
+/// a full inbox, and the turns of all others that are added to it.
+pub const TRANSIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What one MQTT client may ask of this node, and all clients together. Exceeding a bound earns the reason code beside
 /// it and touches nobody else. `mqtt.limits` in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,7 +58,9 @@ pub struct Limits {
     pub keep_alive_max_secs: u16,
     /// Seconds a session may outlive its connection; who asks for more is told this. `u32::MAX`: for ever.
     pub session_expiry_max_secs: u32,
-    /// Bytes encoded for one client and not taken by its socket. A client beyond it reads from the log.
+    /// Bytes encoded for one client and not taken by its socket, and as many again of messages that stand in no log. A
+    /// client beyond it reads from the log, where what it wants stands from then on; what still comes to it otherwise
+    /// was under way ([`TRANSIT_BYTES_MAX`]), and who gets more than that is closed (0x97).
     pub outbound_bytes: u32,
     /// Changes that a SUBSCRIBE may ask to be replayed by their number, of each filter (0x97).
     pub replay_last: u32,

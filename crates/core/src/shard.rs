@@ -19,6 +19,8 @@ mod end;
 mod fanout;
 mod get;
 mod groups;
+mod key_set;
+mod lag;
 mod publish;
 mod rate;
 mod replay;
@@ -30,6 +32,7 @@ mod subscribe;
 pub use authenticate::{Progress, Round};
 pub use connection::{ConnectionId, Peer};
 pub use groups::GroupId;
+pub use lag::Lag;
 pub use restore::Found;
 
 use crate::interest::Interest;
@@ -225,6 +228,8 @@ pub enum Input {
     },
     /// What another shard, or this one, has to say of shared subscriptions.
     Share(Vec<ShareMail>),
+    /// What another shard has to say of who lags behind.
+    Lag(Lag),
     /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
     Purge {
         /// Whose.
@@ -362,6 +367,8 @@ pub enum Effect {
         /// What.
         mail: Vec<ShareMail>,
     },
+    /// Tell all other shards: [`Input::Lag`].
+    Lag(Lag),
     /// Collect the rows of a session whose time ran out, answer with [`Input::Purge`].
     CollectRows {
         /// Whose.
@@ -604,6 +611,7 @@ impl Shard {
     #[must_use]
     pub fn new(settings: Settings, tables: Arc<Tables>, seen: Sequence) -> Shard {
         let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
+        let durable = DurableInterest::new(settings.seed);
         let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
         let events = vec![Vec::new(); settings.shards as usize];
         let interest = || Interest::told_to(settings.reach.own(settings.index));
@@ -613,7 +621,7 @@ impl Shard {
             tables,
             connections: Slab::new(),
             interest,
-            durable: DurableInterest::default(),
+            durable,
             sessions,
             groups,
             share_mail,
@@ -745,6 +753,7 @@ impl Shard {
             Input::Located { connection, located } => self.on_located(connection, &located, now),
             Input::Got { connection, record } => self.on_got(connection, record.as_deref(), now),
             Input::Share(mail) => self.on_share(mail, now),
+            Input::Lag(lag) => self.on_lag(&lag),
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
             Input::Tables(tables) => self.on_tables(tables, now),
             Input::Shutdown => self.on_shutdown(now),
@@ -770,6 +779,8 @@ impl Shard {
         }
         self.resume_rated(now);
         self.fire_due_wills(now);
+        self.end_lags();
+        self.end_group_lags();
         self.store_dirty_sessions();
         self.store_dirty_groups();
     }
@@ -835,6 +846,15 @@ impl Shard {
     pub fn take_events(&mut self) -> impl Iterator<Item = (u32, Bytes)> {
         let waiting = self.events.iter_mut().enumerate().filter(|(_, events)| !events.is_empty());
         waiting.map(|(shard, events)| (shard as u32, Bytes::from(std::mem::take(events))))
+    }
+
+    /// Bytes of messages that wait for [`Shard::take_events`]; beyond [`TURN_EVENT_BYTES_MAX`], sockets are left alone
+    /// until it was called.
+    ///
+    /// [`TURN_EVENT_BYTES_MAX`]: crate::limits::TURN_EVENT_BYTES_MAX
+    #[must_use]
+    pub fn event_bytes(&self) -> usize {
+        self.events.iter().map(Vec::len).sum()
     }
 
     /// What is to be written to a connection's socket. `None`: there is no such connection any more.

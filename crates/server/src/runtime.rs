@@ -18,6 +18,7 @@ use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
 use rowcast_codec::ReasonCode;
+use rowcast_core::limits::TURN_EVENT_BYTES_MAX;
 use rowcast_core::policy::Principal;
 use rowcast_core::shard::{
     Arrival, Claimant, ConnectionId, Effect, Input, Moment, Previous, Progress, Reader, Report, Round, Shard,
@@ -196,7 +197,9 @@ impl Runtime {
     }
 
     fn is_congested(&self) -> bool {
-        self.refused.borrow().is_some() || self.node.inboxes.iter().any(|inbox| inbox.is_full())
+        self.refused.borrow().is_some()
+            || self.shard.borrow().event_bytes() > TURN_EVENT_BYTES_MAX
+            || self.node.inboxes.iter().any(|inbox| inbox.is_full())
     }
 
     /// Ends turns for as long as the node runs: hands over what was proposed and passed on, takes what came.
@@ -364,6 +367,10 @@ impl Runtime {
                 );
             }
             Effect::Share { shard, mail } => self.post(shard, Input::Share(mail)),
+            Effect::Lag(lag) => {
+                let others = (0..self.node.inboxes.len() as u32).filter(|&shard| shard != self.index);
+                others.for_each(|shard| self.post(shard, Input::Lag(lag.clone())));
+            }
             Effect::CollectRows { client_id } => {
                 let id = client_id.clone();
                 self.read(

@@ -218,6 +218,8 @@ pub struct Group {
     pub dirty: bool,
     /// There is a stored form.
     pub stored: bool,
+    /// Its events are logged because its members do not keep up.
+    pub lagging: bool,
     /// Rows of subscriptions with which sessions keep the group alive while they are away.
     pub kept_by: FxHashSet<Box<[u8]>>,
     /// Rows of claims, each with the last message that it claims.
@@ -245,6 +247,7 @@ impl Group {
             reading: false,
             dirty: true,
             stored: false,
+            lagging: false,
             kept_by: FxHashSet::default(),
             claims: Vec::new(),
             places: Slab::new(),
@@ -430,6 +433,18 @@ impl Group {
             }
             None => drop(self.waiting.remove(&number)),
         }
+    }
+
+    /// Bytes of messages that wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Whether nothing waits that it has passed in the log.
+    #[must_use]
+    pub fn is_level(&self) -> bool {
+        self.flow == Flow::Live && self.waiting.is_empty()
     }
 
     /// Keeps a message that stands in no log until there is room. `false`: too much waits already.

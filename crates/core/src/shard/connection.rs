@@ -192,6 +192,13 @@ pub(super) struct Queued {
     pub qos: QoS,
 }
 
+impl Queued {
+    /// What it counts for: others may wait for the same message, each with a place of its own.
+    pub(super) fn bytes(&self) -> usize {
+        self.entry.len() + size_of::<Queued>()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub generation: u32,
@@ -248,6 +255,8 @@ pub(super) struct Connection {
     pub queued_at_most_once: usize,
     /// States of QoS 0 that wait for room, where subscriptions asked for that.
     pub conflated: Option<Box<Conflated>>,
+    /// Filters whose events are logged because it lags, as they are spelled.
+    pub lagging: Vec<Box<str>>,
     /// The groups it is in.
     pub memberships: Vec<Membership>,
     /// Deliveries whose identifiers must be on disk before they go out.
@@ -304,6 +313,7 @@ impl Connection {
             parting: false,
             queued_at_most_once: 0,
             conflated: None,
+            lagging: Vec::new(),
             memberships: Vec::new(),
             held: None,
             dropped: 0,
@@ -355,21 +365,27 @@ impl Connection {
     }
 
     pub(super) fn queue_push(&mut self, queued: Queued) {
-        self.queue_bytes += queued.entry.len();
+        self.queue_bytes += queued.bytes();
         self.queued_at_most_once += usize::from(queued.qos == QoS::AtMostOnce);
         self.queue.push_back(queued);
     }
 
     pub(super) fn queue_pop(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
-        self.queue_bytes -= queued.entry.len();
+        self.queue_bytes -= queued.bytes();
         self.queued_at_most_once -= usize::from(queued.qos == QoS::AtMostOnce);
         Some(queued)
     }
 
+    pub(super) fn queue_clear(&mut self) {
+        self.queue = VecDeque::new();
+        self.queue_bytes = 0;
+        self.queued_at_most_once = 0;
+    }
+
     /// Puts back what [`Connection::queue_pop`] took.
     pub(super) fn queue_unpop(&mut self, queued: Queued) {
-        self.queue_bytes += queued.entry.len();
+        self.queue_bytes += queued.bytes();
         self.queued_at_most_once += usize::from(queued.qos == QoS::AtMostOnce);
         self.queue.push_front(queued);
     }

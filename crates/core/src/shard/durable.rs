@@ -1,16 +1,21 @@
 //! Whether anyone could come back for an event: the filters of all sessions that outlive their connections, wherever
-//! on the node they are. Each shard keeps its own copy, made from the log like everything else.
+//! on the node they are, and of those who lag behind. Each shard keeps its own copy, made from the log, and from what
+//! the others say of who lags (`lag`).
 
+use super::connect::spelling_of;
+use super::key_set::KeySet;
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::session::rows;
 use crate::tables::Tables;
 use rowcast_codec::TopicFilter;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-/// Filters with QoS 1 or 2 of durable sessions, each once, with how many hold it.
+/// Filters with QoS 1 or 2 that events are logged for, each once, with how many hold it.
 #[derive(Default)]
 pub(super) struct DurableInterest {
-    rows: FxHashSet<Box<[u8]>>,
+    /// Rows of the subscriptions table.
+    rows: KeySet,
+    /// By filter as it was spelled, without the name of a group that shares it.
     holders: FxHashMap<Box<str>, u32>,
     interest: Interest,
 }
@@ -18,56 +23,81 @@ pub(super) struct DurableInterest {
 const ANYONE: Subscription = Subscription::of(Subscriber(0));
 
 impl DurableInterest {
+    pub(super) fn new(seed: u64) -> DurableInterest {
+        DurableInterest { rows: KeySet::new(seed), ..DurableInterest::default() }
+    }
+
     /// A row of the subscriptions table was put.
     pub(super) fn add(&mut self, tables: &Tables, key: &[u8]) {
         let Some((_, true, spelled)) = rows::parse_subscription(key) else { return };
-        let Some(filter) = canonical(tables, spelled) else { return };
-        if !self.rows.insert(key.into()) {
-            return;
-        }
-        let holders = self.holders.entry(filter.as_str().into()).or_default();
-        *holders += 1;
-        if *holders == 1
-            && let Ok(filter) = TopicFilter::new(&filter)
-        {
-            self.interest.subscribe(&filter, ANYONE);
+        if self.rows.insert(key) {
+            self.hold(tables, spelled);
         }
     }
 
     /// A row of the subscriptions table was deleted.
     pub(super) fn remove(&mut self, tables: &Tables, key: &[u8]) {
-        if !self.rows.remove(key) {
+        let Some((_, true, spelled)) = rows::parse_subscription(key) else { return };
+        if self.rows.remove(key) {
+            self.release(tables, spelled);
+        }
+    }
+
+    /// One more wants what a filter selects.
+    pub(super) fn hold(&mut self, tables: &Tables, spelled: &str) {
+        let Some(plain) = plain(spelled) else { return };
+        let holders = self.holders.entry(plain.into()).or_default();
+        *holders += 1;
+        if *holders == 1 {
+            subscribe(&mut self.interest, tables, plain);
+        }
+    }
+
+    /// One does not any more.
+    pub(super) fn release(&mut self, tables: &Tables, spelled: &str) {
+        let Some(plain) = plain(spelled) else { return };
+        let Some(holders) = self.holders.get_mut(plain) else { return };
+        *holders -= 1;
+        if *holders > 0 {
             return;
         }
-        let Some((_, true, spelled)) = rows::parse_subscription(key) else { return };
-        let Some(filter) = canonical(tables, spelled) else { return };
-        let Some(holders) = self.holders.get_mut(filter.as_str()) else { return };
-        *holders -= 1;
-        if *holders == 0 {
-            self.holders.remove(filter.as_str());
-            if let Ok(filter) = TopicFilter::new(&filter) {
-                self.interest.unsubscribe(&filter, ANYONE.subscriber, ANYONE.spelling);
-            }
+        self.holders.remove(plain);
+        if let Some((filter, _)) = tables.canonical_filter(plain)
+            && let Ok(parsed) = TopicFilter::new(&filter)
+        {
+            self.interest.unsubscribe(&parsed, ANYONE.subscriber, spelling_of(plain, &filter));
         }
     }
 
     /// The names of tables changed: filters may select other topics now.
     pub(super) fn rebuild(&mut self, tables: &Tables) {
-        let rows = std::mem::take(&mut self.rows);
-        *self = DurableInterest::default();
-        for row in rows {
-            self.add(tables, &row);
+        self.interest = Interest::default();
+        for plain in self.holders.keys() {
+            subscribe(&mut self.interest, tables, plain);
         }
     }
 
-    /// Whether a session may come back for an event on `topic`.
+    /// Whether somebody may come back for an event on `topic`.
     pub(super) fn wants(&mut self, topic: &str) -> bool {
         !self.interest.is_empty() && !self.interest.matches(topic).is_empty()
     }
 }
 
+/// A filter whose table is shut selects nothing until it is opened.
+fn subscribe(interest: &mut Interest, tables: &Tables, plain: &str) {
+    if let Some((filter, _)) = tables.canonical_filter(plain)
+        && let Ok(parsed) = TopicFilter::new(&filter)
+    {
+        interest.subscribe(&parsed, Subscription { spelling: spelling_of(plain, &filter), ..ANYONE });
+    }
+}
+
+/// A filter without the name of a group that shares it.
+fn plain(spelled: &str) -> Option<&str> {
+    TopicFilter::new(spelled).ok().map(|filter| filter.filter())
+}
+
 /// The filter that canonical topics are matched with.
 pub(super) fn canonical(tables: &Tables, spelled: &str) -> Option<String> {
-    let spelled = TopicFilter::new(spelled).ok()?.filter(); // Whoever shares it.
-    tables.canonical_filter(spelled).map(|(filter, _)| filter)
+    tables.canonical_filter(plain(spelled)?).map(|(filter, _)| filter)
 }

@@ -128,7 +128,7 @@ impl Shard {
                 }
             }
         }
-        while connection.queue_pop().is_some() {}
+        connection.queue_clear();
         connection.looking_up = None;
         connection.conflated = None;
         connection.aliases = Vec::new();
@@ -144,6 +144,7 @@ impl Shard {
             }
             return;
         };
+        self.end_lag(id);
         self.leave_groups(id, &session);
         for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
             if let Ok(filter) = TopicFilter::new(&held.filter) {

@@ -9,7 +9,7 @@ use crate::mqtt::session::Flow;
 use crate::mqtt::window::Delivery;
 use crate::position::{Sequence, TableId};
 use crate::proposal::Batch;
-use rowcast_codec::QoS;
+use rowcast_codec::{QoS, ReasonCode};
 use std::rc::Rc;
 
 /// Records that may change while records are read for a client; beyond it, the client reads the changes from the log.
@@ -124,7 +124,9 @@ impl Shard {
         for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
             let slot = subscriptions[0].subscriber.0;
             match (self.offer(slot, message, subscriptions, now), entry) {
-                (Some(Waits::Queued(qos)), Some(entry)) => self.enqueue(slot, entry, qos, &mut queued),
+                (Some(Waits::Queued(qos)), Some(entry)) => {
+                    self.enqueue(slot, (message.topic, entry), qos, &mut queued, now);
+                }
                 (Some(Waits::Conflated), Some(entry)) => self.conflate(slot, message.topic, entry, &mut queued),
                 _ => {}
             }
@@ -208,17 +210,36 @@ impl Shard {
         None
     }
 
-    /// Keeps a message that stands in no log until its client has room, or drops it when too much waits already.
-    fn enqueue(&mut self, slot: u32, entry: &Entry<'_>, qos: QoS, encoded: &mut Option<Rc<[u8]>>) {
+    /// Keeps a message that stands in no log until its client has room. When too much waits already, one with QoS 0 is
+    /// dropped; for the others the client begins to lag, and only what is under way by then still comes this way.
+    fn enqueue(
+        &mut self,
+        slot: u32,
+        (topic, entry): (&str, &Entry<'_>),
+        qos: QoS,
+        encoded: &mut Option<Rc<[u8]>>,
+        now: Moment,
+    ) {
         let after = self.seen;
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let bytes_max = self.queue_bytes_max();
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        let encoded = encoded.get_or_insert_with(|| entry.change.to_bytes().into());
-        if connection.queue_bytes + encoded.len() > self.settings.limits.outbound_bytes as usize {
+        let id = super::id_of(slot as usize, connection);
+        let entry = Rc::clone(encoded.get_or_insert_with(|| entry.change.to_bytes().into()));
+        let queued = Queued { entry, after, qos };
+        let bytes = connection.queue_bytes + queued.bytes();
+        if qos == QoS::AtMostOnce && bytes > outbound_bytes {
             connection.dropped += 1;
             self.counters.dropped += 1;
             return;
         }
-        connection.queue_push(Queued { entry: Rc::clone(encoded), after, qos });
+        if bytes > bytes_max {
+            return self.close(id, ReasonCode::QuotaExceeded, "the client does not take what it is sent", now);
+        }
+        connection.queue_push(queued);
+        if qos > QoS::AtMostOnce && bytes > outbound_bytes / 2 {
+            self.begin_lag(id, topic);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::catchup::{READ_BYTES, selects};
 use super::durable::canonical;
+use super::lag::Lag;
 use super::publish::{internal_delete, internal_row};
 use super::{Effect, Fetched, Found, Reader, Shard, Wanted};
 use crate::change::{Change, Entry};
@@ -168,13 +169,14 @@ impl Shard {
         }
         let mut encoded = None;
         for matching in &*self.groups.interest.matches(topic) {
-            self.offer_group(matching.subscriber.0 as usize, entry, &mut encoded);
+            self.offer_group(matching.subscriber.0 as usize, (topic, entry), &mut encoded);
         }
     }
 
-    fn offer_group(&mut self, slot: usize, entry: &Entry<'_>, encoded: &mut Option<Bytes>) {
+    fn offer_group(&mut self, slot: usize, (topic, entry): (&str, &Entry<'_>), encoded: &mut Option<Bytes>) {
         let seen = self.seen;
-        let bytes_max = self.settings.limits.outbound_bytes as usize;
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let bytes_max = self.queue_bytes_max();
         let Some(group) = self.groups.get(slot) else { return };
         let sequence = entry.sequence;
         let is_logged = sequence > Sequence::ZERO;
@@ -196,8 +198,35 @@ impl Shard {
         } else if group.could_give(number, qos) {
             let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
             let kept = group.keep(number, qos, encoded.clone(), after, bytes_max);
+            let lags = group.waiting_bytes() > outbound_bytes / 2;
             self.counters.dropped += u64::from(!kept);
+            if lags {
+                self.begin_group_lag(slot, topic);
+            }
         }
+    }
+
+    /// What a group wants is logged until it is level again: see `lag`.
+    fn begin_group_lag(&mut self, slot: usize, topic: &str) {
+        if self.durable.wants(topic) {
+            return;
+        }
+        let Some(group) = self.groups.get(slot) else { return };
+        group.lagging = true;
+        let filter = group.filter().into();
+        self.tell_lag(Lag::Begins(vec![filter]));
+    }
+
+    /// Groups that are level with the log again need not be waited for any more.
+    pub(super) fn end_group_lags(&mut self) {
+        let mut filters = Vec::new();
+        for (_, (_, group)) in &mut self.groups.groups {
+            if group.lagging && group.is_level() {
+                group.lagging = false;
+                filters.push(group.filter().into());
+            }
+        }
+        self.tell_lag(Lag::Ends(filters));
     }
 
     /// Goes on with what a group has, as far as its members have room.
@@ -400,7 +429,10 @@ impl Shard {
     fn end_group_if_over(&mut self, slot: usize) {
         if self.groups.get(slot).is_some_and(|group| group.is_over()) {
             self.forget_stored(slot);
-            self.groups.remove(slot);
+            let group = self.groups.remove(slot);
+            if group.lagging {
+                self.tell_lag(Lag::Ends(vec![group.filter().into()]));
+            }
         }
     }
 

@@ -1,31 +1,28 @@
 //! How many sessions outlive their connections, wherever on the node they are. Each shard keeps its own count, made from
 //! the log like everything else.
 
-use rustc_hash::FxHashSet;
-use std::hash::{DefaultHasher, Hasher};
+use super::key_set::KeySet;
 
-/// Client identifiers of durable sessions, as eight bytes each: a hash nobody outside can foresee. Two that have the
-/// same one, by chance, are counted as one.
+/// Client identifiers of durable sessions.
 pub(super) struct SessionCount {
-    seed: u64,
     /// 0: no bound.
     maximum: u32,
-    known: FxHashSet<u64>,
+    known: KeySet,
 }
 
 impl SessionCount {
     pub(super) fn new(seed: u64, maximum: u32) -> SessionCount {
-        SessionCount { seed, maximum, known: FxHashSet::default() }
+        SessionCount { maximum, known: KeySet::new(seed) }
     }
 
     /// There is a session of this client.
     pub(super) fn add(&mut self, client_id: &[u8]) {
-        self.known.insert(self.hash(client_id));
+        self.known.insert(client_id);
     }
 
     /// There is none any more.
     pub(super) fn remove(&mut self, client_id: &[u8]) {
-        self.known.remove(&self.hash(client_id));
+        self.known.remove(client_id);
     }
 
     /// How many there are.
@@ -35,14 +32,7 @@ impl SessionCount {
 
     /// Whether this client may have one.
     pub(super) fn has_room(&self, client_id: &[u8]) -> bool {
-        self.maximum == 0 || self.known.len() < self.maximum as usize || self.known.contains(&self.hash(client_id))
-    }
-
-    fn hash(&self, client_id: &[u8]) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.seed);
-        hasher.write(client_id);
-        hasher.finish()
+        self.maximum == 0 || self.known.len() < self.maximum as usize || self.known.contains(client_id)
     }
 }
 

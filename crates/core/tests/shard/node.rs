@@ -570,6 +570,10 @@ impl<S: Keep> Node<S> {
                 },
                 Effect::Report(report) => self.on_report(report),
                 Effect::Share { shard, mail } => self.mail[shard as usize].push_back(Input::Share(mail)),
+                Effect::Lag(lag) => {
+                    let others = self.mail.iter_mut().enumerate().filter(|(other, _)| *other != shard);
+                    others.for_each(|(_, mail)| mail.push_back(Input::Lag(lag.clone())));
+                }
                 job => self.jobs.push_back((shard, Job::Effect(job))),
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::net::Accepted;
 use bytes::Bytes;
+use rowcast_core::limits::INBOX_EVENT_BYTES_MAX;
 use rowcast_core::shard::Input;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,9 +33,6 @@ pub struct Inbox {
     /// How many connections the shard has; new ones go to the one with the fewest.
     pub connections: AtomicUsize,
 }
-
-/// Bytes of events that may wait for a shard.
-const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 impl Inbox {
     /// Adds a message and wakes the shard.
@@ -81,7 +79,7 @@ impl Inbox {
 
     /// Whether so many events wait that no more should come.
     pub fn is_full(&self) -> bool {
-        self.event_bytes.load(Ordering::Relaxed) > EVENT_BYTES_MAX
+        self.event_bytes.load(Ordering::Relaxed) > INBOX_EVENT_BYTES_MAX
     }
 
     /// A list is whole after every push, so a panic elsewhere spoils nothing.
@@ -98,7 +96,7 @@ mod tests {
     fn an_inbox_full_of_events_says_so_until_it_is_emptied() {
         let inbox = Inbox::default();
         assert!(!inbox.has_messages());
-        let events = Bytes::from(vec![0; EVENT_BYTES_MAX / 2 + 1]);
+        let events = Bytes::from(vec![0; INBOX_EVENT_BYTES_MAX / 2 + 1]);
         inbox.push_events(events.clone());
         assert!(!inbox.is_full() && inbox.has_messages());
         inbox.push_events(events);

@@ -259,8 +259,8 @@ impl Client {
 
     /// Another message was published by somebody: whether it must reach this client.
     pub(crate) fn expect(&mut self, message: &Message, number: usize) {
-        // A session that lasts misses nothing; another one no states, while its connection lasts.
-        let kept = self.durable || (self.connected && message.kind == Kind::State);
+        // A session that lasts misses nothing; another one nothing while its connection lasts.
+        let kept = self.durable || self.connected;
         if kept && message.qos > QoS::AtMostOnce && self.granted(message.topic) > QoS::AtMostOnce {
             self.expected.insert(number);
         }
