@@ -570,6 +570,8 @@ pub struct Shard {
     frames: Frames,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
+    /// Wills on their way to the log, and whose they are.
+    firing: FxHashMap<Token, (Box<str>, Will)>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
     joining: FxHashMap<Box<[u8]>, (ConnectionId, Joining)>,
     /// Connections that were closed before their claim was answered.
@@ -635,6 +637,7 @@ impl Shard {
             lasting: 0,
             frames: Frames::default(),
             leaving: FxHashMap::default(),
+            firing: FxHashMap::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
             delayed_wills: BTreeMap::new(),

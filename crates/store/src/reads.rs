@@ -155,7 +155,7 @@ pub fn found(store: &Store) -> Result<Found, ReadError> {
     each(store, TableId::CLAIMS, None, |key, record| found.claims.push((key.to_vec(), record.payload.to_vec())))?;
     each(store, TableId::SESSIONS, None, |key, record| {
         if let Ok(client_id) = std::str::from_utf8(key) {
-            found.sessions.push((client_id.to_owned(), record.payload.to_vec(), record.expires_ms.is_none()));
+            found.sessions.push((client_id.to_owned(), record.payload.to_vec()));
         }
     })?;
     each(store, TableId::WILLS, None, |key, record| {

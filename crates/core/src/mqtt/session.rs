@@ -169,6 +169,9 @@ pub struct StoredSession {
     /// [`Session::replays_begun`].
     #[serde(default, skip_serializing_if = "is_none")]
     pub replays_begun: u32,
+    /// Its client was there: more may have been delivered since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub connected: bool,
 }
 
 /// A subscription as it is stored in [`TableId::SUBSCRIPTIONS`](crate::TableId::SUBSCRIPTIONS), in JSON.
@@ -319,9 +322,19 @@ impl Session {
         }
     }
 
-    /// The stored form.
+    /// The stored form while its client is connected.
     #[must_use]
     pub fn store(&self, seen: Sequence) -> Vec<u8> {
+        self.stored(seen, true)
+    }
+
+    /// The stored form once its client is gone.
+    #[must_use]
+    pub fn store_left(&self, seen: Sequence) -> Vec<u8> {
+        self.stored(seen, false)
+    }
+
+    fn stored(&self, seen: Sequence, connected: bool) -> Vec<u8> {
         let stored = StoredSession {
             id: self.id.0,
             user: self.user.clone(),
@@ -333,19 +346,24 @@ impl Session {
             snapshots: self.snapshots.clone(),
             replays: self.replays.clone(),
             replays_begun: self.replays_begun,
+            connected,
         };
         serde_json::to_vec(&stored).expect("a session is plain data")
     }
 
     /// The stored form after a node ended with the client connected, its last committed sequence being `committed`.
-    /// `None` if the bytes are not a session.
+    /// The row is `None` if it was not connected. `None` if the bytes are not a session.
     #[must_use]
-    pub fn interrupted(stored: &[u8], committed: Sequence) -> Option<(StoredSession, Vec<u8>)> {
+    pub fn interrupted(stored: &[u8], committed: Sequence) -> Option<(StoredSession, Option<Vec<u8>>)> {
         let mut stored: StoredSession = serde_json::from_slice(stored).ok()?;
+        if !stored.connected {
+            return Some((stored, None));
+        }
         stored.in_doubt = committed.0;
         stored.replays.iter_mut().for_each(|replay| replay.in_doubt = true);
+        stored.connected = false;
         let row = serde_json::to_vec(&stored).expect("a session is plain data");
-        Some((stored, row))
+        Some((stored, Some(row)))
     }
 
     /// A session from its stored form and the identifiers of its handshakes; subscriptions are added by the caller.
@@ -370,6 +388,11 @@ impl Session {
         session.replays = stored.replays;
         session.replays_begun = stored.replays_begun;
         session.in_doubt = Sequence(stored.in_doubt);
+        if stored.connected {
+            // That its client went could not be written down.
+            session.in_doubt = committed;
+            session.replays.iter_mut().for_each(|replay| replay.in_doubt = true);
+        }
         for id in handshakes {
             match id {
                 Ok(received) => drop(session.received.insert(received)),
@@ -387,6 +410,9 @@ impl Session {
     /// Begins sending the current records of a subscription, those changed behind `from` and up to `until`; all over
     /// again, if it was under way.
     pub fn begin_snapshot(&mut self, filter: &str, from: Sequence, until: Sequence) {
+        // What the one under way was still to bring, this one brings.
+        let under_way = self.snapshots.iter().find(|snapshot| &*snapshot.filter == filter);
+        let from = under_way.map_or(from, |snapshot| from.min(Sequence(snapshot.from)));
         self.snapshots.retain(|snapshot| &*snapshot.filter != filter);
         self.snapshots_begun += 1;
         let number = self.snapshots_begun;

@@ -192,6 +192,16 @@ impl Window {
         }
     }
 
+    /// Leaves out the next `count` identifiers: nobody knows which of them a client has in its hands.
+    pub fn leave_out(&mut self, count: u64) {
+        if self.slots.is_empty() {
+            self.before += count;
+        } else {
+            let room = PacketId::COUNT - self.slots.len();
+            self.slots.extend((0..room.min(count as usize)).map(|_| None));
+        }
+    }
+
     /// PUBACK.
     pub fn puback(&mut self, id: PacketId) -> Acknowledged {
         match self.slot(id) {

@@ -36,6 +36,9 @@ impl Shard {
             self.on_left(leaving);
             return;
         }
+        if let Some((client_id, will)) = self.firing.remove(&token) {
+            return self.on_fired(client_id, will, &outcome, now);
+        }
         if let Outcome::Rejected(_) | Outcome::Full = outcome {
             self.forget_received(token);
         }
@@ -43,6 +46,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let id = super::id_of(slot, connection);
         if connection.held.as_ref().is_some_and(|(held, _)| *held == token) {
+            if outcome == Outcome::Full {
+                // After a crash nobody would know these identifiers: the client comes back and gets them then.
+                return self.close(id, ReasonCode::QuotaExceeded, "the disk is full", now);
+            }
             if let Some((_, bytes)) = connection.held.take() {
                 connection.outbox.append(|out| out.extend_from_slice(&bytes));
                 self.wake(id);

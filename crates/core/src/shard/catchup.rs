@@ -28,6 +28,9 @@ const READ_RECORDS: usize = 4_096;
 /// Deliveries that are fetched again at a time.
 const REDELIVERIES: usize = 64;
 
+/// Deliveries to one client between two stored forms of its session.
+const IN_DOUBT_MAX: u64 = 16_384;
+
 /// What a snapshot is to bring.
 struct Wanting<'a> {
     filter: &'a str,
@@ -144,6 +147,8 @@ impl Shard {
         match log {
             // What changes does not wait for all there is; but what changed before the log begins comes before it.
             Next::Log(_) | Next::Replay if snapshot.from == 0 => log,
+            // Deliveries in doubt were made along the log: nothing takes their identifiers from them.
+            Next::Log(after) if after < session.in_doubt => log,
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,
         }
@@ -206,6 +211,7 @@ impl Shard {
     pub(super) fn on_fetched(&mut self, id: ConnectionId, messages: Vec<(u64, Fetched)>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.reading = false;
+        let mut lost: Option<(Sequence, Sequence)> = None;
         for (number, fetched) in messages {
             let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
             while session.redeliver.front().is_some_and(|&front| front <= number) {
@@ -221,18 +227,34 @@ impl Shard {
                         self.send_again(id, &entry, (packet, found), now);
                     }
                 }
-                Fetched::Record(table, scanned) => {
-                    if let Ok(record) = Record::decode(&scanned.record) {
+                Fetched::Record(table, scanned) => match Record::decode(&scanned.record) {
+                    Ok(record) if record.version.0 == found.sequence => {
                         let entry = entry_of_record(table, &scanned.key, &record);
                         self.send_again(id, &entry, (packet, found), now);
                     }
-                }
+                    // It is another by now, which comes by itself; under this identifier the client has seen the old.
+                    _ => session.window.give_up(packet),
+                },
                 // Nothing is left to send: the delivery ends here.
                 Fetched::Gone => {
                     session.window.give_up(packet);
-                    self.tell_done(found.shared.map(|shared| *shared));
+                    session.dirty = true;
+                    let (before, behind) = (Sequence(found.sequence.saturating_sub(1)), Sequence(found.sequence + 1));
+                    match found.shared.map(|shared| *shared) {
+                        Some(shared) => {
+                            self.report_lost(format!("$share/{}", shared.group).into(), before, behind);
+                            self.tell_done(Some(shared));
+                        }
+                        None if found.state.is_none() => {
+                            lost = Some((lost.map_or(before, |(before, _)| before), behind));
+                        }
+                        None => {} // The record is gone, which the log says.
+                    }
                 }
             }
+        }
+        if let Some((before, behind)) = lost {
+            self.on_deliveries_lost(id, before, behind);
         }
         self.pump(id, now);
     }
@@ -429,13 +451,21 @@ impl Shard {
     /// Takes what was just sent back out of the outbox until its identifiers are on disk: no log could tell them
     /// again after a crash. `claims`: rows that stand or fall with that.
     pub(super) fn hold(&mut self, id: ConnectionId, sent_before: usize, claims: &[(Vec<u8>, Vec<u8>)]) {
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if connection.outbox.len() > sent_before {
+            let sent = connection.outbox.split_off(sent_before);
+            self.hold_back(id, sent, claims);
+        }
+    }
+
+    /// Keeps `sent` until the session is on disk as it is now; nothing else with an identifier goes out meanwhile.
+    fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>, claims: &[(Vec<u8>, Vec<u8>)]) {
         let token = self.token(id.slot);
         let seen = self.seen;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
-        if connection.outbox.len() == sent_before {
-            return;
-        }
-        let bytes = connection.outbox.split_off(sent_before);
+        // What is held already goes first, and waits for the later of both.
+        let mut bytes = connection.held.take().map(|(_, bytes)| bytes).unwrap_or_default();
+        bytes.extend(sent);
         connection.held = Some((token, bytes));
         if let Some(session) = &mut connection.session {
             session.dirty = false;
@@ -537,8 +567,33 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
         let Flow::Behind { after: position } = session.flow else { return };
-        let until = Sequence(oldest.0.saturating_sub(1));
+        let mut until = Sequence(oldest.0.saturating_sub(1));
+        if position < session.in_doubt {
+            // What of it was delivered, and under which identifiers, the log could have told. So all that is in doubt
+            // counts as lost, and its identifiers as taken.
+            session.window.leave_out(IN_DOUBT_MAX);
+            until = until.max(session.in_doubt);
+        }
+        let doubtful = position < session.in_doubt;
         session.flow = Flow::Behind { after: until };
+        self.show_missed(id, position, until, oldest);
+        if doubtful {
+            self.hold_back(id, Vec::new(), &[]); // Or the next crash would leave out the same ones.
+        }
+    }
+
+    /// The log was cut before the client had acknowledged some of what it was sent between `before` and `behind`, and that
+    /// cannot be sent again. Likewise.
+    fn on_deliveries_lost(&mut self, id: ConnectionId, before: Sequence, behind: Sequence) {
+        let seen = self.seen;
+        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let until = session.position(seen);
+        self.show_missed(id, before, until, behind);
+    }
+
+    /// Shows the current state of what changed behind `position` and up to `until`, which the log does not hold.
+    fn show_missed(&mut self, id: ConnectionId, position: Sequence, until: Sequence, oldest: Sequence) {
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         // QoS 0 is not kept for those who are away, and was dropped for those who are slow, unless they asked for more.
         let was_there = position >= session.away_until;
         let kept = session.subscriptions.iter().filter(|(_, held)| {

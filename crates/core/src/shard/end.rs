@@ -8,7 +8,7 @@ use crate::change::{Change, Entry};
 use crate::interest::Subscriber;
 use crate::mqtt::session::{Flow, Session, rows};
 use crate::position::{Sequence, TableId};
-use crate::proposal::{Decide, Durability, Rejection};
+use crate::proposal::{Decide, Durability, Outcome, Rejection};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, ReasonCode, TopicFilter};
 
@@ -159,7 +159,7 @@ impl Shard {
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
         session.flow = Flow::Behind { after: session.position(seen) };
-        let stored = session.is_durable().then(|| session.store(seen));
+        let stored = session.is_durable().then(|| session.store_left(seen));
         let expires_ms = expires_ms(session.expiry_secs, now);
         let mut changes = Vec::new();
         changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
@@ -245,7 +245,16 @@ impl Shard {
         ];
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
-        self.proposals.push_all_decided(None, Durability::Sync, decisions, &gone);
+        let token = self.token(0);
+        self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);
+        self.firing.insert(token, (client_id.into(), will.clone()));
+    }
+
+    /// A will was published, or is not to be; if there was no room, it is tried again.
+    pub(super) fn on_fired(&mut self, client_id: Box<str>, will: Will, outcome: &Outcome, now: Moment) {
+        if *outcome == Outcome::Full {
+            self.delayed_wills.insert((now.wall_ms, client_id), will);
+        }
     }
 
     pub(super) fn fire_due_wills(&mut self, now: Moment) {
@@ -270,27 +279,15 @@ impl Shard {
 
     // Stored sessions ------------------------------------------------------------------------------------------------------
 
-    /// A row of [`TableId::SESSIONS`] that is there when the node starts. `lasts`: it has no expiry, because its client
-    /// was connected when the node ended; its time begins now. Returns how many seconds the session outlives its
-    /// connection; `None` if the row is not a session.
-    pub(super) fn restore_session(&mut self, client_id: &str, row: &[u8], lasts: bool, now: Moment) -> Option<u32> {
+    /// A row of [`TableId::SESSIONS`] that is there when the node starts. If its client was connected when the node ended,
+    /// its time begins now. Returns how many seconds the session outlives its connection; `None` if the row is not a
+    /// session.
+    pub(super) fn restore_session(&mut self, client_id: &str, row: &[u8], now: Moment) -> Option<u32> {
         let (session, interrupted) = Session::interrupted(row, now.committed)?;
-        if lasts {
-            let key = client_id.as_bytes();
+        if let Some(interrupted) = interrupted {
             let expires_ms = expires_ms(session.expiry_secs, now);
-            let mut entry = Vec::new();
-            session_row(client_id, &interrupted, expires_ms).encode(&mut entry);
-            let found = row.to_vec();
-            // Its client may be back already.
-            let unless_changed = Box::new(move |current: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
-                if current.is_none_or(|current| current.payload != found) {
-                    return Err(Rejection::Absent);
-                }
-                out.extend_from_slice(&entry);
-                Ok(())
-            });
-            let place = (TableId::SESSIONS, key.to_vec());
-            self.proposals.push_decided(None, Durability::Sync, place, unless_changed, &[]);
+            let row = session_row(client_id, &interrupted, expires_ms);
+            self.proposals.push(None, Durability::Sync, &[row]); // Nobody is let in before it is written.
         }
         Some(session.expiry_secs)
     }

@@ -339,18 +339,26 @@ impl Shard {
     pub(super) fn on_group_fetched(&mut self, id: GroupId, messages: Vec<(u64, Fetched)>) {
         let Some(group) = self.groups.find(id) else { return };
         group.reading = false;
-        let mut gone = 0;
+        let client_id: Box<str> = format!("$share/{}", group.key).into();
+        let mut lost: Option<(Sequence, Sequence)> = None;
         for (number, fetched) in messages {
             let entry = match fetched {
                 Fetched::Entry(batch, sequence) => {
                     batch.entries().find(|entry| entry.sequence == sequence).map(|entry| encode(&entry.change))
                 }
-                Fetched::Record(..) | Fetched::Gone => None,
+                Fetched::Record(..) => None,
+                Fetched::Gone => {
+                    let first = lost.map_or(number, |(before, _)| before.0 + 1);
+                    lost = Some((Sequence(first - 1), Sequence(number + 1)));
+                    None
+                }
             };
-            gone += u64::from(entry.is_none());
+            self.counters.dropped += u64::from(entry.is_none());
             group.fetched(number, entry);
         }
-        self.counters.dropped += gone;
+        if let Some((before, behind)) = lost {
+            self.report_lost(client_id, before, behind);
+        }
         self.pump_group(id.slot as usize);
     }
 
@@ -485,7 +493,7 @@ impl Shard {
         }
         let mut sessions = FxHashSet::default();
         if !self.groups.is_empty() {
-            for (client_id, row, _) in &found.sessions {
+            for (client_id, row) in &found.sessions {
                 sessions.extend(self.restore_begun(client_id, row));
             }
         }

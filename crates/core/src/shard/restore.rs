@@ -16,8 +16,8 @@ pub struct Found {
     pub groups: Vec<(Vec<u8>, Vec<u8>)>,
     /// Keys and rows of what sessions have taken over from them.
     pub claims: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Client identifier, row, and whether its client was connected.
-    pub sessions: Vec<(String, Vec<u8>, bool)>,
+    /// Client identifier and row.
+    pub sessions: Vec<(String, Vec<u8>)>,
     /// Client identifier and row.
     pub wills: Vec<(String, Vec<u8>)>,
 }
@@ -33,14 +33,14 @@ impl Shard {
         for (key, row, version) in &found.subscriptions {
             shard.restore_subscription(key, row, *version);
         }
-        for (client_id, ..) in &found.sessions {
+        for (client_id, _) in &found.sessions {
             shard.sessions.add(client_id.as_bytes());
         }
         shard.restore_groups(found);
         if is_first {
             let mut expiries = BTreeMap::new();
-            for (client_id, row, lasts) in &found.sessions {
-                if let Some(expiry_secs) = shard.restore_session(client_id, row, *lasts, now) {
+            for (client_id, row) in &found.sessions {
+                if let Some(expiry_secs) = shard.restore_session(client_id, row, now) {
                     expiries.insert(client_id, expiry_secs);
                 }
             }

@@ -193,10 +193,7 @@ impl Keep for Store {
                 .collect(),
             groups: rows(TableId::GROUPS).collect(),
             claims: rows(TableId::CLAIMS).collect(),
-            sessions: self
-                .rows(TableId::SESSIONS)
-                .map(|(key, row)| (text(key), row.payload.to_vec(), row.expires_ms.is_none()))
-                .collect(),
+            sessions: rows(TableId::SESSIONS).map(|(key, row)| (text(&key), row)).collect(),
             wills: rows(TableId::WILLS).map(|(key, row)| (text(&key), row)).collect(),
         }
     }
