@@ -389,6 +389,29 @@ impl<S: Keep> Node<S> {
         length
     }
 
+    /// Whether the connection is open, and nothing is on the way in either direction.
+    pub(crate) fn is_clear(&mut self, id: SocketId) -> bool {
+        let socket = &self.sockets[id.0];
+        socket.open && socket.inbound.is_empty() && socket.outbound.is_empty() && self.outbox_len(id) == 0
+    }
+
+    /// What shards hold, all of them together.
+    pub(crate) fn shard(&self, index: usize) -> &Shard {
+        &self.shards[index]
+    }
+
+    /// Whether the shard has ended the connection, be it closed already or not.
+    pub(crate) fn has_ended(&self, id: SocketId) -> bool {
+        let Socket { shard, connection, open, .. } = self.sockets[id.0];
+        !open || self.shards[shard].state(connection).is_none_or(|state| state.closes)
+    }
+
+    /// What the client sent and the shard has not taken is lost, and it takes nothing more. The shard does not know.
+    pub(crate) fn vanish(&mut self, id: SocketId) {
+        self.sockets[id.0].inbound.clear();
+        self.sockets[id.0].takes = false;
+    }
+
     /// The connection is lost.
     pub(crate) fn lose(&mut self, id: SocketId) {
         let now = self.moment();

@@ -1,64 +1,78 @@
 //! A client that keeps the rules of MQTT, and watches whether the server does.
 //!
-//! Payloads are the numbers of [`Message`]s, so that whatever arrives tells which publish it was.
+//! What it sends is here; what it hears, and what it thinks of that, in `hearing`.
+
+mod hearing;
+mod subscribing;
 
 use crate::Node;
-use crate::node::SocketId;
+use crate::book::{Book, Condition, Kind, Message};
+use crate::group::Note;
+use crate::node::{SocketId, Work};
+use crate::random::Random;
 use crate::text;
+use crate::will::Wills;
+pub(crate) use hearing::World;
 use rowcast_codec::{
-    Ack, Connect, ConnectProperties, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
-    SubscriptionOptions, Topic, TopicFilter, Unsubscribe, Version, frame_length,
+    Ack, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, Publish, PublishProperties,
+    QoS, ReasonCode, UserPropertiesBuf, Version, Will, WillProperties,
 };
 use rowcast_core::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use subscribing::{Asked, Held};
+pub(crate) use subscribing::{FILTERS, GROUPS};
 
-/// A publish, by whomever.
-pub(crate) struct Message {
-    pub(crate) publisher: usize,
-    pub(crate) topic: &'static str,
-    pub(crate) qos: QoS,
-    pub(crate) kind: Kind,
-    /// PUBACK or PUBREC came: the server must not lose it any more.
-    pub(crate) acknowledged: bool,
-    /// It was sent more than once, so it may stand in the log twice if it has QoS 1.
-    pub(crate) repeated: bool,
-    /// Where it stands in the log first, if it does.
-    pub(crate) sequence: Option<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    State,
-    Event,
+/// What makes a client this one; the same for a whole run.
+#[derive(Clone, Debug)]
+pub(crate) struct Nature {
+    pub(crate) version: Version,
+    /// Seconds a session outlives its connection; 0: not at all.
+    pub(crate) expiry_secs: u32,
+    pub(crate) receive_maximum: u16,
+    pub(crate) alias_maximum: u16,
+    pub(crate) keep_alive_secs: u16,
+    /// Its subscriptions ask for RETAIN as published, and for no retained state, so that the flag has one meaning.
+    pub(crate) as_published: bool,
 }
 
 pub(crate) struct Client {
-    name: String,
-    pub(crate) version: Version,
-    pub(crate) durable: bool,
-    receive_maximum: u16,
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) nature: Nature,
     pub(crate) socket: Option<SocketId>,
     /// CONNACK came.
     pub(crate) connected: bool,
     clean: bool,
-    /// Whether the server has a session; `None`: it cannot be known.
-    has_session: Option<bool>,
-    /// What CONNACK should say of it.
-    present: Option<bool>,
+    /// It does not know whether its clean start was heard: until it is, it starts clean.
+    starts_clean: bool,
+    session: Session,
+    /// The disk is full, or was since the last look: requests may be refused.
+    pub(crate) excused: bool,
+    /// The node said that it stops.
     partial: Vec<u8>,
     next_id: u16,
+    /// When it sent something last.
+    sent_ms: u64,
+    /// It sends nothing more, not even PINGREQ.
+    pub(crate) silent: bool,
+    /// When its connection was seen without anything on the way to it.
+    clear_ms: u64,
     /// Publishes that are not settled, in the order they were made.
     outgoing: VecDeque<Outgoing>,
+    /// Topics that it has aliases for, in this connection, and those that the server has.
+    aliases_out: Vec<&'static str>,
+    aliases_in: BTreeMap<u16, String>,
     /// Answers that are still to be given.
     answers: VecDeque<(Answer, PacketId)>,
-    /// Deliveries not answered yet: which message an identifier stands for.
-    in_flight: BTreeMap<u16, usize>,
+    /// Deliveries not answered yet: what an identifier stands for.
+    in_flight: BTreeMap<u16, Copy>,
     /// Those that came over this connection.
     open: BTreeSet<u16>,
     /// QoS 2 deliveries between PUBREC and PUBREL.
     received: BTreeSet<u16>,
-    /// Subscriptions that were granted.
-    subscriptions: BTreeMap<&'static str, QoS>,
+    subscriptions: BTreeMap<&'static str, Held>,
+    /// Subscriptions of this session that are no more, or that nobody knows of whether they are.
+    past: Vec<Held>,
     asked: BTreeMap<u16, Asked>,
     /// Messages it must get in the end.
     expected: BTreeSet<usize>,
@@ -69,6 +83,33 @@ pub(crate) struct Client {
     latest: BTreeMap<(usize, &'static str, bool), usize>,
     /// The latest state of a topic that was delivered: its sequence and its message.
     states: BTreeMap<&'static str, (u64, usize)>,
+    /// What it last heard of a topic's record; `None`: that it is gone.
+    view: BTreeMap<&'static str, Option<usize>>,
+    /// The log was cut before it had read it.
+    lost_events: bool,
+    will: Option<usize>,
+    /// Copies it has acknowledged, and of which the server may not have heard.
+    acknowledged: Vec<(usize, usize)>,
+    /// What groups are to be told.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Which message, and by which group it came, if by one.
+type Copy = (usize, Option<usize>);
+
+/// What the client knows of its session on the server.
+#[derive(Clone, Copy, Debug, Default)]
+struct Session {
+    /// Whether there is one; `None`: it cannot be known.
+    exists: Option<bool>,
+    /// When it ends, at the earliest and at the latest; milliseconds since 1970.
+    ends: Option<(u64, u64)>,
+    /// What CONNACK should say, and when CONNECT was sent.
+    asked: Option<(Option<bool>, u64)>,
+    /// Counts sessions.
+    epoch: u32,
+    /// Counts connections of this one.
+    connections: u32,
 }
 
 struct Outgoing {
@@ -84,36 +125,38 @@ enum Answer {
     Pubcomp,
 }
 
-enum Asked {
-    Subscribe(&'static str, QoS),
-    Unsubscribe,
-}
-
-/// Seconds a durable session lasts: longer than any test.
-const EXPIRY_SECS: u32 = 1_000_000;
 /// Publishes that a client has under way at most.
 const OUTGOING_MAX: usize = 5;
+const ALIASES: usize = 3;
+/// How long a connection may have been closed before its client sees that; milliseconds.
+const CLOSED_UNSEEN_MS: u64 = 20_000;
 
 impl Client {
-    pub(crate) fn new(index: usize, version: Version, durable: bool, receive_maximum: u16) -> Client {
+    pub(crate) fn new(index: usize, nature: Nature) -> Client {
         Client {
+            index,
             name: format!("client-{index}"),
-            version,
-            durable,
-            receive_maximum,
+            nature,
             socket: None,
             connected: false,
             clean: false,
-            has_session: Some(false),
-            present: None,
+            starts_clean: false,
+            session: Session { exists: Some(false), ..Session::default() },
+            excused: false,
             partial: Vec::new(),
             next_id: 0,
+            sent_ms: 0,
+            silent: false,
+            clear_ms: 0,
             outgoing: VecDeque::new(),
+            aliases_out: Vec::new(),
+            aliases_in: BTreeMap::new(),
             answers: VecDeque::new(),
             in_flight: BTreeMap::new(),
             open: BTreeSet::new(),
             received: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
+            past: Vec::new(),
             asked: BTreeMap::new(),
             expected: BTreeSet::new(),
             got: BTreeSet::new(),
@@ -121,127 +164,304 @@ impl Client {
             got_retained: BTreeSet::new(),
             latest: BTreeMap::new(),
             states: BTreeMap::new(),
+            view: BTreeMap::new(),
+            lost_events: false,
+            will: None,
+            acknowledged: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
-    // What it does -------------------------------------------------------------------------------------------------
+    pub(crate) fn is_v5(&self) -> bool {
+        self.nature.version == Version::V5
+    }
 
-    pub(crate) fn connect(&mut self, node: &mut Node, shard: usize, clean: bool) {
-        let is_v5 = self.version == Version::V5;
+    pub(crate) fn is_durable(&self) -> bool {
+        self.nature.expiry_secs > 0
+    }
+
+    // It comes and goes --------------------------------------------------------------------------------------------
+
+    /// `will`: the number of a message that was made for it, and its delay.
+    pub(crate) fn connect(
+        &mut self,
+        node: &mut Node,
+        (book, wills): (&Book, &mut Wills),
+        shard: usize,
+        clean: bool,
+        will: Option<(usize, u32)>,
+    ) {
+        let now = node.wall_ms();
         self.socket = Some(node.connect(shard, true, false));
-        self.clean = !self.durable || (clean && is_v5); // Before MQTT 5, a clean session does not last.
-        self.present = if self.clean { Some(false) } else { self.has_session };
+        self.clean = !self.is_durable() || (clean && self.is_v5()) || self.starts_clean; // Before MQTT 5, a clean session does not last.
+        let expected = if self.clean { Some(false) } else { self.session.exists };
+        self.session.asked = Some((expected, now));
         // Until CONNACK comes, nobody knows whether the old session is gone and a new one is there.
-        if self.clean || self.has_session != Some(true) {
-            self.has_session = None;
+        if self.clean || self.session.exists != Some(true) {
+            self.session.exists = None;
         }
-        let expiry = (is_v5 && self.durable).then_some(EXPIRY_SECS);
+        wills.returns(self.index, now);
+        self.will = will.map(|(number, _)| number);
+        let is_v5 = self.is_v5();
+        let payload = will.map(|(number, _)| book.messages[number].payload(number)).unwrap_or_default();
+        let will = will.map(|(number, delay_secs)| {
+            wills.arm(number, self.index, delay_secs);
+            let message = &book.messages[number];
+            let publish = PublishProperties { message_expiry_secs: message.expiry_secs, ..Default::default() };
+            let delay_secs = Some(delay_secs).filter(|&secs| secs > 0);
+            Will {
+                topic: message.topic,
+                payload: &payload,
+                qos: message.qos,
+                retain: message.kind.is_state(),
+                properties: if is_v5 { WillProperties { delay_secs, publish } } else { WillProperties::default() },
+            }
+        });
+        let some = |number: u16| Some(number).filter(|&number| is_v5 && number > 0);
+        let name = self.name.clone();
         let connect = Connect {
-            version: self.version,
+            version: self.nature.version,
             clean_start: self.clean,
-            keep_alive_secs: 0,
-            client_id: &self.name.clone(),
-            will: None,
+            keep_alive_secs: self.nature.keep_alive_secs,
+            client_id: &name,
+            will,
             username: None,
             password: None,
             properties: ConnectProperties {
-                session_expiry_secs: expiry,
-                receive_maximum: is_v5.then_some(self.receive_maximum),
+                session_expiry_secs: Some(self.nature.expiry_secs).filter(|&secs| is_v5 && secs > 0),
+                receive_maximum: some(self.nature.receive_maximum),
+                topic_alias_maximum: some(self.nature.alias_maximum),
                 ..ConnectProperties::default()
             },
         };
         self.send(node, &Packet::Connect(Box::new(connect)));
     }
 
-    pub(crate) fn lose(&mut self, node: &mut Node) {
+    /// Its connection is cut: what was on the way is gone.
+    pub(crate) fn cut(&mut self, node: &mut Node, wills: &mut Wills) {
         if let Some(socket) = self.socket {
             node.lose(socket);
+            self.lost(node.wall_ms(), wills, true);
         }
-        self.lost();
     }
 
-    /// Its connection is gone.
-    pub(crate) fn lost(&mut self) {
+    /// It goes away, and the server does not know.
+    pub(crate) fn vanish(&mut self, node: &mut Node, wills: &mut Wills) {
+        if let Some(socket) = self.socket {
+            node.vanish(socket);
+            self.lost(node.wall_ms(), wills, false);
+        }
+    }
+
+    /// It says goodbye, if the server listens; `expiry_secs`: and how long its session lasts from now.
+    pub(crate) fn leave(&mut self, node: &mut Node, wills: &mut Wills, expiry_secs: Option<u32>) {
+        let Some(socket) = self.socket.filter(|_| self.connected) else { return };
+        let expiry_secs = expiry_secs.filter(|_| self.is_v5() && self.is_durable());
+        let (now, lasts) = (node.wall_ms(), expiry_secs.unwrap_or(self.nature.expiry_secs));
+        let properties = DisconnectProperties { session_expiry_secs: expiry_secs, ..Default::default() };
+        self.send(node, &Packet::Disconnect(Disconnect { reason: ReasonCode::NORMAL_DISCONNECTION, properties }));
+        for _ in 0..10 {
+            node.perform(Work::Socket(socket), usize::MAX);
+        }
+        if node.is_open(socket) {
+            // It may have heard it, or not.
+            node.lose(socket);
+            self.lost(now, wills, false);
+            match &mut self.session.ends {
+                Some((from, _)) if lasts > 0 => *from = (*from).min(now + u64::from(lasts) * 1000),
+                _ => self.doubt_session(),
+            }
+            return;
+        }
+        if let Some(will) = self.will.take() {
+            wills.farewell(will);
+        }
+        self.lost(now, wills, true);
+        if lasts == 0 && self.excused {
+            self.doubt_session(); // That it ends could not be written down.
+        } else if lasts == 0 {
+            self.forget_session();
+            self.session.exists = Some(false);
+        } else {
+            self.session.ends = Some((now + u64::from(lasts) * 1000, now + u64::from(lasts) * 1000));
+        }
+    }
+
+    /// Its connection is gone. `surely`: the server knows.
+    pub(crate) fn lost(&mut self, now: u64, wills: &mut Wills, surely: bool) {
+        let expiry_secs = self.nature.expiry_secs;
+        if let Some(will) = self.will.take() {
+            wills.lost(will, now, expiry_secs, surely && self.connected);
+        }
+        let expired = self.session.ends.is_some_and(|(from, _)| from <= now);
+        let in_doubt = !self.connected && (self.clean || expired);
+        let due = now + u64::from(expiry_secs) * 1000;
+        let latest = if surely { due } else { u64::MAX };
+        self.session.ends = match self.session.ends {
+            Some((from, until)) if !self.connected => Some((from.min(due), until.max(latest))),
+            _ => Some((due, latest)),
+        };
+        if in_doubt {
+            self.doubt_session();
+        }
+        self.notes.push(Note::Left);
+        self.acknowledged.clear();
         self.socket = None;
         self.connected = false;
+        self.silent = false;
         self.partial.clear();
         self.answers.clear();
         self.open.clear();
-        if !self.asked.is_empty() {
-            // Whether those were granted or taken away is not known.
-            self.asked.clear();
-            self.expected.retain(|message| self.got.contains(message));
-            self.subscriptions.clear();
-        }
-        if !self.durable {
+        self.aliases_out.clear();
+        self.aliases_in.clear();
+        self.forget_asked();
+        if !self.is_durable() {
             self.forget_session();
-            self.has_session = Some(false);
+            self.session.exists = Some(false);
         }
     }
 
+    /// The server may have ended its connection, and it has not seen that yet.
+    pub(crate) fn suspect(&self, node: &Node, wills: &mut Wills) {
+        if let (Some(socket), Some(will)) = (self.socket, self.will)
+            && node.has_ended(socket)
+        {
+            let since = node.wall_ms().saturating_sub(CLOSED_UNSEEN_MS);
+            wills.lost(will, since, self.nature.expiry_secs, false);
+        }
+    }
+
+    /// The node starts again. `settled`: what was said before is on disk.
+    pub(crate) fn restarted(&mut self, now: u64, wills: &mut Wills) {
+        let was_there = self.socket.is_some();
+        if was_there {
+            self.lost(now, wills, true);
+        }
+        // Whoever was there when it ended may stay its time from now; so may who has just gone.
+        let due = now + u64::from(self.nature.expiry_secs) * 1000;
+        if let Some((_, until)) = &mut self.session.ends {
+            *until = (*until).max(due);
+        }
+    }
+
+    /// Whether it is the old session that goes on, or a new one has begun unheard: nobody knows.
+    fn doubt_session(&mut self) {
+        let ends = self.session.ends;
+        self.forget_session();
+        self.session.exists = None;
+        self.session.ends = ends;
+        self.starts_clean = self.is_durable();
+    }
+
+    /// Its session, and all that belonged to it, is gone.
     fn forget_session(&mut self) {
+        self.notes.push(Note::Ended);
+        self.session.epoch += 1;
+        self.session.connections = 0;
+        self.session.ends = None;
         self.outgoing.clear(); // Whether they arrived is never known.
         self.in_flight.clear();
         self.received.clear();
         self.subscriptions.clear();
-        self.expected.retain(|message| self.got.contains(message));
+        self.past.clear();
+        self.expected.clear();
+        self.got.clear();
+        self.got_live.clear();
+        self.got_retained.clear();
+        self.latest.clear();
+        self.states.clear();
+        self.view.clear();
+        self.lost_events = false;
     }
+
+    /// Until when its session surely goes on while it is away.
+    pub(crate) fn surely_has_session(&self, now: u64) -> bool {
+        self.session.exists == Some(true) && (self.connected || self.session.ends.is_none_or(|(from, _)| now < from))
+    }
+
+    /// The log no longer reached back to its position.
+    pub(crate) fn lose_events(&mut self) {
+        self.lost_events = true;
+        self.expected.retain(|number| self.got.contains(number));
+    }
+
+    /// Which of its sessions this is.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.session.epoch
+    }
+
+    // What it says -------------------------------------------------------------------------------------------------
 
     pub(crate) fn can_publish(&self) -> bool {
-        self.connected && self.outgoing.len() < OUTGOING_MAX
+        self.connected && !self.silent && self.outgoing.len() < OUTGOING_MAX
     }
 
-    /// One SUBSCRIBE or UNSUBSCRIBE at a time.
-    pub(crate) fn can_ask(&self) -> bool {
-        self.connected && self.asked.is_empty()
-    }
-
-    /// `number`: of a message that was just made; an empty payload deletes the record.
-    pub(crate) fn publish(&mut self, node: &mut Node, message: &Message, number: usize, delete: bool) {
+    /// `number`: of a message that was just made.
+    pub(crate) fn publish(&mut self, node: &mut Node, book: &Book, number: usize, random: &mut Random) {
+        let message = &book.messages[number];
         let id = (message.qos != QoS::AtMostOnce).then(|| self.free_id());
-        let payload = if delete { String::new() } else { number.to_string() };
-        let publish = Publish {
-            qos: message.qos,
-            retain: message.kind == Kind::State,
-            topic: message.topic,
-            packet_id: id,
-            payload: payload.as_bytes(),
-            ..Publish::default()
-        };
-        self.send(node, &Packet::Publish(publish));
         if let Some(id) = id {
             self.outgoing.push_back(Outgoing { id, message: number, released: false });
         }
-    }
-
-    pub(crate) fn subscribe(&mut self, node: &mut Node, filter: &'static str, qos: QoS) {
-        let id = self.free_id();
-        // What a subscription of another QoS brings of what is under way is not known.
-        if self.subscriptions.get(filter).is_some_and(|&held| held != qos) {
-            self.expected.retain(|message| self.got.contains(message));
+        let (mut topic, mut alias) = (message.topic, None);
+        if self.is_v5() && random.one_in(3) {
+            match self.aliases_out.iter().position(|&known| known == topic) {
+                Some(at) => (topic, alias) = ("", Some(at as u16 + 1)),
+                None if self.aliases_out.len() < ALIASES => {
+                    self.aliases_out.push(topic);
+                    alias = Some(self.aliases_out.len() as u16);
+                }
+                None => {}
+            }
         }
-        self.subscriptions.remove(filter);
-        let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
-        let filters = [SubscribeFilter { filter, options }];
-        let subscribe = Subscribe { packet_id: id, properties: Default::default(), filters: (&filters[..]).into() };
-        self.send(node, &Packet::Subscribe(subscribe));
-        self.asked.insert(id.get(), Asked::Subscribe(filter, qos));
+        self.send_publish(node, message, number, (topic, alias), id, false);
     }
 
-    pub(crate) fn unsubscribe(&mut self, node: &mut Node, filter: &'static str) {
-        let id = self.free_id();
-        self.subscriptions.remove(filter);
-        self.expected.retain(|message| self.got.contains(message));
-        let filters = [filter];
-        let unsubscribe =
-            Unsubscribe { packet_id: id, user_properties: Default::default(), filters: (&filters[..]).into() };
-        self.send(node, &Packet::Unsubscribe(unsubscribe));
-        self.asked.insert(id.get(), Asked::Unsubscribe);
+    fn send_publish(
+        &mut self,
+        node: &mut Node,
+        message: &Message,
+        number: usize,
+        (topic, topic_alias): (&str, Option<u16>),
+        packet_id: Option<PacketId>,
+        dup: bool,
+    ) {
+        let mut user_properties = UserPropertiesBuf::new();
+        let (name, value) = match message.condition {
+            None => ("rank", number.to_string()),
+            Some(Condition::Absent) => ("if-none-match", "*".to_owned()),
+            Some(Condition::Version(version)) => ("if-match", version.to_string()),
+        };
+        let is_v5 = self.is_v5();
+        if is_v5 && message.condition.is_some() {
+            user_properties.push(name, &value).expect("short");
+        }
+        let payload = message.payload(number);
+        let content_type = (message.kind == Kind::Patch).then_some("application/merge-patch+json");
+        let publish = Publish {
+            dup,
+            qos: message.qos,
+            retain: message.kind.is_state(),
+            topic,
+            packet_id,
+            payload: &payload,
+            properties: PublishProperties {
+                message_expiry_secs: message.expiry_secs,
+                topic_alias,
+                content_type,
+                user_properties: user_properties.as_ref(),
+                ..PublishProperties::default()
+            },
+        };
+        self.send(node, &Packet::Publish(publish));
     }
 
     /// Gives up to `count` answers it owes.
     pub(crate) fn answer(&mut self, node: &mut Node, count: usize) {
         for _ in 0..count {
+            if self.silent {
+                return;
+            }
             let Some((answer, id)) = self.answers.pop_front() else { return };
             let ack = Ack::new(id, ReasonCode::Success);
             let packet = match answer {
@@ -250,28 +470,20 @@ impl Client {
                 Answer::Pubcomp => Packet::Pubcomp(ack),
             };
             if !matches!(answer, Answer::Pubrec) {
-                self.in_flight.remove(&id.get());
+                let copy = self.in_flight.remove(&id.get());
+                self.acknowledged.extend(copy.and_then(|(number, group)| Some((group?, number))));
                 self.open.remove(&id.get());
             }
             self.send(node, &packet);
         }
     }
 
-    /// Another message was published by somebody: whether it must reach this client.
-    pub(crate) fn expect(&mut self, message: &Message, number: usize) {
-        // A session that lasts misses nothing; another one nothing while its connection lasts.
-        let kept = self.durable || self.connected;
-        if kept && message.qos > QoS::AtMostOnce && self.granted(message.topic) > QoS::AtMostOnce {
-            self.expected.insert(number);
+    /// Says that it is there, when it is time for that.
+    pub(crate) fn keep_alive(&mut self, node: &mut Node) {
+        let patience_ms = u64::from(self.nature.keep_alive_secs) * 500;
+        if self.connected && !self.silent && patience_ms > 0 && node.wall_ms() >= self.sent_ms + patience_ms {
+            self.send(node, &Packet::Pingreq);
         }
-    }
-
-    /// The highest QoS that its subscriptions grant a topic.
-    fn granted(&self, topic: &str) -> QoS {
-        let topic = Topic::new(topic).expect("a topic");
-        let selects = |filter: &str| TopicFilter::new(filter).expect("a filter").matches(&topic);
-        let granted = self.subscriptions.iter().filter(|(filter, _)| selects(filter)).map(|(_, &qos)| qos);
-        granted.max().unwrap_or(QoS::AtMostOnce)
     }
 
     /// Identifiers are small, so that they come back soon.
@@ -287,202 +499,19 @@ impl Client {
 
     fn send(&mut self, node: &mut Node, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
-        packet.encode(self.version, &mut bytes).expect("a packet");
+        packet.encode(self.nature.version, &mut bytes).expect("a packet");
         if let Some(socket) = self.socket {
             node.send(socket, &bytes);
+            self.sent_ms = node.wall_ms();
             self.tell(">", packet);
         }
     }
 
     /// Shows the conversation, for who looks into a seed that failed.
     fn tell(&self, direction: &str, packet: &Packet<'_>) {
-        if std::env::var_os("ROWCAST_TRACE").is_some() {
-            println!("{}{direction} {}", self.name, text::describe(packet, self.version, &Limits::default()));
+        if crate::traces() {
+            println!("{}{direction} {}", self.name, text::describe(packet, self.nature.version, &Limits::default()));
         }
-    }
-
-    // What it hears ------------------------------------------------------------------------------------------------
-
-    /// Looks at what came. Fails with what the server did wrong.
-    pub(crate) fn hear(&mut self, node: &mut Node, messages: &mut [Message]) -> Result<(), String> {
-        let Some(socket) = self.socket else { return Ok(()) };
-        let bytes = std::mem::take(node.received(socket));
-        self.partial.extend_from_slice(&bytes);
-        while let Some(length) = frame_length(&self.partial, u32::MAX).map_err(|error| error.to_string())? {
-            if self.partial.len() < length {
-                break;
-            }
-            let frame: Vec<u8> = self.partial.drain(..length).collect();
-            let packet = Packet::decode(self.version, &frame).map_err(|error| error.to_string())?;
-            self.tell("<", &packet);
-            self.on_packet(node, &packet, messages).map_err(|mistake| format!("{}: {mistake}", self.name))?;
-        }
-        if !node.is_open(socket) {
-            return Err(format!("{} was closed", self.name));
-        }
-        Ok(())
-    }
-
-    fn on_packet(&mut self, node: &mut Node, packet: &Packet<'_>, messages: &mut [Message]) -> Result<(), String> {
-        match packet {
-            Packet::Connack(connack) => self.on_connack(node, connack.session_present, connack.reason, messages),
-            Packet::Publish(publish) => self.on_publish(publish, messages),
-            Packet::Puback(ack) | Packet::Pubrec(ack) => {
-                if ack.reason.is_error() {
-                    return Err(format!("{} is refused: {}", ack.packet_id.get(), ack.reason));
-                }
-                let released = matches!(packet, Packet::Pubrec(_));
-                let place = self.outgoing.iter().position(|outgoing| outgoing.id == ack.packet_id);
-                let place = place.ok_or_else(|| format!("{} was not published", ack.packet_id.get()))?;
-                messages[self.outgoing[place].message].acknowledged = true;
-                if released {
-                    self.outgoing[place].released = true;
-                    self.send(node, &Packet::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
-                } else {
-                    self.outgoing.remove(place);
-                }
-                Ok(())
-            }
-            Packet::Pubcomp(ack) => {
-                self.outgoing.retain(|outgoing| outgoing.id != ack.packet_id);
-                Ok(())
-            }
-            Packet::Pubrel(ack) => {
-                if ack.reason.is_error() {
-                    return Err(format!("PUBREL {}: {}", ack.packet_id.get(), ack.reason));
-                }
-                self.received.remove(&ack.packet_id.get());
-                self.answers.push_back((Answer::Pubcomp, ack.packet_id));
-                Ok(())
-            }
-            Packet::Suback(suback) => match self.asked.remove(&suback.packet_id.get()) {
-                Some(Asked::Subscribe(filter, qos)) => {
-                    self.subscriptions.insert(filter, qos);
-                    Ok(())
-                }
-                _ => Err("SUBACK for nothing".to_owned()),
-            },
-            Packet::Unsuback(unsuback) => {
-                self.asked.remove(&unsuback.packet_id.get());
-                Ok(())
-            }
-            other => Err(format!("got {other:?}")),
-        }
-    }
-
-    fn on_connack(
-        &mut self,
-        node: &mut Node,
-        present: bool,
-        reason: ReasonCode,
-        messages: &mut [Message],
-    ) -> Result<(), String> {
-        if reason.is_error() {
-            return Err(format!("CONNACK {reason}"));
-        }
-        if self.present.is_some_and(|expected| expected != present) {
-            return Err(format!("session present: {present}"));
-        }
-        self.connected = true;
-        self.has_session = Some(self.durable);
-        if !present {
-            self.forget_session();
-            return Ok(());
-        }
-        for index in 0..self.outgoing.len() {
-            let Outgoing { id, message: number, released } = self.outgoing[index];
-            if released {
-                self.send(node, &Packet::Pubrel(Ack::new(id, ReasonCode::Success)));
-                continue;
-            }
-            let message = &mut messages[number];
-            message.repeated = true;
-            let payload = number.to_string();
-            let publish = Publish {
-                dup: true,
-                qos: message.qos,
-                retain: message.kind == Kind::State,
-                topic: message.topic,
-                packet_id: Some(id),
-                payload: payload.as_bytes(),
-                ..Publish::default()
-            };
-            self.send(node, &Packet::Publish(publish));
-        }
-        Ok(())
-    }
-
-    fn on_publish(&mut self, publish: &Publish<'_>, messages: &[Message]) -> Result<(), String> {
-        let number = std::str::from_utf8(publish.payload).ok().and_then(|text| text.parse::<usize>().ok());
-        if let Some(id) = publish.packet_id {
-            self.on_identifier(id, publish, number)?;
-            if publish.qos == QoS::ExactlyOnce && !self.received.insert(id.get()) {
-                return Ok(()); // Heard already.
-            }
-        }
-        let Some(number) = number else { return Ok(()) }; // A delete.
-        let message = messages.get(number).ok_or_else(|| format!("nobody published {number}"))?;
-        if publish.qos > message.qos {
-            return Err(format!("{number} of {:?} came with {:?}", message.qos, publish.qos));
-        }
-        let again = !self.got.insert(number);
-        if publish.retain {
-            self.got_retained.insert(number);
-        } else {
-            let again = !self.got_live.insert(number);
-            let once = publish.qos == QoS::ExactlyOnce || (message.qos == QoS::ExactlyOnce && !publish.dup);
-            let surely_once = !message.repeated || message.qos == QoS::ExactlyOnce;
-            if again && once && surely_once && !publish.dup {
-                return Err(format!("{number} came twice"));
-            }
-            if again && publish.qos == QoS::ExactlyOnce {
-                return Err(format!("{number} came twice with QoS 2"));
-            }
-            if self.got_retained.contains(&number) && !publish.dup && !message.repeated {
-                return Err(format!("{number} came as retained state and as a change"));
-            }
-        }
-        if publish.dup || message.repeated || again {
-            return Ok(());
-        }
-        if let (Kind::State, Some(sequence)) = (message.kind, message.sequence) {
-            let latest = self.states.entry(message.topic).or_insert((sequence, number));
-            if latest.0 > sequence {
-                return Err(format!("state {number} of {} came behind {}", message.topic, latest.1));
-            }
-            *latest = (sequence, number);
-        }
-        if !publish.retain {
-            let lane = (message.publisher, message.topic, publish.qos == QoS::AtMostOnce);
-            let latest = self.latest.entry(lane).or_insert(number);
-            if *latest > number {
-                return Err(format!("{number} came behind {latest} on {}", message.topic));
-            }
-            *latest = number;
-        }
-        Ok(())
-    }
-
-    /// A delivery's identifier is that of no other delivery under way, and of this one when it comes again.
-    fn on_identifier(&mut self, id: PacketId, publish: &Publish<'_>, number: Option<usize>) -> Result<(), String> {
-        let number = number.unwrap_or(usize::MAX);
-        match self.in_flight.get(&id.get()) {
-            Some(&other) if other != number => {
-                return Err(format!("identifier {} of {other} came back with {number}", id.get()));
-            }
-            Some(_) if !publish.dup => return Err(format!("{number} came again without DUP")),
-            _ => {}
-        }
-        self.in_flight.insert(id.get(), number);
-        self.open.insert(id.get());
-        if self.version == Version::V5 && self.open.len() > usize::from(self.receive_maximum) {
-            return Err(format!("{} deliveries under way", self.open.len()));
-        }
-        self.answers.push_back(match publish.qos {
-            QoS::ExactlyOnce => (Answer::Pubrec, id),
-            _ => (Answer::Puback, id),
-        });
-        Ok(())
     }
 
     // At the end ---------------------------------------------------------------------------------------------------
@@ -493,24 +522,39 @@ impl Client {
     }
 
     /// Everything has settled: what it must have, it has.
-    pub(crate) fn check_complete(&self, messages: &[Message]) -> Result<(), String> {
-        if !self.outgoing.is_empty() || !self.in_flight.is_empty() {
+    pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
+        // What the log does not hold any more, or what has expired, need not be sent again.
+        let kept = |&(number, _): &Copy| book.messages.get(number).is_none_or(|message| message.expiry_secs.is_none());
+        let left_over = !cuts && self.in_flight.values().any(kept);
+        if !self.outgoing.is_empty() || left_over {
             let outgoing: Vec<u16> = self.outgoing.iter().map(|outgoing| outgoing.id.get()).collect();
             return Err(format!("{}: left over: to {outgoing:?}, from {:?}", self.name, self.in_flight));
         }
-        let lost = |number: &&usize| messages[**number].acknowledged && !self.got.contains(*number);
+        let lost = |number: &&usize| book.messages[**number].accepted_at.is_some() && !self.got.contains(*number);
         match self.expected.iter().find(lost) {
-            Some(number) => Err(format!("{} never got {number} on {}", self.name, messages[*number].topic)),
+            Some(number) => Err(format!("{} never got {number}: {:?}", self.name, book.messages[*number])),
             None => Ok(()),
         }
     }
 
-    /// `current`: the message that a topic's record is now.
-    pub(crate) fn check_state(&self, topic: &'static str, current: usize, messages: &[Message]) -> Result<(), String> {
-        let keeps = self.granted(topic) > QoS::AtMostOnce && messages[current].qos > QoS::AtMostOnce;
-        if keeps && !self.got.contains(&current) {
-            return Err(format!("{} does not know that {topic} is {current}", self.name));
+    /// What it knows of a topic's record is what the record is.
+    pub(crate) fn check_state(&self, topic: &'static str, book: &Book, now_ms: u64) -> Result<(), String> {
+        let state = book.state(topic, now_ms);
+        let Some(&(qos, at)) = book.changed.get(topic) else { return Ok(()) };
+        if qos == QoS::AtMostOnce || self.granted(topic, None) == QoS::AtMostOnce {
+            return Ok(());
         }
-        Ok(())
+        let was_there = self.subscribed_before(topic, at);
+        match (self.view.get(topic), state.map(|state| state.number)) {
+            // That a record is gone is not shown to who missed it: there is nothing to show.
+            (_, None) if self.lost_events => Ok(()),
+            (Some(&known), current) if was_there && known.is_some() && known != current => {
+                Err(format!("{} thinks that {topic} is {known:?}, not {current:?}", self.name))
+            }
+            (None, Some(current)) if self.had_state_since(topic, book, current) => {
+                Err(format!("{} does not know that {topic} is {current}", self.name))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -23,20 +23,18 @@ pub(crate) struct Kept {
 
 /// Proposals of somebody else than the shards, as the writer knows them.
 const ELSEWHERE: rowcast_store::Origin = rowcast_store::Origin(1000);
-/// TODO: whether the log is cut: what clients lose by that is not told from what they must get yet.
-const RETENTION: bool = false;
 /// Disk operations within which recovery crashes, if it does.
 const RECOVERY_OPERATIONS: usize = 20;
 
 impl Kept {
     pub(crate) fn new(seed: u64, now_ms: u64) -> Kept {
         let mut random = Random(seed ^ 0x5707e);
-        let bytes = random.one_in(2).then(|| 2_000 + random.below(20_000) as u64);
+        let bytes = random.one_in(3).then(|| 2_000 + random.below(20_000) as u64);
         let options = Options {
             node: Some(NodeId(7)),
             segment_bytes: 500 + random.below(4_000) as u64,
             ring_bytes: random.below(6_000),
-            retention: Retention { bytes: bytes.filter(|_| RETENTION), age_ms: None },
+            retention: Retention { bytes, age_ms: random.one_in(6).then_some(60_000) },
             ..Options::default()
         };
         let disk = MemDisk::new(random.next());
@@ -47,7 +45,9 @@ impl Kept {
     }
 
     /// The process ended, at worst with the power: what is left is opened, perhaps after a few more crashes on the way.
-    pub(crate) fn recover(&mut self, mut crash: Crash, now_ms: u64) -> Result<(), String> {
+    /// Returns whether one of these may have taken what was not synced.
+    pub(crate) fn recover(&mut self, mut crash: Crash, now_ms: u64) -> Result<bool, String> {
+        let mut loses = crash == Crash::Power;
         for attempt in 0.. {
             self.disk.restart(crash);
             if attempt < 2 && self.random.one_in(3) {
@@ -58,9 +58,10 @@ impl Kept {
                 Err(error) if !self.disk.is_down() => return Err(error),
                 _ => crash = if self.random.one_in(2) { Crash::Power } else { Crash::Process },
             }
+            loses |= crash == Crash::Power;
         }
         self.disk.crash_at(u64::MAX); // One that was ordered for later is not wanted any more.
-        Ok(())
+        Ok(loses)
     }
 
     /// Ends in good order, and begins anew.
@@ -70,6 +71,11 @@ impl Kept {
         }
         self.open(now_ms)?;
         if self.store.opened().clean { Ok(()) } else { Err("closed in good order, and opened as if not".to_owned()) }
+    }
+
+    /// Whether the log loses its old end.
+    pub(crate) fn cuts(&self) -> bool {
+        self.options.retention != Retention::default()
     }
 
     fn open(&mut self, now_ms: u64) -> Result<(), String> {

@@ -1,6 +1,19 @@
-//! Whole nodes without a socket: shards, the real store over a disk in memory, clients, virtual time.
+//! Whole nodes without a socket: shards, the real store over a disk in memory that fails, clients of all versions, virtual
+//! time; everything from one seed, on one thread.
+//!
+//! ```text
+//! cargo test -p rowcast-store --test simulate            # the seeds that CI runs
+//! ./test simulate 10m                                    # new seeds, for as long
+//! ROWCAST_SEEDS=1000..2000 cargo test ...                # those; one that fails runs the same way again
+//! ROWCAST_TRACE=1 ROWCAST_SEEDS=1234..1235 cargo test ... -- --nocapture
+//! ```
+//!
+//! A seed that fails is told with its step and what went wrong, and is tried with fewer steps and clients: the smallest
+//! run that still fails is told as well.
 
+mod book;
 mod client;
+mod group;
 mod kept;
 #[path = "../../../core/tests/shard/node.rs"]
 #[expect(dead_code, reason = "packet scripts use more of it")]
@@ -10,5 +23,101 @@ mod run;
 #[path = "../../../core/tests/shard/text.rs"]
 #[expect(dead_code, reason = "packet scripts read packets as well")]
 mod text;
+mod will;
+
+use run::{Mistake, Run, Size};
+use std::io::{IsTerminal, Write};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 type Node = node::Node<kept::Kept>;
+
+/// Seeds of a usual run.
+const SEEDS: u64 = 150;
+
+#[test]
+fn whatever_happens_clients_get_what_they_must() {
+    let variable = |name| std::env::var(name).ok();
+    let size = match variable("ROWCAST_SIZE") {
+        Some(size) => parse_size(&size).expect("ROWCAST_SIZE=steps,clients"),
+        None => Size::USUAL,
+    };
+    let failed = match (variable("ROWCAST_SEEDS"), variable("ROWCAST_FOR")) {
+        (Some(range), _) => try_seeds(parse_seeds(&range).expect("ROWCAST_SEEDS=from..to"), size, None),
+        (None, Some(time)) => {
+            let time = parse_time(&time).expect("ROWCAST_FOR=30s, 10m or 2h");
+            let first = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() * 1_000;
+            try_seeds(first..u64::MAX, size, Some(time))
+        }
+        (None, None) => try_seeds(0..SEEDS, size, None),
+    };
+    assert!(failed == 0, "{failed} seeds failed");
+}
+
+/// Runs seeds, for some time at most. Returns how many fail.
+fn try_seeds(seeds: Range<u64>, size: Size, time: Option<Duration>) -> usize {
+    let began = Instant::now();
+    let (mut tried, mut failed) = (0, 0);
+    for seed in seeds {
+        if time.is_some_and(|time| began.elapsed() >= time) {
+            break;
+        }
+        if let Err((step, mistake)) = run(seed, size) {
+            println!("ROWCAST_SEEDS={seed}..{}, step {step}: {mistake}", seed + 1);
+            if let Some(small) = shrink(seed, size) {
+                println!("    also with ROWCAST_SIZE={},{}", small.steps, small.clients);
+            }
+            failed += 1;
+        }
+        tried += 1;
+        if time.is_some() && std::io::stderr().is_terminal() {
+            let progress = format!("\r{tried} seeds in {} s, {failed} failed ", began.elapsed().as_secs());
+            let _ = std::io::stderr().write_all(progress.as_bytes()); // Not what the test says, which may be captured.
+        }
+    }
+    if let Some(time) = time {
+        println!("{tried} seeds in {} s, {failed} failed", time.as_secs());
+    }
+    failed
+}
+
+/// The smallest of some smaller runs of a seed that fails as well.
+fn shrink(seed: u64, size: Size) -> Option<Size> {
+    let clients = (2..=size.clients).map(|clients| Size { clients, ..size });
+    let sizes = clients.flat_map(|size| (1..8).map(move |eighths| Size { steps: size.steps * eighths / 8, ..size }));
+    sizes.filter(|small| small.steps > 0).find(|&small| run(seed, small).is_err())
+}
+
+fn run(seed: u64, size: Size) -> Result<(), Mistake> {
+    let run = catch_unwind(AssertUnwindSafe(|| Run::new(seed, size).run()));
+    run.unwrap_or_else(|_| Err((0, "panicked".to_owned())))
+}
+
+fn parse_seeds(range: &str) -> Option<Range<u64>> {
+    let (from, to) = range.split_once("..")?;
+    Some(from.parse().ok()?..to.parse().ok()?)
+}
+
+fn parse_size(size: &str) -> Option<Size> {
+    let (steps, clients) = size.split_once(',')?;
+    Some(Size { steps: steps.parse().ok()?, clients: clients.parse().ok()? })
+}
+
+fn parse_time(time: &str) -> Option<Duration> {
+    let (number, unit) = time.split_at_checked(time.len().checked_sub(1)?)?;
+    let secs = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u64>().ok()? * secs))
+}
+
+/// Whether every packet is shown.
+fn traces() -> bool {
+    static TRACES: LazyLock<bool> = LazyLock::new(|| std::env::var_os("ROWCAST_TRACE").is_some());
+    *TRACES
+}

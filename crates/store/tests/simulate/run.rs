@@ -1,101 +1,89 @@
-//! Random conversations from a seed: clients that come, go, publish and subscribe, a node that is killed now and then,
-//! everything in any order that can happen. `client` says what must hold.
-//!
-//! `ROWCAST_SEEDS=1000..2000` runs those seeds; one that fails is told, and runs the same way again, with
-//! `ROWCAST_TRACE=1` showing every packet.
+//! One run: clients that come, go, publish and subscribe, a node that ends and starts, a disk that fails, everything
+//! in any order that can happen. What must hold is said by `client`, `group`, `will` and `book`.
 
 use crate::Node;
-use crate::client::{Client, Kind, Message};
+use crate::book::{Book, Condition, ELSEWHERE, Kind, Message, TOPICS};
+use crate::client::{Client, FILTERS, GROUPS, Nature, World};
+use crate::group::Groups;
 use crate::kept::Kept;
-use crate::node;
-use crate::node::{Keep, Setup, Work};
+use crate::node::{EPOCH_MS, Failed, Keep, Setup, Work};
 use crate::random::Random;
+use crate::will::Wills;
 use rowcast_codec::{QoS, Version};
 use rowcast_core::limits::Limits;
-use rowcast_core::{ChangeKind, Sequence, TableId};
+use rowcast_core::shard::Report;
+use rowcast_core::{Change, ChangeKind, Durability, Outcome, Proposals, Record, Rejection, SessionId, TableId, Token};
 use rowcast_store::Crash;
-use std::ops::Range;
 
-#[test]
-fn whatever_happens_clients_get_what_they_must() {
-    let seeds = match std::env::var("ROWCAST_SEEDS") {
-        Ok(range) => parse_seeds(&range).expect("ROWCAST_SEEDS=from..to"),
-        Err(_) => 0..SEEDS,
-    };
-    for seed in seeds {
-        let run = std::panic::catch_unwind(|| Simulation::new(seed).run());
-        match run {
-            Ok(Ok(())) => {}
-            Ok(Err((step, mistake))) => panic!("ROWCAST_SEEDS={seed}..{}, step {step}: {mistake}", seed + 1),
-            Err(panic) => {
-                println!("ROWCAST_SEEDS={seed}..{} panicked", seed + 1);
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
+/// Where and what went wrong.
+pub(crate) type Mistake = (usize, String);
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) steps: usize,
+    pub(crate) clients: usize,
 }
 
-fn parse_seeds(range: &str) -> Option<Range<u64>> {
-    let (from, to) = range.split_once("..")?;
-    Some(from.parse().ok()?..to.parse().ok()?)
+impl Size {
+    pub(crate) const USUAL: Size = Size { steps: 1500, clients: 6 };
 }
 
-/// Seeds of a usual run.
-const SEEDS: u64 = 150;
-/// Steps of one seed.
-const STEPS: usize = 1500;
-/// Rounds in which everything must come to rest at the end.
-const ROUNDS: usize = 10_000;
-/// Bytes of the largest packet there is.
-const PACKET_BYTES_MAX: usize = 64;
-
-const TOPICS: [&str; 4] = ["note/a", "note/b", "note/b/c", "open/x"];
-const FILTERS: [&str; 6] = ["note/#", "note/a", "+/b", "#", "open/x", "note/+"];
-
-struct Simulation {
+pub(crate) struct Run {
     random: Random,
     node: Node,
     outbound_bytes: usize,
     clients: Vec<Client>,
-    messages: Vec<Message>,
-    /// Up to where the log was looked at.
-    indexed: Sequence,
+    book: Book,
+    wills: Wills,
+    groups: Groups,
+    size: Size,
+    /// The disk has no room now.
+    full: bool,
+    /// Reports that were looked at.
+    reported: usize,
 }
 
-impl Simulation {
-    fn new(seed: u64) -> Simulation {
+/// Rounds in which everything must come to rest at the end.
+const ROUNDS: usize = 3_000;
+/// Bytes of the largest packet there is.
+const PACKET_BYTES_MAX: usize = 500;
+
+impl Run {
+    pub(crate) fn new(seed: u64, size: Size) -> Run {
         let mut random = Random(seed);
-        let shards = 1 + random.below(2);
-        let outbound_bytes = 150 + random.below(500);
+        let shards = 1 + random.below(4);
+        let outbound_bytes = 150 + random.below(600);
         let limits =
             Limits { inflight: 1 + random.below(6) as u16, outbound_bytes: outbound_bytes as u32, ..Limits::default() };
-        let node = Node::new(
-            Setup { shards, limits, open_topics: true, close_on_rejected: false, seed },
-            Kept::new(seed, node::EPOCH_MS),
-        );
-        let clients = (0..5)
-            .map(|index| {
-                let version = if random.below(2) == 0 { Version::V5 } else { Version::V311 };
-                Client::new(index, version, random.below(3) > 0, 1 + random.below(5) as u16)
-            })
-            .collect();
-        Simulation { random, node, outbound_bytes, clients, messages: Vec::new(), indexed: Sequence::ZERO }
+        let setup = Setup { shards, limits, open_topics: true, close_on_rejected: false, seed };
+        let node = Node::new(setup, Kept::new(seed, EPOCH_MS));
+        let clients = (0..size.clients).map(|index| Client::new(index, nature(&mut random))).collect();
+        Run {
+            random,
+            node,
+            outbound_bytes,
+            clients,
+            book: Book::default(),
+            wills: Wills::default(),
+            groups: Groups::default(),
+            size,
+            full: false,
+            reported: 0,
+        }
     }
 
-    /// Where and what went wrong, if something did.
-    fn run(mut self) -> Result<(), (usize, String)> {
-        for step in 0..STEPS {
-            self.step().map_err(|mistake| (step, mistake))?;
-            self.check_outboxes().map_err(|mistake| (step, mistake))?;
+    pub(crate) fn run(mut self) -> Result<(), Mistake> {
+        for step in 0..self.size.steps {
+            self.step().and_then(|()| self.look()).map_err(|mistake| (step, mistake))?;
         }
-        self.settle().and_then(|()| self.check_end()).map_err(|mistake| (STEPS, mistake))
+        self.end().map_err(|mistake| (self.size.steps, mistake))
     }
 
     fn step(&mut self) -> Result<(), String> {
-        self.index_log();
         let work = self.node.work();
         if !work.is_empty() && self.random.below(3) > 0 {
-            let work = work[self.random.below(work.len())];
+            let work = self.random.of(&work);
             let amount = match work {
                 Work::Socket(_) => 1 + self.random.below(200),
                 _ => 1 + self.random.below(4),
@@ -104,92 +92,337 @@ impl Simulation {
             return Ok(());
         }
         let index = self.random.below(self.clients.len());
-        let shard = self.random.below(self.node.shards());
-        let client = &mut self.clients[index];
         match self.random.below(100) {
-            0..2 => self.restart()?,
-            2..12 => {
-                self.node.advance(50 + self.random.below(400) as u64);
+            0..2 => self.trouble(),
+            2..10 => {
+                let ms = 50 + self.random.below(400) as u64;
+                self.pass(ms);
+                Ok(())
             }
-            _ if client.socket.is_none() => {
-                let clean = self.random.below(20) == 0;
-                client.connect(&mut self.node, shard, clean);
-                if clean {
-                    // A client that never hears whether its clean start worked does not know what to expect.
-                    self.node.settle();
-                    client.hear(&mut self.node, &mut self.messages)?;
-                }
-            }
-            12..15 => client.lose(&mut self.node),
-            15..18 => {
+            10..12 => self.propose(),
+            _ => self.client_step(index),
+        }
+    }
+
+    fn client_step(&mut self, index: usize) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        if client.socket.is_none() {
+            self.connect(index);
+            return Ok(());
+        }
+        match self.random.below(88) {
+            0..3 => self.go(index),
+            3..6 => {
                 if let Some(socket) = client.socket {
-                    self.node.set_takes(socket, self.random.below(3) > 0);
+                    let takes = self.random.below(3) > 0;
+                    self.node.set_takes(socket, takes);
                 }
             }
-            18..24 if client.can_ask() => {
-                // Always with the same QoS; see "What was in doubt" in qos.txt.
-                let place = self.random.below(FILTERS.len());
-                let qos = QoS::try_from(((index + place) % 3) as u8).expect("0, 1 or 2");
-                client.subscribe(&mut self.node, FILTERS[place], qos);
+            6..11 if client.can_ask() => {
+                let shares = client.is_v5() && self.random.one_in(4);
+                let filter = if shares { self.random.of(&GROUPS) } else { self.random.of(&FILTERS) };
+                client.subscribe(&mut self.node, &mut self.book, filter, &mut self.random);
             }
-            24..25 if client.can_ask() && !client.durable => {
-                let filter = FILTERS[self.random.below(FILTERS.len())];
-                client.unsubscribe(&mut self.node, filter);
+            11..12 if client.can_ask() => {
+                let filter = self.random.of(&FILTERS);
+                client.unsubscribe(&mut self.node, &self.book, filter);
             }
-            25..55 if client.can_publish() => self.publish(index),
-            55..75 => client.answer(&mut self.node, 1 + self.random.below(3)),
-            _ => client.hear(&mut self.node, &mut self.messages)?,
+            12..42 if client.can_publish() => self.publish(index),
+            42..62 => {
+                let count = 1 + self.random.below(3);
+                client.answer(&mut self.node, count);
+            }
+            62..63 => client.silent = self.random.one_in(4),
+            _ => self.hear(index)?,
         }
         Ok(())
+    }
+
+    // What clients do ----------------------------------------------------------------------------------------------
+
+    fn connect(&mut self, index: usize) {
+        let shard = self.random.below(self.node.shards());
+        let clean = self.random.one_in(20);
+        let will = self.random.one_in(3).then(|| {
+            let topic = self.random.of(&TOPICS);
+            let kind = if self.random.one_in(2) { Kind::Put } else { Kind::Event };
+            let qos = self.random.qos();
+            let message = Message { is_will: true, ..Message::new(index, topic, kind, qos) };
+            let is_v5 = self.clients[index].is_v5();
+            self.book.messages.push(message);
+            let delay_secs = if is_v5 { self.random.of(&[0, 1, 4]) } else { 0 };
+            (self.book.messages.len() - 1, delay_secs)
+        });
+        self.clients[index].connect(&mut self.node, (&self.book, &mut self.wills), shard, clean, will);
+    }
+
+    /// In one of several ways, of which a taking over is one.
+    fn go(&mut self, index: usize) {
+        let (client, wills) = (&mut self.clients[index], &mut self.wills);
+        match self.random.below(6) {
+            0..3 => client.cut(&mut self.node, wills),
+            3 => {
+                let expiry_secs = self.random.of(&[None, None, Some(0), Some(3)]);
+                client.leave(&mut self.node, wills, expiry_secs);
+            }
+            _ => {
+                client.vanish(&mut self.node, wills);
+                if self.random.one_in(2) {
+                    self.connect(index);
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, publisher: usize) -> Message {
+        let topic = self.random.of(&TOPICS);
+        let kind = self.random.of(&[Kind::Put, Kind::Put, Kind::Event, Kind::Event, Kind::Event, Kind::Delete]);
+        let is_v5 = self.clients.get(publisher).is_some_and(Client::is_v5);
+        let mut message = Message::new(publisher, topic, kind, self.random.qos());
+        if self.random.one_in(6) {
+            message.padding = self.random.below(300);
+        }
+        if is_v5 && kind == Kind::Put && topic == "dog/1" && self.random.one_in(2) {
+            message.kind = Kind::Patch;
+        }
+        if is_v5 && kind != Kind::Delete && self.random.one_in(8) {
+            let secs = 1 + self.random.below(5) as u32;
+            message.expiry_secs = Some(secs);
+        }
+        if is_v5 && kind == Kind::Put && message.kind == Kind::Put && self.random.one_in(6) {
+            let version = self.book.state(topic, self.node.wall_ms()).map(|state| state.version);
+            message.condition = Some(match version {
+                Some(version) if self.random.below(3) > 0 => Condition::Version(version),
+                _ => Condition::Absent,
+            });
+        }
+        message
     }
 
     fn publish(&mut self, publisher: usize) {
-        let topic = TOPICS[self.random.below(TOPICS.len())];
-        let kind = if self.random.below(2) == 0 { Kind::State } else { Kind::Event };
-        let delete = kind == Kind::State && self.random.below(8) == 0;
-        let qos = self.random.qos();
-        let message = Message { publisher, topic, qos, kind, acknowledged: false, repeated: false, sequence: None };
-        let number = self.messages.len();
-        self.clients[publisher].publish(&mut self.node, &message, number, delete);
-        if !delete {
-            self.clients.iter_mut().for_each(|client| client.expect(&message, number));
-        }
-        self.messages.push(message);
+        let message = self.message(publisher);
+        let number = self.publish_message(publisher, message);
+        let client = &mut self.clients[publisher];
+        client.publish(&mut self.node, &self.book, number, &mut self.random);
     }
 
-    fn restart(&mut self) -> Result<(), String> {
-        let now_ms = self.node.wall_ms();
-        let crash = self.random.of(&[None, Some(Crash::Process), Some(Crash::Power), Some(Crash::Power)]);
-        if std::env::var_os("ROWCAST_TRACE").is_some() {
-            println!("{crash:?}");
+    /// Writes down what is about to be published, and who must get it.
+    fn publish_message(&mut self, publisher: usize, mut message: Message) -> usize {
+        let number = self.book.messages.len();
+        let now = self.node.wall_ms();
+        message.epoch = self.clients.get(publisher).map_or(0, Client::epoch);
+        message.expires_ms = message.expiry_secs.map(|secs| now + u64::from(secs) * 1000 + DELAY_MS);
+        self.groups.expect(&message, number);
+        self.clients.iter_mut().for_each(|client| client.expect(&message, number, now));
+        self.book.messages.push(message);
+        number
+    }
+
+    /// A change that comes from elsewhere than MQTT, as HTTP makes it.
+    fn propose(&mut self) -> Result<(), String> {
+        let kind = self.random.of(&[Kind::Put, Kind::Put, Kind::Event, Kind::Delete]);
+        let topic = self.random.of(&["note/a", "note/b", "open/x"]);
+        let number = self.publish_message(ELSEWHERE, Message::new(ELSEWHERE, topic, kind, QoS::AtLeastOnce));
+        let (mut key, mut canonical) = (Vec::new(), String::new());
+        self.node.tables().place(topic, &mut key, &mut canonical).map_err(|error| error.to_string())?;
+        let table = if topic.starts_with("note") { self.node.table("Note") } else { TableId::TOPICS };
+        let payload = self.book.messages[number].payload(number);
+        let change = Change {
+            kind: match kind {
+                Kind::Put | Kind::Patch => ChangeKind::Put,
+                Kind::Delete => ChangeKind::Delete,
+                Kind::Event => ChangeKind::Message,
+            },
+            qos: QoS::AtLeastOnce,
+            table,
+            key: &key,
+            publisher: SessionId::NONE,
+            expires_ms: None,
+            properties: &[],
+            payload: &payload,
+        };
+        let token = Some(Token(number as u64));
+        let mut proposals = Proposals::default();
+        if kind == Kind::Put && self.random.one_in(4) {
+            self.book.messages[number].condition = Some(Condition::Absent);
+            let mut entry = Vec::new();
+            change.encode(&mut entry);
+            let decide = move |record: Option<&Record<'_>>, _, out: &mut Vec<u8>| match record {
+                Some(record) => Err(Rejection::Condition(Some(record.version))),
+                None => {
+                    out.extend_from_slice(&entry);
+                    Ok(())
+                }
+            };
+            proposals.push_decided(token, Durability::Sync, (table, key.clone()), Box::new(decide), &[]);
+        } else {
+            proposals.push(token, Durability::Sync, &[change]);
         }
-        match crash {
-            Some(crash) => self.node.store.recover(crash, now_ms)?,
-            None => {
-                self.node.shutdown();
-                self.node.settle();
-                self.node.store.close(now_ms)?;
-            }
-        }
-        self.node.restart();
-        self.indexed = self.indexed.min(self.node.store.committed());
-        self.clients.iter_mut().for_each(Client::lost);
+        self.node.propose(proposals);
         Ok(())
     }
 
-    /// Notes where messages stand in the log.
-    fn index_log(&mut self) {
-        let page = self.node.store.store.read_log(self.indexed, usize::MAX).expect("log");
-        for entry in page.batches.iter().flat_map(|batch| batch.entries()).filter(|entry| entry.sequence > self.indexed)
-        {
-            let number = std::str::from_utf8(entry.change.payload).ok().and_then(|text| text.parse::<usize>().ok());
-            let message = number.filter(|_| !entry.change.table.is_internal()).and_then(|n| self.messages.get_mut(n));
-            if let Some(message) = message {
-                message.sequence.get_or_insert(entry.sequence.0);
-            }
-            debug_assert!(entry.change.kind != ChangeKind::Expire || entry.change.table == TableId::SESSIONS);
+    fn hear(&mut self, index: usize) -> Result<(), String> {
+        let mut world = World { book: &mut self.book, wills: &mut self.wills, groups: &mut self.groups };
+        self.clients[index].hear(&mut self.node, &mut world)
+    }
+
+    // What happens to the node -------------------------------------------------------------------------------------
+
+    fn pass(&mut self, ms: u64) {
+        self.node.advance(ms);
+        for client in &mut self.clients {
+            client.keep_alive(&mut self.node);
         }
-        self.indexed = self.node.store.committed();
+    }
+
+    fn trouble(&mut self) -> Result<(), String> {
+        let disk = self.node.store.disk.clone();
+        match self.random.below(8) {
+            0 => self.restart(Some(Crash::Process)),
+            1..3 => self.restart(Some(Crash::Power)),
+            3 => self.restart(None),
+            4 => {
+                disk.crash_at(disk.operations() + self.random.below(40) as u64);
+                Ok(())
+            }
+            5 => {
+                disk.fail_sync_at(disk.syncs() + self.random.below(10) as u64);
+                Ok(())
+            }
+            6 if !self.full => {
+                self.set_full(true);
+                Ok(())
+            }
+            _ => {
+                self.set_full(false);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_full(&mut self, full: bool) {
+        let disk = &self.node.store.disk;
+        let room = self.random.below(300) as u64;
+        disk.set_capacity(full.then(|| disk.bytes() + room));
+        self.full = full;
+    }
+
+    /// `crash`: how it ends; `None`: in good order.
+    fn restart(&mut self, crash: Option<Crash>) -> Result<(), String> {
+        if crate::traces() {
+            println!("the node ends: {crash:?}");
+        }
+        let mut loses = crash.is_some();
+        match crash {
+            Some(crash) => {
+                if crash == Crash::Process && self.node.failed.is_none() && !self.node.store.disk.is_down() {
+                    loses = false;
+                }
+                self.set_full(false);
+                let now = self.node.wall_ms();
+                loses |= self.node.store.recover(crash, now)?;
+            }
+            None => {
+                self.set_full(false);
+                self.node.shutdown();
+                let now = self.node.wall_ms();
+                for client in self.clients.iter_mut().filter(|client| client.socket.is_some()) {
+                    client.lost(now, &mut self.wills, true);
+                }
+                self.node.settle();
+                self.read_book()?;
+                let now = self.node.wall_ms();
+                if self.node.failed.is_some() || self.node.store.close(now).is_err() {
+                    return self.restart(Some(Crash::Power));
+                }
+            }
+        }
+        let opened_at = self.node.store.committed();
+        self.node.restart();
+        let now = self.node.wall_ms();
+        for client in &mut self.clients {
+            client.restarted(now, &mut self.wills);
+        }
+        self.wills.restarted(now);
+        self.groups.restarted(&self.clients);
+        self.book.reopened(opened_at, loses)?;
+        self.read_book()
+    }
+
+    // What must hold at any time -----------------------------------------------------------------------------------
+
+    fn look(&mut self) -> Result<(), String> {
+        if let Some(Failed(why)) = self.node.failed.clone() {
+            if crate::traces() {
+                println!("the writer has failed: {why}");
+            }
+            let crash = if self.random.one_in(2) { Crash::Power } else { Crash::Process };
+            self.restart(Some(crash))?;
+        }
+        self.read_book()?;
+        self.complete()?;
+        self.check_outboxes()?;
+        let now = self.node.wall_ms();
+        if self.full {
+            self.wills.excuse();
+        }
+        let idle = self.node.work().is_empty();
+        for client in &mut self.clients {
+            let is_clear = client.socket.is_none_or(|socket| self.node.is_clear(socket));
+            client.excused = self.full || (client.excused && !(idle && is_clear));
+            for note in std::mem::take(&mut client.notes) {
+                self.groups.note(client.index, client.is_durable(), note);
+            }
+        }
+        self.groups.look(&self.clients, now);
+        for report in &self.node.reports[self.reported..] {
+            if let Report::LostEvents { client_id, .. } = report {
+                if !self.node.store.cuts() {
+                    return Err(format!("{client_id} loses events of a log that is whole"));
+                }
+                self.groups.lose_events(client_id);
+                let lost = self.clients.iter_mut().filter(|client| *client.name == **client_id);
+                lost.for_each(|client| client.lose_events());
+            }
+        }
+        self.reported = self.node.reports.len();
+        if idle {
+            self.wills.settled();
+            self.wills.check(now)?;
+        }
+        Ok(())
+    }
+
+    fn read_book(&mut self) -> Result<(), String> {
+        for client in &self.clients {
+            client.suspect(&self.node, &mut self.wills);
+        }
+        self.book.read(&self.node.store.store, self.node.tables())?;
+        for (number, at) in std::mem::take(&mut self.book.news) {
+            self.wills.fire(number, at)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever proposed something from elsewhere hears of it.
+    fn complete(&mut self) -> Result<(), String> {
+        for completion in std::mem::take(&mut self.node.completions) {
+            let number = completion.token.0 as usize;
+            match completion.outcome {
+                Outcome::Done { sequence, .. } => {
+                    if self.book.messages[number].sequence.is_some_and(|at| at != sequence.0) {
+                        return Err(format!("{number} is said to be {sequence}"));
+                    }
+                    self.book.accept(number)?;
+                }
+                Outcome::Absent => {}
+                Outcome::Rejected(_) => self.book.refuse(number)?,
+                Outcome::Full if self.full => self.book.refuse(number)?,
+                Outcome::Full => return Err("full, with room on the disk".to_owned()),
+            }
+        }
+        Ok(())
     }
 
     fn check_outboxes(&mut self) -> Result<(), String> {
@@ -197,56 +430,106 @@ impl Simulation {
             let Some(socket) = client.socket else { continue };
             let length = self.node.outbox_len(socket);
             if length > self.outbound_bytes + PACKET_BYTES_MAX {
-                return Err(format!("{length} bytes wait for one client, {} allowed", self.outbound_bytes));
+                return Err(format!("{length} bytes wait for {}, {} allowed", client.name, self.outbound_bytes));
             }
         }
         Ok(())
     }
 
-    /// Everybody comes back and says what is to be said.
+    // What must hold at the end ------------------------------------------------------------------------------------
+
+    fn end(&mut self) -> Result<(), String> {
+        let disk = self.node.store.disk.clone();
+        disk.crash_at(u64::MAX);
+        disk.fail_sync_at(u64::MAX);
+        self.set_full(false);
+        self.settle()?;
+        let now = self.node.wall_ms();
+        for client in &self.clients {
+            client.check_complete(&self.book, self.node.store.cuts())?;
+            for topic in TOPICS {
+                client.check_state(topic, &self.book, now)?;
+            }
+        }
+        self.groups.check_complete(&self.book)?;
+        self.check_records()
+    }
+
+    /// Everybody comes back and says what is to be said, and what is due happens.
     fn settle(&mut self) -> Result<(), String> {
         for _ in 0..ROUNDS {
-            self.index_log();
-            for client in &mut self.clients {
-                match client.socket {
-                    None => client.connect(&mut self.node, 0, false),
+            for index in 0..self.clients.len() {
+                self.clients[index].silent = false;
+                match self.clients[index].socket {
+                    None => {
+                        let shard = self.random.below(self.node.shards());
+                        let world = (&self.book, &mut self.wills);
+                        self.clients[index].connect(&mut self.node, world, shard, false, None);
+                    }
                     Some(socket) => self.node.set_takes(socket, true),
                 }
-                client.hear(&mut self.node, &mut self.messages)?;
-                client.answer(&mut self.node, usize::MAX);
+                self.hear(index)?;
+                self.clients[index].answer(&mut self.node, usize::MAX);
             }
             self.node.settle();
-            self.index_log();
+            self.look()?;
             let mut idle = true;
-            for client in &mut self.clients {
-                client.hear(&mut self.node, &mut self.messages)?;
-                idle &= client.is_idle();
+            for index in 0..self.clients.len() {
+                self.hear(index)?;
+                idle &= self.clients[index].is_idle();
             }
+            self.look()?;
             if idle && self.node.work().is_empty() {
                 return Ok(());
             }
+            self.pass(300);
         }
         Err("no rest at the end".to_owned())
     }
 
-    fn check_end(&self) -> Result<(), String> {
-        for client in &self.clients {
-            client.check_complete(&self.messages)?;
-        }
+    /// The tables say what the log does.
+    fn check_records(&self) -> Result<(), String> {
+        let now = self.node.wall_ms();
         for topic in TOPICS {
             let (mut key, mut canonical) = (Vec::new(), String::new());
-            self.node.tables().place(topic, &mut key, &mut canonical).expect("a topic");
-            let table = if topic.starts_with("note") { self.node.table("Note") } else { TableId::TOPICS };
-            let Some(record) = self.node.store.store.get(table, &key).unwrap() else { continue };
-            let record = record.record().unwrap();
-            if record.is_expired(self.node.wall_ms()) {
-                continue;
-            }
-            let number = std::str::from_utf8(record.payload).expect("text").parse().expect("a number");
-            for client in &self.clients {
-                client.check_state(topic, number, &self.messages)?;
+            self.node.tables().place(topic, &mut key, &mut canonical).map_err(|error| error.to_string())?;
+            let table = self
+                .node
+                .tables()
+                .catalog()
+                .tables()
+                .iter()
+                .find(|table| topic.split('/').next().is_some_and(|first| table.name.eq_ignore_ascii_case(first)));
+            let table = table.map_or(TableId::TOPICS, |table| self.node.tables().id(table));
+            let found = self.node.store.store.get(table, &key).map_err(|error| error.to_string())?;
+            let found = found.as_ref().and_then(|bytes| bytes.record().ok());
+            let found = found.filter(|record| !record.is_expired(now)).map(|record| record.version.0);
+            let right = self.book.state(topic, now).map(|state| state.version);
+            if found != right {
+                return Err(format!("{topic} is at {found:?} in the tables, and {right:?} in the log"));
             }
         }
         Ok(())
+    }
+}
+
+/// How long a publish may be on its way to the server; milliseconds.
+const DELAY_MS: u64 = 20_000;
+
+fn nature(random: &mut Random) -> Nature {
+    let version = random.of(&[Version::V5, Version::V5, Version::V5, Version::V311, Version::V31]);
+    let is_v5 = version == Version::V5;
+    let expiry_secs = match random.below(6) {
+        0 | 1 => 0,
+        2 if is_v5 => 4,
+        _ => 500_000,
+    };
+    Nature {
+        version,
+        expiry_secs,
+        receive_maximum: 1 + random.below(5) as u16,
+        alias_maximum: random.of(&[0, 2, 10]),
+        keep_alive_secs: random.of(&[0, 0, 5]),
+        as_published: is_v5 && random.one_in(4),
     }
 }

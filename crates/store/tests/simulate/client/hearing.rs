@@ -1,0 +1,398 @@
+//! What a client hears, and whether it may.
+
+use super::subscribing::{GROUP_ID, Held};
+use super::{Answer, Client, Copy, Outgoing};
+use crate::Node;
+use crate::book::{Book, Kind, known, number_of};
+use crate::group::{Groups, Note};
+use crate::will::Wills;
+use rowcast_codec::{Ack, Connack, Packet, PacketId, Publish, QoS, ReasonCode, Version, frame_length};
+
+/// What the clients of a run share.
+pub(crate) struct World<'w> {
+    pub(crate) book: &'w mut Book,
+    pub(crate) wills: &'w mut Wills,
+    pub(crate) groups: &'w mut Groups,
+}
+
+/// How long a message may be on its way to a client, once there is nothing that keeps it; milliseconds.
+const ON_ITS_WAY_MS: u64 = 10_000;
+
+impl Client {
+    /// Looks at what came. Fails with what the server did wrong.
+    pub(crate) fn hear(&mut self, node: &mut Node, world: &mut World<'_>) -> Result<(), String> {
+        let Some(socket) = self.socket else { return Ok(()) };
+        let bytes = std::mem::take(node.received(socket));
+        self.partial.extend_from_slice(&bytes);
+        while let Some(length) = frame_length(&self.partial, u32::MAX).map_err(|error| error.to_string())? {
+            if self.partial.len() < length {
+                break;
+            }
+            let frame: Vec<u8> = self.partial.drain(..length).collect();
+            let packet = Packet::decode(self.nature.version, &frame).map_err(|error| error.to_string())?;
+            self.tell("<", &packet);
+            self.on_packet(node, &packet, world).map_err(|mistake| format!("{}: {mistake}", self.name))?;
+            if self.socket.is_none() {
+                return Ok(());
+            }
+        }
+        if node.is_clear(socket) {
+            self.clear_ms = node.wall_ms();
+            let acknowledged = self.acknowledged.drain(..);
+            self.notes.extend(acknowledged.map(|(group, number)| Note::Acknowledged(group, number)));
+        }
+        if !node.is_open(socket) {
+            self.on_closed(node, world).map_err(|mistake| format!("{}: {mistake}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// The server closed the connection without a word, or behind its last one.
+    fn on_closed(&mut self, node: &mut Node, world: &mut World<'_>) -> Result<(), String> {
+        let now = node.wall_ms();
+        let patience_ms = u64::from(self.nature.keep_alive_secs) * 1500;
+        let too_quiet = patience_ms > 0 && now >= self.sent_ms + patience_ms;
+        if !too_quiet && !self.excused {
+            return Err(format!("was closed, {} ms after it said something", now - self.sent_ms));
+        }
+        // When, nobody knows: at some time since it was looked at last.
+        self.lost(now, world.wills, true);
+        if let Some((from, until)) = &mut self.session.ends {
+            *from = from.saturating_sub(super::CLOSED_UNSEEN_MS);
+            *until += super::CLOSED_UNSEEN_MS;
+        }
+        Ok(())
+    }
+
+    fn on_packet(&mut self, node: &mut Node, packet: &Packet<'_>, world: &mut World<'_>) -> Result<(), String> {
+        match packet {
+            Packet::Connack(connack) => self.on_connack(node, connack, world),
+            Packet::Publish(publish) => self.on_publish(node, publish, world),
+            Packet::Puback(ack) | Packet::Pubrec(ack) => {
+                let received = matches!(packet, Packet::Pubrec(_));
+                self.on_acknowledged(node, ack, received, world.book)
+            }
+            Packet::Pubcomp(ack) => {
+                self.outgoing.retain(|outgoing| outgoing.id != ack.packet_id);
+                Ok(())
+            }
+            Packet::Pubrel(ack) => {
+                if ack.reason.is_error() {
+                    return Err(format!("PUBREL {}: {}", ack.packet_id.get(), ack.reason));
+                }
+                self.received.remove(&ack.packet_id.get());
+                self.answers.push_back((Answer::Pubcomp, ack.packet_id));
+                Ok(())
+            }
+            Packet::Suback(suback) => self.on_suback(suback),
+            Packet::Unsuback(unsuback) => {
+                self.asked.remove(&unsuback.packet_id.get());
+                Ok(())
+            }
+            Packet::Pingresp => Ok(()),
+            Packet::Disconnect(disconnect) => {
+                let patience_ms = u64::from(self.nature.keep_alive_secs) * 1500;
+                let too_quiet = patience_ms > 0 && node.wall_ms() >= self.sent_ms + patience_ms;
+                match disconnect.reason {
+                    ReasonCode::KeepAliveTimeout if too_quiet => Ok(()),
+                    ReasonCode::QuotaExceeded if self.excused => Ok(()),
+                    reason => Err(format!("DISCONNECT {reason}")),
+                }
+            }
+            other => Err(format!("got {other:?}")),
+        }
+    }
+
+    fn on_acknowledged(
+        &mut self,
+        node: &mut Node,
+        ack: &Ack<'_>,
+        received: bool,
+        book: &mut Book,
+    ) -> Result<(), String> {
+        let place = self.outgoing.iter().position(|outgoing| outgoing.id == ack.packet_id);
+        let place = place.ok_or_else(|| format!("{} was not published", ack.packet_id.get()))?;
+        let number = self.outgoing[place].message;
+        if ack.reason.is_error() {
+            let conditional = book.messages[number].condition.is_some();
+            let right = match ack.reason {
+                ReasonCode::ImplementationSpecificError => conditional,
+                ReasonCode::QuotaExceeded => self.excused,
+                _ => false,
+            };
+            if !right {
+                return Err(format!("{number} is refused: {}", ack.reason));
+            }
+            self.outgoing.remove(place);
+            // Sent twice, the first may have been taken.
+            return if book.messages[number].sent > 1 { Ok(()) } else { book.refuse(number) };
+        }
+        if book.messages[number].condition.is_none() || book.messages[number].logged > 0 {
+            book.accept(number)?;
+        } else if self.is_v5() {
+            return Err(format!("{number} is acknowledged, and does not stand in the log"));
+        }
+        if received {
+            self.outgoing[place].released = true;
+            self.send(node, &Packet::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
+        } else {
+            self.outgoing.remove(place);
+        }
+        Ok(())
+    }
+
+    fn on_connack(&mut self, node: &mut Node, connack: &Connack<'_>, world: &mut World<'_>) -> Result<(), String> {
+        let now = node.wall_ms();
+        if connack.reason.is_error() {
+            if !self.excused {
+                return Err(format!("CONNACK {}", connack.reason));
+            }
+            if let Some(socket) = self.socket {
+                node.lose(socket);
+            }
+            self.lost(now, world.wills, false);
+            return Ok(());
+        }
+        let (expected, asked_ms) = self.session.asked.take().ok_or("a second CONNACK")?;
+        let expected = match (expected, self.session.ends) {
+            (Some(true), Some((_, until))) if asked_ms >= until => Some(false),
+            (Some(true), Some((from, _))) if now >= from => None,
+            (expected, _) => expected,
+        };
+        // MQTT 3.1 cannot say it.
+        let present = match self.nature.version {
+            Version::V31 => expected.unwrap_or(false),
+            _ => connack.session_present,
+        };
+        if expected.is_some_and(|expected| expected != present) {
+            return Err(format!("session present: {present}; it was to end at {:?}", self.session.ends));
+        }
+        self.connected = true;
+        self.starts_clean = false;
+        world.wills.returned(self.index, self.will);
+        if !present {
+            self.forget_session();
+        }
+        self.session.exists = Some(true);
+        self.session.ends = None;
+        self.session.connections += 1;
+        if !present {
+            return Ok(());
+        }
+        for index in 0..self.outgoing.len() {
+            let Outgoing { id, message: number, released } = self.outgoing[index];
+            if released {
+                self.send(node, &Packet::Pubrel(Ack::new(id, ReasonCode::Success)));
+                continue;
+            }
+            world.book.messages[number].sent += 1;
+            let message = world.book.messages[number].clone();
+            self.send_publish(node, &message, number, (message.topic, None), Some(id), true);
+        }
+        Ok(())
+    }
+
+    // Deliveries ---------------------------------------------------------------------------------------------------
+
+    fn on_publish(&mut self, node: &Node, publish: &Publish<'_>, world: &mut World<'_>) -> Result<(), String> {
+        let spelled = self.topic_of(publish)?;
+        let topic = known(&spelled).ok_or_else(|| format!("nobody publishes to {spelled}"))?;
+        let number = number_of(publish.payload);
+        let group = self.group_of(publish)?;
+        if let Some(id) = publish.packet_id {
+            self.on_identifier(id, publish, (number.unwrap_or(usize::MAX), group))?;
+            if publish.qos == QoS::ExactlyOnce && !self.received.insert(id.get()) {
+                if group.is_none() {
+                    self.see(topic, publish, number, world.book);
+                }
+                // In its order among others that come again.
+                return Ok(()); // Heard already.
+            }
+        }
+        if group.is_none() {
+            self.see(topic, publish, number, world.book);
+        }
+        let Some(number) = number else { return Ok(()) };
+        self.check_message(node, publish, topic, (number, group), world.book)?;
+        if let Some(group) = group {
+            return world.groups.on_delivery(group, self.index, number, publish, world.book);
+        }
+        self.check_order(publish, number, world.book)
+    }
+
+    /// What a delivery says of a topic's record.
+    fn see(&mut self, topic: &'static str, publish: &Publish<'_>, number: Option<usize>, book: &Book) {
+        match number {
+            Some(number) if book.messages.get(number).is_some_and(|message| message.kind.is_state()) => {
+                self.view.insert(topic, Some(number));
+            }
+            None if publish.payload.is_empty() => drop(self.view.insert(topic, None)),
+            _ => {}
+        }
+    }
+
+    /// The topic, or what its alias stands for.
+    fn topic_of(&mut self, publish: &Publish<'_>) -> Result<String, String> {
+        let Some(alias) = publish.properties.topic_alias else { return Ok(publish.topic.to_owned()) };
+        if alias == 0 || alias > self.nature.alias_maximum {
+            return Err(format!("alias {alias} is not one of {}", self.nature.alias_maximum));
+        }
+        if publish.topic.is_empty() {
+            return self.aliases_in.get(&alias).cloned().ok_or_else(|| format!("alias {alias} stands for nothing"));
+        }
+        self.aliases_in.insert(alias, publish.topic.to_owned());
+        Ok(publish.topic.to_owned())
+    }
+
+    /// By which group a delivery came. Identifiers are those of subscriptions that select it, each once.
+    fn group_of(&self, publish: &Publish<'_>) -> Result<Option<usize>, String> {
+        let identifiers: Vec<u32> = publish.properties.subscription_ids.iter().collect();
+        let group = identifiers.iter().find_map(|&id| id.checked_sub(GROUP_ID)).map(|group| group as usize);
+        // When it comes again, its subscription may be gone.
+        let before = publish.packet_id.filter(|_| publish.dup).and_then(|id| self.in_flight.get(&id.get()));
+        let group = group.or_else(|| before.and_then(|&(_, group)| group));
+        if group.is_some() && identifiers.len() > 1 {
+            return Err(format!("one copy for {identifiers:?}"));
+        }
+        Ok(group)
+    }
+
+    /// It is a message that may come, as it is.
+    fn check_message(
+        &self,
+        node: &Node,
+        publish: &Publish<'_>,
+        topic: &'static str,
+        (number, group): Copy,
+        book: &Book,
+    ) -> Result<(), String> {
+        let message = book.messages.get(number).ok_or_else(|| format!("nobody published {number}"))?;
+        if message.topic != topic {
+            return Err(format!("{number} of {} came on {topic}", message.topic));
+        }
+        let all: Vec<&Held> =
+            self.subscriptions.values().chain(&self.past).filter(|held| held.selects(topic)).collect();
+        let of_group = |held: &&&Held| held.group() == group;
+        let wanted = |held: &&&Held| publish.retain || held.wants(message, self.index, self.session.epoch);
+        let by: Vec<&&Held> = all.iter().filter(of_group).filter(wanted).collect();
+        let Some(granted) = by.iter().map(|held| held.qos).max() else {
+            return Err(format!("{number} on {topic} came, and no subscription wants it"));
+        };
+        if publish.qos > message.qos.min(granted) {
+            return Err(format!("{number} of {:?} came with {:?}", message.qos, publish.qos));
+        }
+        for id in publish.properties.subscription_ids.iter() {
+            if !all.iter().any(|held| held.identifier() == id) {
+                return Err(format!("{number} on {topic} came for {id}"));
+            }
+        }
+        if publish.retain && message.kind == Kind::Event {
+            return Err(format!("event {number} came retained"));
+        }
+        if self.nature.as_published && group.is_none() && publish.retain != message.kind.is_state() {
+            return Err(format!("{number} came retained: {}", publish.retain));
+        }
+        let asked = self.nature.as_published || self.lost_events || by.iter().any(|held| held.with_records);
+        if publish.retain && !asked {
+            return Err(format!("{number} came retained, and nobody asked for that"));
+        }
+        let is_live = !publish.retain || self.nature.as_published;
+        let since = by.iter().map(|held| held.since).min().unwrap_or(0);
+        if is_live && group.is_none() && message.sent == 1 && message.accepted_at.is_some_and(|at| at < since) {
+            return Err(format!("{number} came, and was over before it was subscribed to"));
+        }
+        if publish.dup && self.session.connections < 2 {
+            return Err(format!("{number} came with DUP over the first connection"));
+        }
+        let surely_late = message.expires_ms.is_some_and(|due| due + ON_ITS_WAY_MS <= self.clear_ms);
+        if surely_late && !publish.dup && node.wall_ms() >= self.clear_ms {
+            return Err(format!("{number} came long after its time"));
+        }
+        self.check_content(publish, number, book)
+    }
+
+    /// Payload and properties are what was published, or what that made of the record.
+    fn check_content(&self, publish: &Publish<'_>, number: usize, book: &Book) -> Result<(), String> {
+        let message = &book.messages[number];
+        let as_sent = message.kind == Kind::Event || message.topic.starts_with(['n', 'o']);
+        if as_sent && publish.payload != message.payload(number) {
+            return Err(format!("{number} came as {}", String::from_utf8_lossy(publish.payload)));
+        }
+        if let (Some(name), false, 1) = (message.name, as_sent, message.sent) {
+            let text = String::from_utf8_lossy(publish.payload);
+            if !text.contains(&format!(r#""name":"{name}""#)) {
+                return Err(format!("{number} made a record with name {name}, and came as {text}"));
+            }
+        }
+        let left = publish.properties.message_expiry_secs;
+        if let (Some(left), Some(asked)) = (left, message.expiry_secs)
+            && left > asked
+        {
+            return Err(format!("{number} is good for {left} s, and was for {asked}"));
+        }
+        Ok(())
+    }
+
+    /// It comes once, as its QoS says, and behind what came before it.
+    fn check_order(&mut self, publish: &Publish<'_>, number: usize, book: &Book) -> Result<(), String> {
+        let message = &book.messages[number];
+        let repeated = message.sent > 1 && message.qos == QoS::AtLeastOnce;
+        let is_snapshot = publish.retain && !self.nature.as_published;
+        let again = !self.got.insert(number);
+        if is_snapshot {
+            self.got_retained.insert(number);
+        } else {
+            let again = !self.got_live.insert(number);
+            let shown_again = publish.retain && self.lost_events;
+            if again && publish.qos == QoS::ExactlyOnce && !shown_again {
+                return Err(format!("{number} came twice with QoS 2"));
+            }
+            if again && !repeated && !publish.dup && !shown_again {
+                return Err(format!("{number} came twice"));
+            }
+            if self.got_retained.contains(&number) && !publish.dup && !repeated && !self.lost_events {
+                return Err(format!("{number} came as retained state and as a change"));
+            }
+        }
+        if publish.dup || repeated || again {
+            return Ok(());
+        }
+        if let (true, Some(sequence)) = (message.kind.is_state(), message.sequence) {
+            let latest = self.states.entry(message.topic).or_insert((sequence, number));
+            if latest.0 > sequence {
+                return Err(format!("state {number} of {} came behind {}", message.topic, latest.1));
+            }
+            *latest = (sequence, number);
+        }
+        if !is_snapshot && !message.is_will {
+            let lane = (message.publisher, message.topic, publish.qos == QoS::AtMostOnce);
+            let latest = self.latest.entry(lane).or_insert(number);
+            if *latest > number {
+                return Err(format!("{number} came behind {latest} on {}", message.topic));
+            }
+            *latest = number;
+        }
+        Ok(())
+    }
+
+    /// A delivery's identifier is that of no other delivery under way, and of this one when it comes again.
+    fn on_identifier(&mut self, id: PacketId, publish: &Publish<'_>, copy: Copy) -> Result<(), String> {
+        match self.in_flight.get(&id.get()) {
+            Some(&other) if other.0 != copy.0 => {
+                return Err(format!("identifier {} of {} came back with {}", id.get(), other.0, copy.0));
+            }
+            Some(_) if !publish.dup => return Err(format!("{} came again without DUP", copy.0)),
+            _ => {}
+        }
+        self.in_flight.insert(id.get(), copy);
+        self.open.insert(id.get());
+        if self.is_v5() && self.open.len() > usize::from(self.nature.receive_maximum) {
+            return Err(format!("{} deliveries under way", self.open.len()));
+        }
+        self.answers.push_back(match publish.qos {
+            QoS::ExactlyOnce => (Answer::Pubrec, id),
+            _ => (Answer::Puback, id),
+        });
+        Ok(())
+    }
+}

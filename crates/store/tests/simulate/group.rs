@@ -1,0 +1,165 @@
+//! What groups that share a subscription owe their members: each message to one of them, and none lost.
+
+use crate::book::{Book, Kind, Message};
+use crate::client::{Client, GROUPS};
+use rowcast_codec::{Publish, QoS, Topic, TopicFilter};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Default)]
+pub(crate) struct Groups([Group; GROUPS.len()]);
+
+#[derive(Default)]
+struct Group {
+    /// Who was handed a message.
+    holders: BTreeMap<usize, Vec<Holder>>,
+    /// Messages that some member must get in the end.
+    expected: BTreeSet<usize>,
+    got: BTreeSet<usize>,
+    /// Whether a lasting session keeps it.
+    kept: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    client: usize,
+    qos: QoS,
+    hold: Hold,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hold {
+    /// It has it, or has acknowledged it: nobody else is to get it.
+    Has,
+    Acknowledged,
+    /// Another may get it.
+    Returned,
+}
+
+/// What happened to a client, as far as groups are concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Note {
+    /// Its connection ended.
+    Left,
+    /// Its session ended.
+    Ended,
+    /// The server has heard that a message was acknowledged: of which group, which.
+    Acknowledged(usize, usize),
+}
+
+impl Groups {
+    /// A message was published.
+    pub(crate) fn expect(&mut self, message: &Message, number: usize) {
+        let kept = message.qos > QoS::AtMostOnce && message.kind != Kind::Delete;
+        let expires = message.expiry_secs.is_some() || (message.kind.is_state() && message.topic.starts_with("ticket"));
+        if !kept || expires || message.condition.is_some() {
+            return;
+        }
+        for (group, filter) in self.0.iter_mut().zip(GROUPS) {
+            let filter = TopicFilter::new(filter).expect("a filter");
+            if group.kept && filter.matches(&Topic::new(message.topic).expect("a topic")) {
+                group.expected.insert(number);
+            }
+        }
+    }
+
+    /// Who keeps which group, at `now`.
+    pub(crate) fn look(&mut self, clients: &[Client], now: u64) {
+        for (index, group) in self.0.iter_mut().enumerate() {
+            let keeps = |client: &&Client| client.is_durable() && client.is_in(index) && client.surely_has_session(now);
+            group.kept = clients.iter().any(|client| keeps(&client));
+            if !group.kept {
+                group.forget();
+            }
+        }
+    }
+
+    /// The log was cut before a group had read it.
+    pub(crate) fn lose_events(&mut self, key: &str) {
+        for (group, _) in self.0.iter_mut().zip(GROUPS).filter(|(_, filter)| filter.eq_ignore_ascii_case(key)) {
+            group.forget();
+        }
+    }
+
+    pub(crate) fn on_delivery(
+        &mut self,
+        group: usize,
+        client: usize,
+        number: usize,
+        publish: &Publish<'_>,
+        book: &Book,
+    ) -> Result<(), String> {
+        let group = &mut self.0[group];
+        group.got.insert(number);
+        let holders = group.holders.entry(number).or_default();
+        if publish.dup {
+            return Ok(());
+        }
+        let repeated = book.messages[number].sent > 1;
+        if let Some(other) = holders.iter().find(|other| other.hold != Hold::Returned)
+            && !repeated
+            && book.messages[number].qos > QoS::AtMostOnce
+        {
+            return Err(format!("{number} is given to client-{client} as well: {other:?}"));
+        }
+        holders.retain(|holder| holder.client != client);
+        holders.push(Holder { client, qos: publish.qos, hold: Hold::Has });
+        Ok(())
+    }
+
+    pub(crate) fn note(&mut self, client: usize, is_durable: bool, note: Note) {
+        for (index, group) in self.0.iter_mut().enumerate() {
+            let mut ended_twos = false;
+            for (&number, holders) in &mut group.holders {
+                for holder in holders.iter_mut().filter(|holder| holder.client == client) {
+                    match note {
+                        Note::Acknowledged(of, which) if of == index && which == number => {
+                            holder.hold = Hold::Acknowledged;
+                        }
+                        Note::Left if !is_durable && holder.hold == Hold::Has => holder.hold = Hold::Returned,
+                        Note::Ended if holder.hold == Hold::Has => {
+                            holder.hold = Hold::Returned;
+                            ended_twos |= holder.qos == QoS::ExactlyOnce;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            // With QoS 2 nobody else gets what a session had begun [MQTT-4.8.2-5], and it may have begun any.
+            if matches!(note, Note::Ended) && is_durable || ended_twos {
+                group.forget();
+            }
+        }
+    }
+
+    /// The node starts again: what members without a lasting session had may go to others.
+    pub(crate) fn restarted(&mut self, clients: &[Client]) {
+        for holders in self.0.iter_mut().flat_map(|group| group.holders.values_mut()) {
+            for holder in holders {
+                holder.hold = match holder.hold {
+                    _ if !clients[holder.client].is_durable() => Hold::Returned,
+                    Hold::Acknowledged => Hold::Has, // That need not be written down yet.
+                    hold => hold,
+                };
+            }
+        }
+    }
+
+    /// Everything has settled: some member got what some member must get.
+    pub(crate) fn check_complete(&self, book: &Book) -> Result<(), String> {
+        for (group, filter) in self.0.iter().zip(GROUPS) {
+            let lost = |number: &&usize| book.messages[**number].accepted_at.is_some() && !group.got.contains(*number);
+            if let Some(number) = group.expected.iter().find(lost) {
+                let topic = book.messages[*number].topic;
+                return Err(format!("no member of {filter} got {number} on {topic}: {:?}", group.holders.get(number)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    /// What nobody has yet need not come any more.
+    fn forget(&mut self) {
+        self.expected.retain(|number| self.got.contains(number));
+    }
+}
