@@ -67,8 +67,8 @@ pub enum Event {
     Message(Message),
     /// A QoS 1 or 2 publish is done with; whether it was refused is in the reason.
     Published(PacketId, Verdict),
-    /// A SUBSCRIBE is answered, filter by filter.
-    Subscribed(PacketId, Vec<ReasonCode>),
+    /// A SUBSCRIBE is answered, filter by filter, and maybe with words for people to read.
+    Subscribed(PacketId, Vec<ReasonCode>, Option<String>),
     /// An UNSUBSCRIBE is answered, filter by filter; before MQTT 5 without reasons.
     Unsubscribed(PacketId, Vec<ReasonCode>),
     /// The server is there.
@@ -347,7 +347,10 @@ impl Client {
                 self.send(&Packet::Pubcomp(Ack::new(ack.packet_id, ReasonCode::Success)))?;
                 Ok(None)
             }
-            Packet::Suback(suback) => Ok(Some(Event::Subscribed(suback.packet_id, suback.reasons.iter().collect()))),
+            Packet::Suback(suback) => {
+                let words = suback.properties.reason_string.map(str::to_owned);
+                Ok(Some(Event::Subscribed(suback.packet_id, suback.reasons.iter().collect(), words)))
+            }
             Packet::Unsuback(unsuback) => {
                 Ok(Some(Event::Unsubscribed(unsuback.packet_id, unsuback.reasons.iter().collect())))
             }
@@ -624,7 +627,7 @@ mod tests {
                 server.welcome().await;
                 server.expect(|packet| assert_eq!(packet.name(), "SUBSCRIBE")).await;
                 let reasons = [ReasonCode::GrantedQoS2, ReasonCode::NotAuthorized];
-                let properties = rowcast_codec::AckProperties::default();
+                let properties = rowcast_codec::AckProperties { reason_string: Some("no cats"), ..Default::default() };
                 server
                     .say(Packet::Suback(Suback { packet_id: id(1), properties, reasons: (&reasons[..]).into() }))
                     .await;
@@ -649,7 +652,8 @@ mod tests {
                 let filters = ["dog/#", "cat/#"].map(|filter| SubscribeFilter { filter, options: Default::default() });
                 client.subscribe(&filters, SubscribeProperties::default()).expect("sent");
                 let reasons = vec![ReasonCode::GrantedQoS2, ReasonCode::NotAuthorized];
-                assert_eq!(client.next().await.expect("an event"), Event::Subscribed(id(1), reasons));
+                let answer = Event::Subscribed(id(1), reasons, Some("no cats".to_owned()));
+                assert_eq!(client.next().await.expect("an event"), answer);
                 for qos in [QoS::AtMostOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
                     match client.next().await.expect("an event") {
                         Event::Message(message) => {

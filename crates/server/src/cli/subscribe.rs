@@ -3,7 +3,7 @@
 use super::connection::{Connection, Plan, parse_qos};
 use super::format::Format;
 use super::{Usage, block_on};
-use crate::client::{Client, Event, Message};
+use crate::client::{Client, Event, Message, Verdict};
 use clap::{Args, ValueEnum};
 use rowcast_codec::{
     Disconnect, DisconnectProperties, QoS, ReasonCode, RetainHandling, SubscribeFilter, SubscribeProperties,
@@ -202,20 +202,24 @@ impl Show<'_> {
     fn on_event(&mut self, event: Event) -> std::io::Result<ControlFlow<ExitCode>> {
         match event {
             Event::Message(message) => self.on_message(&message),
-            Event::Subscribed(_, reasons) => Ok(self.on_subscribed(&reasons)),
+            Event::Subscribed(_, reasons, words) => Ok(self.on_subscribed(&reasons, words)),
             Event::Unsubscribed(..) if self.filters.is_empty() => Ok(ControlFlow::Break(ExitCode::SUCCESS)),
             Event::Unsubscribed(..) | Event::Published(..) | Event::Pong => Ok(ControlFlow::Continue(())),
         }
     }
 
-    fn on_subscribed(&mut self, reasons: &[ReasonCode]) -> ControlFlow<ExitCode> {
+    fn on_subscribed(&mut self, reasons: &[ReasonCode], words: Option<String>) -> ControlFlow<ExitCode> {
         for (filter, reason) in self.filters.iter().zip(reasons) {
             if reason.is_error() {
-                let why = format!("the server refuses the subscription to {filter}: {reason}");
+                let verdict = Verdict { reason: *reason, words: words.clone() };
+                let why = format!("the server refuses the subscription to {filter}: {verdict}");
                 anstream::eprintln!("{}", super::error_line(&why));
             } else {
                 self.command.connection.tell(|| format!("subscribed to {filter}: {reason}"));
             }
+        }
+        if let Some(words) = words.filter(|_| !reasons.iter().any(|reason| reason.is_error())) {
+            anstream::eprintln!("{words}"); // Granted, but not quite as asked for.
         }
         if reasons.iter().all(|reason| reason.is_error()) {
             return ControlFlow::Break(ExitCode::FAILURE);

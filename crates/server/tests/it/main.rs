@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod kill;
 mod node;
+mod pages;
 mod python;
 mod random;
 mod recovery;
