@@ -32,6 +32,8 @@ pub struct Subscription {
     pub conflate: bool,
     /// Deliver with the topic spelled by the table's alias, as the filter was.
     pub alias: bool,
+    /// Rights may not reach to all that the filter selects: each message is to be looked at.
+    pub guarded: bool,
     /// Tells the spellings of one filter apart, which are different subscriptions; 0: the canonical one.
     pub spelling: u32,
     /// Sent along with each delivery (MQTT 5 §3.8.2.1.2).
@@ -56,6 +58,7 @@ impl Subscription {
             meta: false,
             conflate: false,
             alias: false,
+            guarded: false,
             spelling: 0,
             identifier: None,
             since: Sequence::ZERO,
@@ -210,6 +213,39 @@ impl Interest {
             self.cache.insert(topic.into(), Rc::clone(&matches));
         }
         matches
+    }
+
+    /// Takes over from `subscription` whether it is guarded, if it is there.
+    pub fn guard(&mut self, filter: &TopicFilter<'_>, subscription: &Subscription) {
+        let mut at = self.root;
+        let mut below = false;
+        for level in filter.levels() {
+            let node = &self.nodes[at];
+            let next = match level {
+                "#" => {
+                    below = true;
+                    continue;
+                }
+                "+" => node.plus,
+                name => node.children.get(name).copied(),
+            };
+            match next {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+        let node = &mut self.nodes[at];
+        let holders = if below { &mut node.below } else { &mut node.exact };
+        if let Some(found) = holders.get_mut(&(subscription.subscriber, subscription.spelling)) {
+            found.guarded = subscription.guarded;
+            self.forget(filter);
+        }
+    }
+
+    /// Takes all answers out of the cache: before many filters change, each of which would go through it.
+    pub fn forget_all(&mut self) {
+        self.cache.clear();
+        self.cached = 0;
     }
 
     /// How many subscriptions there are.

@@ -35,6 +35,8 @@ pub enum Rejection {
     Absent,
     /// The result does not fit the table; words for whoever asked.
     Invalid(String),
+    /// Whoever asked has no right to this; words for them.
+    Denied(String),
 }
 
 /// What became of a proposal, told once it is as durable as it asked to be, and visible.

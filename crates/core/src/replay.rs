@@ -6,7 +6,7 @@
 use crate::change::Entry;
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::limits::{Limits, SEARCH_BYTES_MAX};
-use crate::policy::{Operation, Principal, may};
+use crate::policy::{Operation, Rights};
 use crate::position::{Sequence, SessionId};
 use crate::proposal::Batch;
 use crate::tables::Tables;
@@ -112,7 +112,7 @@ pub struct Sought {
     /// Whose they are.
     pub session: SessionId,
     /// With which rights.
-    pub principal: Principal,
+    pub rights: Rights,
     /// What topics are.
     pub tables: Arc<Tables>,
     /// Milliseconds since 1970: what has expired by then is not counted.
@@ -243,7 +243,7 @@ impl Search<'_> {
                 continue;
             }
             let matches = self.interest.matches(&self.topic);
-            if matches.is_empty() || !may(&self.sought.principal, Operation::Read, &self.topic) {
+            if matches.is_empty() || !self.sought.rights.may(Operation::Read, change.table, &self.topic) {
                 continue;
             }
             for index in matches.iter().map(|found| found.subscriber.0 as usize) {

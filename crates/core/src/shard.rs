@@ -25,6 +25,7 @@ mod publish;
 mod rate;
 mod replay;
 mod restore;
+mod rights;
 mod session_count;
 mod share;
 mod subscribe;
@@ -40,7 +41,7 @@ use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
 use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
-use crate::policy::Principal;
+use crate::policy::{Policy, Principal};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Batch, Completion, Proposals, Token};
 use crate::reach::Reach;
@@ -239,6 +240,8 @@ pub enum Input {
     },
     /// The schema was reloaded.
     Tables(Arc<Tables>),
+    /// Roles were changed, or are compiled for other tables.
+    Policy(Arc<Policy>),
     /// The node stops: clients are told.
     Shutdown,
 }
@@ -547,6 +550,7 @@ pub struct State {
 pub struct Shard {
     settings: Settings,
     tables: Arc<Tables>,
+    policy: Arc<Policy>,
     connections: Slab<Connection>,
     interest: Interest,
     durable: DurableInterest,
@@ -611,7 +615,7 @@ const TICK_MS: u64 = 250;
 impl Shard {
     /// A shard without connections. `seen` is the last committed sequence.
     #[must_use]
-    pub fn new(settings: Settings, tables: Arc<Tables>, seen: Sequence) -> Shard {
+    pub fn new(settings: Settings, tables: Arc<Tables>, policy: Arc<Policy>, seen: Sequence) -> Shard {
         let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
         let durable = DurableInterest::new(settings.seed);
         let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
@@ -621,6 +625,7 @@ impl Shard {
         Shard {
             settings,
             tables,
+            policy,
             connections: Slab::new(),
             interest,
             durable,
@@ -759,6 +764,7 @@ impl Shard {
             Input::Lag(lag) => self.on_lag(&lag),
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
             Input::Tables(tables) => self.on_tables(tables, now),
+            Input::Policy(policy) => self.on_policy(policy, now),
             Input::Shutdown => self.on_shutdown(now),
         }
     }

@@ -150,6 +150,13 @@ impl Tables {
         }
     }
 
+    /// The number of the table a topic or filter begins with the name of, whichever doors are open, and whether or not
+    /// what follows is a key.
+    #[must_use]
+    pub fn table_of(&self, topic: &str) -> TableId {
+        self.catalog.split_path(topic).map_or(TableId::TOPICS, |(table, _)| self.id(table))
+    }
+
     /// The pieces of tables that hold every record `filter` selects, and more: in the order of the catalog, open
     /// topics last. `filter` is one that canonical topics are matched with.
     #[must_use]

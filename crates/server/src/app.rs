@@ -3,8 +3,9 @@
 //! Start: schema, log and tables, accounts, doors, then a thread a shard. Nobody is let in before everything is there.
 //! Stop: doors shut, clients are told, sessions are written down, the writer ends, the log is closed.
 
+use crate::access::Access;
 use crate::admission::{Admission, Refusals};
-use crate::application::{SchemaError, read_schema};
+use crate::application::{self, Application};
 use crate::auth::{Account, Accounts, Authenticator, Rules, Secret};
 use crate::cli::screen::{Address, Screen, render};
 use crate::config::{Config, Mode, RejectedPublish};
@@ -16,7 +17,6 @@ use crate::sys::Sys;
 use crate::{mqtt, seed, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
-use rowcast_core::catalog::Catalog;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
@@ -37,9 +37,9 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Runs the application until it is told to stop.
 pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
-    let schema_files = watch::look(&config.folder);
-    let schema = read_schema(&config.folder)?;
-    let tables = schema.tables.clone();
+    let files = watch::look(&config.folder);
+    let Application { catalog, roles } = application::read(&config.folder)?;
+    let tables = catalog.tables().to_vec();
     raise_file_limit();
     keep_files_private();
     let shards = config.threads.get();
@@ -66,7 +66,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
 
     // What must be there before the first client: tables with their numbers, an account.
     let main = Builder::new_current_thread().enable_all().build()?;
-    let numbered = main.block_on(db.number(Catalog::new(schema)))?;
+    let numbered = main.block_on(db.number(catalog))?;
+    let access = Arc::new(Access::new(roles, Arc::clone(&numbered)));
     db.set_tables(numbered);
     if mode == Mode::Dev && is_new {
         match main.block_on(seed::sow(&config.folder, &db)) {
@@ -103,6 +104,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         queue: queue.clone(),
         db: db.clone(),
         authenticator: authenticator.clone(),
+        access: Arc::clone(&access),
         admission: Admission::new(&config.mqtt.limits),
         refusals,
         directory: Directory::default(),
@@ -110,7 +112,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         sys: Arc::clone(&sys),
         started,
     });
-    let http = Arc::new(HttpState::new(db.clone(), authenticator, http::Settings::of(&config)));
+    let http = Arc::new(HttpState::new(db.clone(), authenticator, access, http::Settings::of(&config)));
 
     let found = Arc::new(reads::found(&node.store)?);
     let (restored, all_restored) = mpsc::channel();
@@ -122,7 +124,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
             let _needed = NotWithout("thread of a shard");
-            let shard = Shard::restored(settings, node.db.tables(), &found, node.now());
+            let shard = Shard::restored(settings, node.db.tables(), node.access.policy(), &found, node.now());
             drop(found);
             serve_shard(node, http, index, shard, timeout, restored);
         })?);
@@ -158,7 +160,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         let accepting: Vec<_> = accepting.collect();
         let reload = async {
             match mode {
-                Mode::Dev => watch::schema(&config.folder, schema_files, || reload_schema(&config, &db, &node)).await,
+                Mode::Dev => watch::application(&config.folder, files, || reload(&config, &db, &node)).await,
                 Mode::Run => std::future::pending().await,
             }
         };
@@ -330,33 +332,34 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-async fn reload_schema(config: &Config, db: &Db, node: &Node) {
-    let schema = match read_schema(&config.folder) {
-        Ok(schema) => schema,
-        Err(error @ (SchemaError::Wrong(_) | SchemaError::Missing(_) | SchemaError::Unreadable { .. })) => {
-            return tracing::error!("the schema stays as it was:\n{error}");
-        }
+/// Reads the application again. What is wrong with it leaves all as it is.
+async fn reload(config: &Config, db: &Db, node: &Node) {
+    let Application { catalog, roles } = match application::read(&config.folder) {
+        Ok(read) => read,
+        Err(error) => return tracing::error!("the application stays as it was:\n{error}"),
     };
-    let catalog = Catalog::new(schema);
     let changes = catalog.changes_from(db.tables().catalog());
     if changes.iter().any(rowcast_core::catalog::SchemaChange::is_refused) {
         for change in &changes {
-            tracing::error!("the schema stays as it was: {change}");
+            tracing::error!("the application stays as it was: {change}");
         }
         return;
     }
     match db.number(catalog).await {
         Ok(tables) => {
             db.set_tables(Arc::clone(&tables));
+            node.access.set_tables(Arc::clone(&tables));
+            let policy = node.access.set_roles(roles);
             for inbox in &node.inboxes {
                 inbox.push(Message::Input(Input::Tables(Arc::clone(&tables))));
+                inbox.push(Message::Input(Input::Policy(Arc::clone(&policy))));
             }
             for change in changes {
                 tracing::info!("{change}");
             }
-            tracing::info!("the schema was read again");
+            tracing::info!("the application was read again");
         }
-        Err(error) => tracing::error!("the schema stays as it was: {error}"),
+        Err(error) => tracing::error!("the application stays as it was: {error}"),
     }
 }
 

@@ -23,6 +23,7 @@ pub use secret::Secret;
 
 use cache::Cache;
 use pool::Pool;
+use rowcast_core::policy;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +68,8 @@ pub struct Principal {
     pub role: Arc<str>,
     /// They may do everything.
     pub super_user: bool,
+    /// They have an account, which may change.
+    pub has_account: bool,
 }
 
 /// Why someone may not be here.
@@ -100,19 +103,34 @@ impl Principal {
 
     fn of(account: &Account) -> Principal {
         let (user, role) = (account.name.as_str().into(), account.role.as_str().into());
-        Principal { user, role, super_user: account.super_user }
+        Principal { user, role, super_user: account.super_user, has_account: true }
     }
 
     /// Someone who showed no credentials.
     #[must_use]
     pub fn anonymous() -> Principal {
-        Principal { user: Self::ANONYMOUS.into(), role: Self::ANONYMOUS.into(), super_user: false }
+        let (user, role) = (Self::ANONYMOUS.into(), Self::ANONYMOUS.into());
+        Principal { user, role, super_user: false, has_account: false }
     }
 
     /// Someone on this machine whom the configuration trusts.
     #[must_use]
     pub fn local() -> Principal {
-        Principal { user: Self::LOCAL.into(), role: Account::ADMIN.into(), super_user: true }
+        let (user, role) = (Self::LOCAL.into(), Account::ADMIN.into());
+        Principal { user, role, super_user: true, has_account: false }
+    }
+
+    /// Whether they showed no credentials, and might be somebody else with them.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        !self.has_account && *self.user == *Self::ANONYMOUS
+    }
+
+    /// Who they are, in the words rights are asked in.
+    #[must_use]
+    pub fn for_policy(&self) -> policy::Principal {
+        let (user, role) = (Some(Arc::clone(&self.user)), Arc::clone(&self.role));
+        policy::Principal { user, role, super_user: self.super_user, has_account: self.has_account }
     }
 }
 
@@ -149,6 +167,14 @@ impl Authenticator {
         } else {
             Ok(Principal::anonymous())
         }
+    }
+
+    /// Who somebody is by now who was `known` a moment ago. `None`: their account is gone, or shut.
+    #[must_use]
+    pub fn renew(&self, known: policy::Principal) -> Option<policy::Principal> {
+        let Some(user) = known.user.as_deref().filter(|_| known.has_account) else { return Some(known) };
+        let account = self.shared.accounts.find(user)?;
+        account.active.then(|| Principal::of(&account).for_policy())
     }
 
     /// Answers at once if the password was right a moment ago and the account still stands; `None`: [`verify`] it.
@@ -302,8 +328,8 @@ mod tests {
     fn only_the_right_password_of_an_active_account_opens() {
         let authenticator = authenticator(&kept(), RULES);
         let refused = Err(AuthError::Refused);
-        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false };
-        let admin = Principal { user: "admin".into(), role: "admin".into(), super_user: true };
+        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false, has_account: true };
+        let admin = Principal { user: "admin".into(), role: "admin".into(), super_user: true, has_account: true };
         let cases = [
             ("rex", "bone", Ok(rex)),
             ("admin", "secret", Ok(admin)),

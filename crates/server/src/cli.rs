@@ -17,7 +17,7 @@ mod serve;
 mod subscribe;
 mod url;
 
-use crate::application::SchemaError;
+use crate::application::ApplicationError;
 use crate::config::LoadError;
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -120,7 +120,7 @@ impl Command {
 /// An error as a terminal shows it: mistakes with their source, everything else as a line with its causes.
 fn shown(error: &anyhow::Error) -> String {
     let diagnostics = match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(LoadError::Wrong(diagnostics)), _) | (_, Some(SchemaError::Wrong(diagnostics))) => diagnostics,
+        (Some(LoadError::Wrong(diagnostics)), _) | (_, Some(ApplicationError::Wrong(diagnostics))) => diagnostics,
         _ => return error_line(&format!("{error:#}")),
     };
     render(diagnostics, Color::Ansi)

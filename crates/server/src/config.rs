@@ -6,9 +6,9 @@
 mod keys;
 mod listen;
 mod load;
-mod raw;
+pub(crate) mod raw;
 mod read;
-mod suggest;
+pub(crate) mod suggest;
 mod units;
 
 pub use load::{Given, LoadError, Loaded, load};

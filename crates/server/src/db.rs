@@ -78,6 +78,9 @@ pub enum DbError {
         /// Its key.
         key: Key<'static>,
     },
+    /// There is no right to it; words for whoever asked.
+    #[error("{0}")]
+    Denied(String),
     /// A payload does not fit.
     #[error("{refusal}")]
     Refused {

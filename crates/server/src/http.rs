@@ -39,6 +39,7 @@ pub use health::Readiness;
 pub use limits::Patience;
 pub use router::OpenTopics;
 
+use crate::access::Access;
 use crate::auth::Authenticator;
 use crate::config::{Config, Cors};
 use crate::db::Db;
@@ -72,6 +73,7 @@ use tokio::sync::watch;
 pub struct HttpState {
     db: Db,
     authenticator: Authenticator,
+    access: Arc<Access>,
     settings: Settings,
     readiness: Readiness,
     closing: watch::Sender<bool>,
@@ -112,8 +114,9 @@ impl Settings {
 impl HttpState {
     /// What is needed to answer requests about `db`.
     #[must_use]
-    pub fn new(db: Db, authenticator: Authenticator, settings: Settings) -> HttpState {
-        HttpState { db, authenticator, settings, readiness: Readiness::default(), closing: watch::Sender::new(false) }
+    pub fn new(db: Db, authenticator: Authenticator, access: Arc<Access>, settings: Settings) -> HttpState {
+        let (readiness, closing) = (Readiness::default(), watch::Sender::new(false));
+        HttpState { db, authenticator, access, settings, readiness, closing }
     }
 
     /// Where to say that the server is not ready, and why.
@@ -221,13 +224,26 @@ async fn respond(state: &HttpState, peer: &Peer, head: &Parts, body: &mut Incomi
         "health" | "ready" => None,
         _ => Some(auth::authenticate(&state.authenticator, &state.settings.cors, &head.headers, peer).await?),
     };
-    let resource = router::resolve(&state.db.tables(), state.settings.open_topics, &path, query)?;
-    if let (Some(principal), Some(topic)) = (principal, resource.topic()) {
-        auth::authorize(&principal, operation(head), &topic)?;
+    let rights = principal.as_ref().map(|principal| state.access.policy().rights(&principal.for_policy(), NO_CLIENT));
+    let rights = rights.unwrap_or_default();
+    let resource = router::resolve(&state.db.tables(), state.settings.open_topics, &path, query);
+    let is_allowed = match &resource {
+        Ok(resource) => resource.is_allowed(&rights, operation(head)),
+        Err(_) => rights.is_everything(), // Nobody else is told which tables there are.
+    };
+    if let (Some(principal), false) = (&principal, is_allowed) {
+        return Err(auth::denied(principal, "there is no right to this"));
     }
-    let mut call = Call { state, headers: &head.headers, path: &path, query, body };
-    dispatch(&mut call, &head.method, &resource).await
+    let mut call = Call { state, headers: &head.headers, path: &path, query, body, rights: &rights };
+    let answered = dispatch(&mut call, &head.method, &resource?).await;
+    answered.map_err(|problem| match (&principal, problem.denial()) {
+        (Some(principal), Some(words)) => auth::denied(principal, words.to_owned()),
+        _ => problem,
+    })
 }
+
+/// HTTP knows no client identifiers: no topic is anybody's by one.
+const NO_CLIENT: &str = "";
 
 /// What a method does to a resource.
 async fn dispatch(call: &mut Call<'_>, method: &Method, resource: &Resource) -> Result<Response<Body>, Problem> {
@@ -258,8 +274,8 @@ fn operation(head: &Parts) -> Operation {
     match head.method.as_str() {
         "PUT" | "PATCH" => Operation::Put,
         "DELETE" => Operation::Delete,
-        "POST" if head.headers.contains_key(rest::ROWCAST_EVENT) => Operation::Publish,
-        "POST" => Operation::Put,
+        "POST" if rest::is_event(&head.headers).unwrap_or_default() => Operation::Publish,
+        "POST" => Operation::Insert,
         _ => Operation::Read,
     }
 }

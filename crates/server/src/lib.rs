@@ -1,5 +1,6 @@
 //! rowcast: a database whose records are MQTT topics. Everything with a socket, and the program.
 
+pub mod access;
 pub mod admission;
 pub mod app;
 pub mod application;
@@ -13,6 +14,7 @@ pub mod logging;
 pub mod mqtt;
 pub mod net;
 pub mod peer;
+pub mod roles;
 pub mod runtime;
 pub mod seed;
 pub mod sys;

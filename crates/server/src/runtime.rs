@@ -11,6 +11,7 @@ mod inbox;
 pub use directory::Directory;
 pub use inbox::{Inbox, Message};
 
+use crate::access::Access;
 use crate::admission::{Admission, Refusals};
 use crate::auth::{AuthError, Authenticator, Exchange, Step};
 use crate::db::{Db, now_ms};
@@ -44,6 +45,8 @@ pub struct Node {
     pub db: Db,
     /// Who is who.
     pub authenticator: Authenticator,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// Who is let in.
     pub admission: Arc<Admission>,
     /// Connections that were refused because they, or their sessions, are too many.
@@ -150,7 +153,8 @@ impl Runtime {
 
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
     pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, is_beyond: bool) -> ConnectionId {
-        let trusted = self.node.authenticator.without_credentials(peer.trusted_ip()).ok().map(principal);
+        let trusted = self.node.authenticator.without_credentials(peer.trusted_ip()).ok();
+        let trusted = trusted.map(|known| known.for_policy());
         let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), is_beyond };
         let id = self.with(|shard, now| shard.accept(known, now));
         let slot = id.slot as usize;
@@ -313,7 +317,16 @@ impl Runtime {
                         AuthError::Refused => ReasonCode::NotAuthorized,
                         error => reason(error),
                     });
-                    runtime.tell(Input::Exchanged { connection, result });
+                    runtime.with(|shard, now| {
+                        let result = result.and_then(|progress| match progress {
+                            Progress::Known { principal, data } => {
+                                let principal = runtime.renew(principal).ok_or(ReasonCode::NotAuthorized)?;
+                                Ok(Progress::Known { principal, data })
+                            }
+                            challenge => Ok(challenge),
+                        });
+                        shard.input(Input::Exchanged { connection, result }, now);
+                    });
                 });
             }
             Effect::Claim { client_id, user, claimant } => {
@@ -401,8 +414,17 @@ impl Runtime {
             Some(known) => Ok(known),
             None => self.node.authenticator.verify(user, password, address).await,
         };
-        let result = result.map(principal).map_err(reason);
-        self.tell(Input::Authenticated { connection, result });
+        let result = result.map(|known| known.for_policy()).map_err(reason);
+        self.with(|shard, now| {
+            let result = result.and_then(|known| self.renew(known).ok_or(reason(AuthError::Refused)));
+            shard.input(Input::Authenticated { connection, result }, now);
+        });
+    }
+
+    /// Who somebody is who was `known` a moment ago. To be asked behind what the shard has heard by now: it hears of
+    /// every change of an account that comes later.
+    fn renew(&self, known: Principal) -> Option<Principal> {
+        self.node.authenticator.renew(known)
     }
 
     async fn exchange(
@@ -426,7 +448,7 @@ impl Runtime {
                 }
                 Progress::Challenge(data)
             }
-            Step::Known(known, data) => Progress::Known { principal: principal(known), data: Some(data) },
+            Step::Known(known, data) => Progress::Known { principal: known.for_policy(), data: Some(data) },
         })
     }
 
@@ -512,10 +534,6 @@ impl Runtime {
     fn post(self: &Rc<Self>, shard: u32, input: Input) {
         self.node.inboxes[shard as usize].push(Message::Input(input));
     }
-}
-
-fn principal(known: crate::auth::Principal) -> Principal {
-    Principal { user: Some(known.user), super_user: known.super_user }
 }
 
 fn reason(error: AuthError) -> ReasonCode {

@@ -5,6 +5,7 @@
 use crate::db::{Db, DbError, Payload, TableRef};
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use rowcast_core::policy::Writing;
 use std::path::{Path, PathBuf};
 
 /// Puts the records of all files; how many there were. A file is put as a whole or not at all; the first that cannot
@@ -31,7 +32,7 @@ async fn sow_file(path: &Path, db: &Db) -> anyhow::Result<usize> {
     if payloads.is_empty() {
         return Ok(0);
     }
-    match db.insert(&table, &payloads).await {
+    match db.insert(&table, &payloads, &Writing::free()).await {
         Ok(inserted) => Ok(inserted.keys.len()),
         Err(error) => {
             let item = match &error {

@@ -3,7 +3,8 @@
 //! Bookkeeping only: no message is looked at, none is sent. The shard that owns the group reads for it and hands out.
 
 use super::session::Flow;
-use crate::position::Sequence;
+use crate::policy::{Rights, View};
+use crate::position::{Sequence, TableId};
 use crate::shard::ConnectionId;
 use bytes::Bytes;
 use rowcast_codec::QoS;
@@ -37,6 +38,8 @@ pub struct Member {
     pub durable: bool,
     /// How many messages it has in hand at most.
     pub credit: u16,
+    /// Which messages it may see.
+    pub rights: Rights,
 }
 
 /// A member among others.
@@ -186,6 +189,19 @@ pub enum Next {
     Fetch(Vec<u64>),
     /// The log behind this.
     Log(Sequence),
+}
+
+/// What of a message says who can be given it.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'m> {
+    /// Its place in the log, or [`UNLOGGED`] and a count.
+    pub number: u64,
+    /// What it was published with.
+    pub qos: QoS,
+    /// Whose record it is about, or whose channel it is on.
+    pub table: TableId,
+    /// The canonical topic.
+    pub topic: &'m str,
 }
 
 /// Numbers from here on are of messages that stand in no log.
@@ -465,30 +481,44 @@ impl Group {
 
     /// Whether there is somebody who can be given a message now.
     #[must_use]
-    pub fn has_room(&self, number: u64, qos: QoS) -> bool {
-        self.next_ready(number, qos).is_some() || self.next_without_credit(qos).is_some()
+    pub fn has_room(&self, offer: Offer<'_>) -> bool {
+        self.next_ready(offer).is_some() || self.next_without_credit(offer).is_some()
+    }
+
+    /// Whether there is somebody with room, for whatever message.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Whose turn it is, as a place in `ready`.
-    fn next_ready(&self, number: u64, qos: QoS) -> Option<usize> {
-        self.ready.iter().position(|&slot| suits(&self.places[slot].member, number, qos))
+    fn next_ready(&self, offer: Offer<'_>) -> Option<usize> {
+        self.ready.iter().position(|&slot| suits(&self.places[slot].member, offer))
     }
 
     /// Somebody who has as much in hand as they may, where they need not acknowledge this.
-    fn next_without_credit(&self, qos: QoS) -> Option<usize> {
-        self.places.iter().find(|(_, place)| place.takes_unacknowledged(qos)).map(|(slot, _)| slot)
+    fn next_without_credit(&self, offer: Offer<'_>) -> Option<usize> {
+        let takes = |place: &Place| place.takes_unacknowledged(offer.qos) && suits(&place.member, offer);
+        self.places.iter().find(|(_, place)| takes(place)).map(|(slot, _)| slot)
     }
 
     /// Whether anybody who is there could be given a message, with room or without.
     #[must_use]
-    pub fn could_give(&self, number: u64, qos: QoS) -> bool {
-        self.places.iter().any(|(_, place)| suits(&place.member, number, qos))
+    pub fn could_give(&self, offer: Offer<'_>) -> bool {
+        self.places.iter().any(|(_, place)| suits(&place.member, offer))
+    }
+
+    /// Whether those who are there may not see a message, which then is not for the group.
+    #[must_use]
+    pub fn is_for_nobody(&self, offer: Offer<'_>) -> bool {
+        self.is_attended() && !self.could_give(offer)
     }
 
     /// Gives a message to the member whose turn it is; `None`: nobody has room.
-    pub fn hand(&mut self, number: u64, qos: QoS, entry: &Bytes, after: Sequence) -> Option<Hand> {
-        let turn = self.next_ready(number, qos).and_then(|at| self.ready.remove(at));
-        let slot = turn.or_else(|| self.next_without_credit(qos))?;
+    pub fn hand(&mut self, offer: Offer<'_>, entry: &Bytes, after: Sequence) -> Option<Hand> {
+        let Offer { number, qos, .. } = offer;
+        let turn = self.next_ready(offer).and_then(|at| self.ready.remove(at));
+        let slot = turn.or_else(|| self.next_without_credit(offer))?;
         let place = &mut self.places[slot];
         let qos = qos.min(place.member.qos);
         let is_awaited = qos > QoS::AtMostOnce;
@@ -624,9 +654,10 @@ impl Group {
     }
 }
 
-/// A session that outlives its connection would have to find the message in the log again.
-fn suits(member: &Member, number: u64, qos: QoS) -> bool {
-    number < UNLOGGED || !member.durable || qos.min(member.qos) == QoS::AtMostOnce
+/// Whether a member may see a message. And a session that outlives its connection has to find it in the log again.
+fn suits(member: &Member, offer: Offer<'_>) -> bool {
+    let is_kept = offer.number < UNLOGGED || !member.durable || offer.qos.min(member.qos) == QoS::AtMostOnce;
+    is_kept && member.rights.view(offer.table, offer.topic) != View::Nothing
 }
 
 fn name_of(client_id: &str, filter: &str) -> Arc<str> {
@@ -652,7 +683,8 @@ mod tests {
     fn member(client_id: &str, credit: u16) -> Member {
         let slot = u32::from(client_id.as_bytes()[0]);
         let id = MemberId { shard: 0, connection: ConnectionId { slot, generation: 1 }, filter: "$share/g/#".into() };
-        Member { id, client_id: client_id.into(), qos: QoS::AtLeastOnce, durable: false, credit }
+        let rights = Rights::Everything;
+        Member { id, client_id: client_id.into(), qos: QoS::AtLeastOnce, durable: false, credit, rights }
     }
 
     fn group(members: &[Member]) -> Group {
@@ -663,9 +695,13 @@ mod tests {
         group
     }
 
+    fn offer(number: u64) -> Offer<'static> {
+        Offer { number, qos: QoS::AtLeastOnce, table: TableId::TOPICS, topic: "x" }
+    }
+
     /// Hands out a message; who got it.
     fn hand(group: &mut Group, number: u64) -> Option<char> {
-        let hand = group.hand(number, QoS::AtLeastOnce, &Bytes::from_static(b"x"), Sequence::ZERO)?;
+        let hand = group.hand(offer(number), &Bytes::from_static(b"x"), Sequence::ZERO)?;
         char::from_u32(hand.member.connection.slot)
     }
 
@@ -708,7 +744,7 @@ mod tests {
         group.room(&a.id, 1);
         group.refused(&a.id, 2, 1, None, usize::MAX);
         assert_eq!(group.next(), Next::Hand(1));
-        assert_eq!(group.hand(1, QoS::AtLeastOnce, &Bytes::new(), Sequence::ZERO).map(|hand| hand.turn), Some(1));
+        assert_eq!(group.hand(offer(1), &Bytes::new(), Sequence::ZERO).map(|hand| hand.turn), Some(1));
     }
 
     #[test]
@@ -716,7 +752,8 @@ mod tests {
         let a = member("a", 1);
         let mut group = group(std::slice::from_ref(&a));
         let event = Bytes::from_static(b"event");
-        let mut hand_out = |number| group.hand(UNLOGGED | number, QoS::AtMostOnce, &event, Sequence::ZERO);
+        let offer = |number| Offer { qos: QoS::AtMostOnce, ..offer(UNLOGGED | number) };
+        let mut hand_out = |number| group.hand(offer(number), &event, Sequence::ZERO);
         assert!((1..10).all(|number| hand_out(number).is_some_and(|hand| !hand.is_awaited)));
         // It comes back with its bytes if there is no room, and waits as far as there is some in the group.
         assert!(group.refused(&a.id, UNLOGGED | 8, 1, Some(event.clone()), event.len()));

@@ -127,6 +127,12 @@ impl Snapshot {
     /// [`Snapshot::until`] of a subscription that is not on disk yet: it begins with its row.
     pub const NOT_YET: Sequence = Sequence(u64::MAX);
 
+    /// All of the present range was looked at.
+    pub fn pass_range(&mut self) {
+        self.range += 1;
+        self.after = None;
+    }
+
     /// Whether it can be read, when the log was delivered up to `flow`.
     #[must_use]
     pub fn is_ready(&self, flow: Flow) -> bool {

@@ -287,6 +287,10 @@ fn apply_outcome(pending: &mut Pending, outcome: Outcome) {
             pending.reason = ReasonCode::PayloadFormatInvalid;
             pending.detail = Some(words.into());
         }
+        Outcome::Rejected(Rejection::Denied(words)) => {
+            pending.reason = ReasonCode::NotAuthorized;
+            pending.detail = Some(words.into());
+        }
         Outcome::Full => {
             pending.reason = ReasonCode::QuotaExceeded;
             pending.detail = Some("the disk is full".into());

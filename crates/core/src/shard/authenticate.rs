@@ -179,6 +179,7 @@ impl Shard {
     fn on_known_again(&mut self, id: ConnectionId, principal: Principal, data: Option<&[u8]>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.principal = principal;
+        self.renew_rights(id, now);
         self.send_auth(id, ReasonCode::Success, data, now);
     }
 

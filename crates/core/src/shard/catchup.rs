@@ -13,6 +13,7 @@ use crate::interest::Subscription;
 use crate::mqtt::replay::Walk;
 use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
 use crate::mqtt::window::Delivery;
+use crate::policy::View;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
 use crate::record::Record;
@@ -261,15 +262,18 @@ impl Shard {
 
     fn send_again(&mut self, id: ConnectionId, entry: &Entry<'_>, (packet, again): (PacketId, Delivery), now: Moment) {
         let Some((matches, topic, mut alias)) = self.interested(entry) else { return };
-        if let Some(connection) = self.connections.get_mut(id.slot as usize) {
-            alias.clone_from(&topic);
-            super::fanout::lower_first(&mut alias);
+        alias.clone_from(&topic);
+        super::fanout::lower_first(&mut alias);
+        let may_see =
+            |connection: &&mut Connection| connection.rights.view(entry.change.table, &topic) != View::Nothing;
+        let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
+        let shared = again.shared.map(|shared| *shared);
+        if let Some(connection) = self.connections.get_mut(id.slot as usize).filter(may_see) {
             let mut message = Outgoing::of_entry(entry, &topic, &alias);
             message.is_snapshot = again.state.is_some();
             message.replay = again.replay.map(|number| Replayed { number, in_doubt: true });
-            let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
             let session = connection.session.as_ref().map(|session| session.id).unwrap_or_default();
-            let subscription = again.shared.as_ref().map(|shared| {
+            let subscription = shared.as_ref().map(|shared| {
                 let held = connection.session.as_ref().and_then(|found| found.subscriptions.get(&shared.filter));
                 held.map(|held| Subscription { since: Sequence::ZERO, ..held.subscription })
             });
@@ -279,7 +283,6 @@ impl Shard {
             };
             // As it was sent before, whatever became of its subscription.
             let selected = Selected { alias: again.alias, retain: again.retain, ..selected };
-            let shared = again.shared.map(|shared| *shared);
             match deliver::redeliver(connection, &message, &selected, (packet, qos), now) {
                 Delivered::TooLarge => {
                     // This connection takes less than the last: it counts as delivered [MQTT-3.1.2-25].
@@ -293,6 +296,10 @@ impl Shard {
                 }
                 _ => self.counters.count_delivery(message.payload),
             }
+        } else if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
+            session.window.give_up(packet); // Its rights were taken away while it was not acknowledged.
+            session.dirty = true;
+            self.give_back(shared, qos);
         }
         self.scratch.topic = topic;
         self.scratch.alias = alias;
@@ -336,7 +343,7 @@ impl Shard {
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return true };
         let Some(session) = &mut connection.session else { return true };
-        let Some(snapshot) = session.snapshots.front() else { return false };
+        let Some(snapshot) = session.snapshots.front_mut() else { return false };
         let Some(held) = session.subscriptions.get(&snapshot.filter) else {
             session.snapshots.pop_front(); // Unsubscribed meanwhile.
             return false;
@@ -348,6 +355,10 @@ impl Shard {
             }
             return false;
         };
+        if !connection.rights.reads_from(range.table) {
+            snapshot.pass_range(); // Nothing there is to be seen.
+            return false;
+        }
         let after = snapshot.after.clone();
         connection.snapshot_read = snapshot.number;
         connection.changed = Some(FxHashSet::default());
@@ -399,8 +410,7 @@ impl Shard {
             && complete
             && let Some(snapshot) = session.snapshots.front_mut()
         {
-            snapshot.range += 1;
-            snapshot.after = None;
+            snapshot.pass_range();
         }
         if durable {
             self.hold(id, sent_before, &[]);
@@ -700,6 +710,7 @@ impl StoredSubscription {
             meta: self.meta,
             conflate: self.conflate,
             alias: false,
+            guarded: true, // Until somebody has looked.
             spelling: 0,
             identifier: self.identifier,
             since,

@@ -4,20 +4,21 @@ use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, rows_of};
-use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row};
+use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row, operation_of};
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
 use crate::catalog::Resolved;
-use crate::change::Change;
+use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
-use crate::policy::{Operation, Principal, may};
+use crate::policy::{Denied, Operation, Principal, Rights, Sight};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Durability, Rejection};
 use crate::tables::Tables;
 use rowcast_codec::{
-    Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, UserProperties, Version,
-    Will as WireWill,
+    Connack, Connect, DecodeError, Packet, PublishProperties, ReasonCode, Secret, Topic, TopicFilter, UserProperties,
+    Version, Will as WireWill,
 };
+use serde::{Deserialize, Serialize};
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -140,7 +141,7 @@ impl Shard {
             .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
         // Nobody has said yet who this is: rights are checked once that is known.
         let number = self.number();
-        let checked = self.check_as(id, &said, &properties, now, &Principal { user: None, super_user: true })?;
+        let checked = self.check_as(id, &said, &properties, now, &Rights::Everything)?;
         if let Some(decide) = checked.decide.filter(|_| said.content_type != Some(MERGE_PATCH)) {
             let decided = decide(None, now.wall_ms, &mut Vec::new());
             if let Err(Rejection::Invalid(words)) = decided {
@@ -148,7 +149,6 @@ impl Shard {
             }
         }
         let key = self.scratch.key.clone();
-        let topic: Box<str> = self.scratch.topic.as_str().into();
         let mut entry = Vec::new();
         Change {
             kind: checked.kind,
@@ -162,8 +162,8 @@ impl Shard {
         }
         .encode(&mut entry);
         let delay_secs = will.properties.delay_secs.unwrap_or(0);
-        let operation = if will.retain { Operation::Put } else { Operation::Publish };
-        Ok(Will { number, delay_secs, lifetime_secs: publish.message_expiry_secs, entry, topic, operation })
+        let (lifetime_secs, maker) = (publish.message_expiry_secs, Principal::default());
+        Ok(Will { number, delay_secs, lifetime_secs, maker, entry })
     }
 
     /// Somebody's credentials were checked.
@@ -180,16 +180,21 @@ impl Shard {
 
     pub(super) fn on_known(&mut self, id: ConnectionId, principal: Principal, now: Moment) {
         let shard = self.settings.index;
+        let (tables, policy) = (Arc::clone(&self.tables), Arc::clone(&self.policy));
         let Some(connection) = self.connection_mut(id) else { return };
-        let Some(opening) = &connection.opening else { return };
-        if let Some(will) = &opening.will
-            && !may(&principal, will.operation, &will.topic)
-        {
-            return self.refuse_connect(id, ReasonCode::NotAuthorized, "the will's topic is not allowed", now);
+        let Some(opening) = &mut connection.opening else { return };
+        let rights = policy.rights(&principal, &opening.client_id);
+        if let Some(will) = &mut opening.will {
+            if let Err(denied) = will.is_allowed(&tables, &rights) {
+                let words = format!("the will: {denied}");
+                return self.refuse_connect(id, ReasonCode::NotAuthorized, &words, now);
+            }
+            will.maker = principal.clone();
         }
         let claimant = Claimant { shard, connection: id, clean_start: opening.clean_start };
         let claim = Effect::Claim { client_id: opening.client_id.clone(), user: principal.user.clone(), claimant };
         connection.principal = principal;
+        connection.rights = rights;
         connection.phase = Phase::Claiming;
         self.effects.push(claim);
     }
@@ -291,7 +296,7 @@ impl Shard {
             session.begin_sys_snapshots();
         }
         session.resume(receive_maximum);
-        rejoin(id, &mut session, &self.tables, &mut self.interest);
+        rejoin(id, &mut session, (&self.tables, &connection.rights), &mut self.interest);
         let stored = session.is_durable().then(|| session.store(seen));
         let will_row = will.as_ref().map(|will| will_row(will, 0));
         // CONNACK waits for what ends too: who comes back after it must not find an earlier session.
@@ -383,8 +388,9 @@ impl Shard {
         let connection = self.connection(id).filter(|connection| connection.response_information)?;
         let topic = format!("response/{}", connection.client_id());
         let is_open = self.settings.open_topics && matches!(self.tables.catalog().resolve(&topic), Resolved::Open);
-        let is_usable = is_open && Topic::new(&topic).is_ok() && may(&connection.principal, Operation::Read, &topic);
-        is_usable.then_some(topic)
+        let is_topic = is_open && Topic::new(&topic).is_ok();
+        let may_listen = connection.rights.may(Operation::Read, TableId::TOPICS, &topic);
+        (is_topic && may_listen).then_some(topic)
     }
 
     pub(super) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
@@ -428,6 +434,7 @@ impl Shard {
     /// The schema was reloaded: filters may select other topics now.
     pub(super) fn on_tables(&mut self, tables: Arc<Tables>, now: Moment) {
         self.tables = tables;
+        self.interest.forget_all();
         self.durable.rebuild(&self.tables);
         self.rebuild_groups();
         let ids = self.connections.iter().map(|(slot, connection)| super::id_of(slot, connection));
@@ -448,7 +455,7 @@ impl Shard {
                     self.interest.unsubscribe(&filter, held.subscription.subscriber, held.subscription.spelling);
                 }
             }
-            rejoin(id, session, &self.tables, &mut self.interest);
+            rejoin(id, session, (&self.tables, &connection.rights), &mut self.interest);
         }
         for id in in_groups {
             self.enter_groups(id, now);
@@ -457,7 +464,12 @@ impl Shard {
 }
 
 /// Resolves all filters of a session anew and subscribes to them in its connection's name.
-fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &mut crate::interest::Interest) {
+fn rejoin(
+    id: ConnectionId,
+    session: &mut Session,
+    (tables, rights): (&Tables, &Rights),
+    interest: &mut crate::interest::Interest,
+) {
     for (spelled, held) in &mut session.subscriptions {
         let plain = TopicFilter::new(spelled).map_or(&**spelled, |filter| filter.filter());
         let Some((filter, alias)) = tables.canonical_filter(plain) else {
@@ -470,8 +482,9 @@ fn rejoin(id: ConnectionId, session: &mut Session, tables: &Tables, interest: &m
         held.filter = filter.into();
         let spelling = spelling_of(plain, &held.filter);
         let meta = session.meta || held.options.meta;
+        let guarded = rights.sight(tables, &held.filter) != Sight::All;
         held.subscription =
-            Subscription { meta, alias, spelling, ..held.options.subscription(id, held.subscription.since) };
+            Subscription { meta, alias, guarded, spelling, ..held.options.subscription(id, held.subscription.since) };
         if let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter)) {
             interest.subscribe(&filter, held.subscription);
         }
@@ -506,18 +519,55 @@ pub(super) fn session_row<'a>(client_id: &'a str, stored: &'a [u8], expires_ms: 
 /// | 4     | `delay_secs`    |                                                                    |
 /// | 4     | `lifetime_secs` | `u32::MAX`: for ever                                               |
 /// | 8     | `due_ms`        | milliseconds since 1970, 0 while its connection is there           |
+/// | 4     | `maker` length  |                                                                    |
+/// | ..    | `maker`         | [`StoredMaker`], in JSON                                           |
 /// | ..    | `entry`         | the change as its client said it                                   |
 pub(super) fn will_row(will: &Will, due_ms: u64) -> Vec<u8> {
-    let mut row = Vec::with_capacity(24 + will.entry.len());
+    let mut row = Vec::with_capacity(128 + will.entry.len());
     row.extend_from_slice(&will.number.to_le_bytes());
     row.extend_from_slice(&will.delay_secs.to_le_bytes());
     row.extend_from_slice(&will.lifetime_secs.unwrap_or(u32::MAX).to_le_bytes());
     row.extend_from_slice(&due_ms.to_le_bytes());
+    let Principal { user, role, super_user, has_account } = &will.maker;
+    let user = user.as_deref().map(Into::into);
+    let maker = StoredMaker { user, role: (&**role).into(), super_user: *super_user, has_account: *has_account };
+    let maker = serde_json::to_vec(&maker).expect("a maker is plain data");
+    row.extend_from_slice(&(maker.len() as u32).to_le_bytes());
+    row.extend_from_slice(&maker);
     row.extend_from_slice(&will.entry);
     row
 }
 
+/// Whose rights count for a will: [`Principal`], as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredMaker {
+    user: Option<Box<str>>,
+    role: Box<str>,
+    super_user: bool,
+    has_account: bool,
+}
+
 impl Will {
+    /// Whether somebody with these rights may set it. Whether it makes a record or replaces one is not known before it
+    /// is published, and asked again then.
+    fn is_allowed(&self, tables: &Tables, rights: &Rights) -> Result<(), Denied> {
+        let Ok((entry, _)) = Entry::decode(&self.entry, Sequence::ZERO) else { return Ok(()) };
+        let (change, mut topic) = (entry.change, String::new());
+        tables.topic(change.table, change.key, &mut topic);
+        if !rights.may(operation_of(change.kind), change.table, &topic) {
+            return Err(Denied::Record);
+        }
+        let Some(table) = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put) else { return Ok(()) };
+        let content_type =
+            PublishProperties::parse_forwarded(change.properties).ok().and_then(|found| found.content_type);
+        let writing = rights.writing(change.table);
+        let onto = |current| match content_type {
+            Some(MERGE_PATCH) => writing.patch(table, change.payload, current),
+            _ => writing.put(table, change.payload, content_type, current).map(|_| ()),
+        };
+        onto(None).or_else(|_| onto(Some(b"{}")))
+    }
+
     /// The number of the will in a row.
     pub(super) fn number_of(row: &[u8]) -> Option<u64> {
         row.first_chunk().map(|number| u64::from_le_bytes(*number))
@@ -528,14 +578,17 @@ impl Will {
         let (number, rest) = row.split_first_chunk::<8>()?;
         let (delay_secs, rest) = rest.split_first_chunk::<4>()?;
         let (lifetime_secs, rest) = rest.split_first_chunk::<4>()?;
-        let (due_ms, entry) = rest.split_first_chunk::<8>()?;
+        let (due_ms, rest) = rest.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (maker, entry) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let StoredMaker { user, role, super_user, has_account } = serde_json::from_slice(maker).ok()?;
+        let maker = Principal { user: user.map(Into::into), role: role.into(), super_user, has_account };
         let will = Will {
             number: u64::from_le_bytes(*number),
             delay_secs: u32::from_le_bytes(*delay_secs),
             lifetime_secs: Some(u32::from_le_bytes(*lifetime_secs)).filter(|&secs| secs != u32::MAX),
+            maker,
             entry: entry.to_vec(),
-            topic: Box::default(),
-            operation: Operation::Publish,
         };
         Some((will, u64::from_le_bytes(*due_ms)))
     }

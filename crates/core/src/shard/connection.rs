@@ -8,7 +8,7 @@ use super::rate::Rate;
 use super::share::Membership;
 use crate::mqtt::session::Session;
 use crate::outbox::Outbox;
-use crate::policy::{Operation, Principal};
+use crate::policy::{Principal, Rights};
 use crate::position::Sequence;
 use crate::proposal::Token;
 use crate::replay::Cut;
@@ -164,11 +164,10 @@ pub(super) struct Will {
     pub delay_secs: u32,
     /// How long its message is worth delivering, once it is published.
     pub lifetime_secs: Option<u32>,
+    /// Whose rights count when it is published.
+    pub maker: Principal,
     /// The change as its client said it, encoded.
     pub entry: Vec<u8>,
-    /// What its maker must be allowed to do, and where.
-    pub topic: Box<str>,
-    pub operation: Operation,
 }
 
 /// A packet that cannot be handled before something is looked up. Those behind it stay in the socket meanwhile, so that
@@ -208,6 +207,8 @@ pub(super) struct Connection {
     pub principal: Principal,
     /// If CONNECT named an authentication method.
     pub exchange: Option<Box<Exchange>>,
+    /// What its user may do by now.
+    pub rights: Rights,
     pub session: Option<Box<Session>>,
     pub opening: Option<Box<Opening>>,
     pub outbox: Outbox,
@@ -284,6 +285,7 @@ impl Connection {
             version: Version::V311,
             principal: Principal::default(),
             exchange: None,
+            rights: Rights::default(),
             session: None,
             opening: None,
             outbox: Outbox::default(),

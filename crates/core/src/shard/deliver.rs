@@ -8,13 +8,15 @@ use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::window::Delivery;
 use crate::outbox::SHARED_PAYLOAD_BYTES;
-use crate::position::{Sequence, SessionId};
+use crate::policy::{AttributeSet, View};
+use crate::position::{Sequence, SessionId, TableId};
 use bytes::Bytes;
 use rowcast_codec::{
     Ack, Layout, Message, Packet, PacketId, PublishFrame, PublishProperties, QoS, ReasonCode, UserPropertiesBuf,
     Version,
 };
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// By which replay a message comes.
 #[derive(Clone, Copy)]
@@ -25,6 +27,7 @@ pub(super) struct Replayed {
 }
 
 /// A message on its way to subscribers.
+#[derive(Clone, Copy)]
 pub(super) struct Outgoing<'a> {
     /// The canonical topic.
     pub topic: &'a str,
@@ -36,6 +39,8 @@ pub(super) struct Outgoing<'a> {
     pub qos: QoS,
     /// A state counts as published with RETAIN=1, an event with 0.
     pub kind: ChangeKind,
+    /// Whose record it is about, or whose channel it is on.
+    pub table: TableId,
     /// Sent because somebody subscribed: RETAIN=1 whatever was asked for.
     pub is_snapshot: bool,
     /// A replay brings it.
@@ -69,6 +74,7 @@ impl<'a> Outgoing<'a> {
             properties: change.properties,
             qos: change.qos,
             kind: change.kind,
+            table: change.table,
             is_snapshot: false,
             replay: None,
             is_shared: false,
@@ -112,8 +118,23 @@ impl<'a> Outgoing<'a> {
 /// One message in the forms its receivers need, each encoded once. Kept between messages for its allocations.
 #[derive(Default)]
 pub(super) struct Frames {
+    whole: Form,
+    /// What it looks like to those who may see some of its attributes.
+    parts: Vec<Part>,
+}
+
+/// A record without what some may not see.
+struct Part {
+    shown: Arc<AttributeSet>,
+    payload: Vec<u8>,
+    form: Form,
+}
+
+/// What all get who see the same of a message.
+#[derive(Default)]
+struct Form {
     encoded: Encoded,
-    /// A large payload, shared by all who get it.
+    /// A large payload.
     shared: Option<Bytes>,
 }
 
@@ -128,8 +149,21 @@ struct Encoded {
 impl Frames {
     /// The next message begins.
     pub(super) fn reset(&mut self) {
-        self.shared = None;
-        self.encoded.ready = 0;
+        self.whole.shared = None;
+        self.whole.encoded.ready = 0;
+        self.parts.clear();
+    }
+
+    /// The message without what some may not see.
+    fn part(&mut self, shown: &Arc<AttributeSet>, document: &[u8]) -> &mut Part {
+        let made = self.parts.iter().position(|part| Arc::ptr_eq(&part.shown, shown));
+        let place = made.unwrap_or_else(|| {
+            let mut payload = Vec::with_capacity(document.len());
+            shown.project(document, &mut payload);
+            self.parts.push(Part { shown: Arc::clone(shown), payload, form: Form::default() });
+            self.parts.len() - 1
+        });
+        &mut self.parts[place]
     }
 }
 
@@ -141,6 +175,8 @@ pub(super) struct Selected {
     pub alias: bool,
     pub meta: bool,
     pub conflate: bool,
+    /// Rights may not reach to it.
+    pub guarded: bool,
     pub identifiers: Vec<u32>,
 }
 
@@ -160,6 +196,7 @@ impl Selected {
             selected.alias |= subscription.alias; // Who has a filter with a wildcard as well takes either.
             selected.meta |= subscription.meta;
             selected.conflate |= subscription.conflate;
+            selected.guarded |= subscription.guarded;
             selected.identifiers.extend(subscription.identifier.map(|identifier| identifier.get()));
         }
         selected.retain |= message.is_snapshot;
@@ -203,13 +240,38 @@ pub(super) fn deliver(
     if qos != QoS::AtMostOnce && (!session.window.has_room() || connection.held.is_some()) {
         return Delivered::NoRoom;
     }
-    if message.is_expired(now) {
-        // [MQTT-3.3.2-5]; counted all the same, so that those behind it in the log keep their identifiers.
+    let view = if selected.guarded { connection.rights.view(message.table, message.topic) } else { View::Whole };
+    if message.is_expired(now) || view == View::Nothing {
+        // [MQTT-3.3.2-5]; counted all the same, so that those behind it in the log keep their identifiers, even if
+        // rights change between now and a crash.
         if qos != QoS::AtMostOnce && !message.is_shared {
             session.window.skip();
         }
         return Delivered::Done;
     }
+    let how = (selected, qos, outbound_bytes, now);
+    match view {
+        View::Only(shown) if message.kind == ChangeKind::Put => {
+            let shown = Arc::clone(shown);
+            let Part { payload, form, .. } = frames.part(&shown, message.payload);
+            let mut part = *message;
+            part.payload = payload;
+            put(connection, form, counters, &part, how, delivery)
+        }
+        _ => put(connection, &mut frames.whole, counters, message, how, delivery),
+    }
+}
+
+/// [`deliver`], once it is clear that the client gets it, and how it looks to the client.
+fn put(
+    connection: &mut Connection,
+    form: &mut Form,
+    counters: &mut Counters,
+    message: &Outgoing<'_>,
+    (selected, qos, outbound_bytes, now): (&Selected, QoS, usize, Moment),
+    delivery: impl FnOnce(QoS) -> Delivery,
+) -> Delivered {
+    let Some(session) = &mut connection.session else { return Delivered::NoRoom };
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
     let topic = if selected.alias { message.alias } else { message.topic };
     let packet_max = connection.packet_max as usize;
@@ -220,7 +282,7 @@ pub(super) fn deliver(
     let frame = if let Some((_, frame)) = &written {
         frame
     } else if selected.is_plain() || connection.version != Version::V5 {
-        frames.encoded.frame(layout, selected.alias, message, now)
+        form.encoded.frame(layout, selected.alias, message, now)
     } else {
         own = encode(layout, message, selected, None, now);
         &own
@@ -260,7 +322,7 @@ pub(super) fn deliver(
     if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot || message.is_held) {
         aliases.on_sent(topic, how);
     }
-    append(connection, frame, message.payload, &mut frames.shared, id, dup);
+    append(connection, frame, message.payload, &mut form.shared, id, dup);
     Delivered::Done
 }
 
@@ -384,6 +446,14 @@ pub(super) fn redeliver(
     (id, qos): (PacketId, QoS),
     now: Moment,
 ) -> Delivered {
+    let mut payload = Vec::new();
+    let mut part = *message;
+    // Whatever subscription it came by: that may be gone.
+    if let (View::Only(shown), ChangeKind::Put) = (connection.rights.view(message.table, message.topic), message.kind) {
+        shown.project(message.payload, &mut payload);
+        part.payload = &payload;
+    }
+    let message = &part;
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
     let frame = encode(layout, message, selected, None, now);
     if frame.len() > connection.packet_max as usize {

@@ -11,6 +11,7 @@ use crate::position::{Sequence, TableId};
 use crate::proposal::{Decide, Durability, Outcome, Rejection};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, ReasonCode, TopicFilter};
+use std::sync::{Arc, OnceLock};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,11 +239,11 @@ impl Shard {
             let stored = row.and_then(|row| Will::number_of(row.payload));
             if stored == Some(number) { Ok(()) } else { Err(Rejection::Absent) }
         });
-        let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs);
-        let decisions = vec![
-            (TableId::WILLS, client_id.as_bytes().to_vec(), is_there),
-            (entry.change.table, entry.change.key.to_vec(), publish),
-        ];
+        let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
+        let rights = Arc::new(OnceLock::new());
+        decisions.extend(self.decide_rights(&will.maker, client_id, &rights));
+        let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs, rights);
+        decisions.push((entry.change.table, entry.change.key.to_vec(), publish));
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
         let token = self.token(0);

@@ -7,6 +7,7 @@ use crate::change::{ChangeKind, Entries, Entry};
 use crate::interest::{Matches, Subscription};
 use crate::mqtt::session::Flow;
 use crate::mqtt::window::Delivery;
+use crate::policy::View;
 use crate::position::{Sequence, TableId};
 use crate::proposal::Batch;
 use rowcast_codec::{QoS, ReasonCode};
@@ -28,7 +29,7 @@ impl Shard {
     pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
         for entry in batch.entries() {
             if entry.change.table.is_internal() {
-                self.on_internal(&entry);
+                self.on_internal(&entry, now);
             } else if !entry.superseded {
                 self.fan_out_entry(&entry, now);
             }
@@ -46,7 +47,7 @@ impl Shard {
     }
 
     /// The server's own tables: what they mean for who may come back.
-    fn on_internal(&mut self, entry: &Entry<'_>) {
+    fn on_internal(&mut self, entry: &Entry<'_>, now: Moment) {
         let change = &entry.change;
         match (change.table, change.kind) {
             (TableId::SUBSCRIPTIONS, ChangeKind::Put) => {
@@ -65,6 +66,9 @@ impl Shard {
                 if change.kind == ChangeKind::Expire && self.settings.index == 0 {
                     self.on_session_expired(change.key);
                 }
+            }
+            (TableId::USERS, kind) => {
+                self.on_account(change.key, (kind == ChangeKind::Put).then_some(change.payload), now)
             }
             (TableId::CLAIMS, ChangeKind::Put) => self.on_claims(change.key, change.payload),
             _ => {}
@@ -159,6 +163,11 @@ impl Shard {
         }
         let selected = Selected::by(subscriptions, message, session.id);
         let qos = selected.qos?;
+        let is_hidden = || connection.rights.view(message.table, message.topic) == View::Nothing;
+        let is_counted = message.sequence.is_some() && qos > QoS::AtMostOnce;
+        if selected.guarded && !is_counted && is_hidden() {
+            return None; // It must not take the place of others while it waits.
+        }
         // What came before it comes first; QoS 0 need not wait for what waits for the window.
         let waits = if qos == QoS::AtMostOnce {
             connection.queued_at_most_once > 0

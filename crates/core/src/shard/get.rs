@@ -7,7 +7,7 @@ use super::connection::{ConnectionId, LookUp};
 use super::publish::{Refused, Said, is_servers};
 use super::{Effect, Moment, Shard};
 use crate::catalog::ResolvedFilter;
-use crate::policy::{Operation, may};
+use crate::policy::{Operation, View};
 use crate::position::{SessionId, TableId};
 use crate::record::Record;
 use crate::tables::Place;
@@ -71,6 +71,17 @@ impl Shard {
         }
         let scratch = &mut self.scratch;
         let place = tables.place(name, &mut scratch.key, &mut scratch.topic);
+        let Some(connection) = self.connections.get(id.slot as usize) else {
+            return refused(ReasonCode::NotAuthorized, "not connected");
+        };
+        // First of all: who may not read it is not told what there is.
+        let (table, topic) = match &place {
+            Ok(_) => (tables.table_of(&scratch.topic), &*scratch.topic),
+            Err(_) => (tables.table_of(name), name),
+        };
+        if !connection.rights.may(Operation::Read, table, topic) {
+            return refused(ReasonCode::NotAuthorized, "not allowed");
+        }
         let table = match place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))? {
             Place::Record(table) => tables.id(table),
             Place::Open if !self.settings.open_topics => {
@@ -82,12 +93,6 @@ impl Shard {
                 return refused(ReasonCode::ImplementationSpecificError, words);
             }
         };
-        let Some(connection) = self.connections.get(id.slot as usize) else {
-            return refused(ReasonCode::NotAuthorized, "not connected");
-        };
-        if !may(&connection.principal, Operation::Read, &scratch.topic) {
-            return refused(ReasonCode::NotAuthorized, "not allowed");
-        }
         Ok((table, scratch.key.clone()))
     }
 
@@ -133,7 +138,16 @@ impl Shard {
         let mut properties = Vec::new();
         response.forwarded(&mut properties).map_err(|error| invalid(error.to_string()))?;
         let topic = request.properties.response_topic.unwrap_or_default();
+        let (table, _) = self.record_of(id, request.topic)?; // Rights may have changed since it was asked for.
+        let mut part = Vec::new();
         let payload = record.map_or(&[][..], |record| record.payload);
+        let payload = match self.connection(id).map(|connection| connection.rights.view(table, request.topic)) {
+            Some(View::Only(shown)) if record.is_some() => {
+                shown.project(payload, &mut part);
+                &part
+            }
+            _ => payload,
+        };
         let said = Said { payload, ..response_on(request, topic) };
         let mut checked = self.check(id, &said, &properties, now)?;
         checked.publisher = SessionId::NONE; // Who asked hears the answer, No Local or not.

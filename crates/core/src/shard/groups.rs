@@ -11,7 +11,7 @@ use super::publish::{internal_delete, internal_row};
 use super::{Effect, Fetched, Found, Reader, Shard, Wanted};
 use crate::change::{Change, Entry};
 use crate::interest::{Interest, Subscriber, Subscription};
-use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, ShareMail, filter_of, key_of};
+use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
@@ -185,17 +185,21 @@ impl Shard {
         }
         let qos = entry.change.qos;
         let (number, after) = if is_logged { (sequence.0, Sequence::ZERO) } else { (group.unlogged_number(), seen) };
+        let offer = Offer { number, qos, table: entry.change.table, topic };
+        if is_logged && group.is_for_nobody(offer) {
+            return;
+        }
         let is_behind = qos > QoS::AtMostOnce && group.flow != Flow::Live;
         let waits = is_behind || group.due().is_some();
-        if !waits && group.has_room(number, qos) {
+        if !waits && group.has_room(offer) {
             let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
-            if let Some(hand) = group.hand(number, qos, encoded, after) {
+            if let Some(hand) = group.hand(offer, encoded, after) {
                 self.post_hand(hand);
             }
         } else if is_logged && qos > QoS::AtMostOnce {
             group.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
             group.dirty = true;
-        } else if group.could_give(number, qos) {
+        } else if group.could_give(offer) {
             let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
             let kept = group.keep(number, qos, encoded.clone(), after, bytes_max);
             let lags = group.waiting_bytes() > outbound_bytes / 2;
@@ -236,14 +240,8 @@ impl Shard {
             match group.next() {
                 Next::Nothing => return,
                 Next::Hand(number) => {
-                    let Some((qos, entry, after)) = group.take_waiting(number) else { return };
-                    match group.hand(number, qos, &entry, after) {
-                        Some(hand) => self.post_hand(hand),
-                        None if group.could_give(number, qos) => {
-                            group.keep(number, qos, entry, after, usize::MAX); // It was counted before.
-                            return;
-                        }
-                        None => self.counters.dropped += 1, // It stands in no log, and whom it was for is gone.
+                    if !self.hand_waiting(slot, number) {
+                        return;
                     }
                 }
                 Next::Fetch(numbers) => {
@@ -266,6 +264,25 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Hands out a message that waits. `false`: whom it could be given to have no room.
+    fn hand_waiting(&mut self, slot: usize, number: u64) -> bool {
+        let Some(group) = self.groups.get(slot) else { return false };
+        let Some((qos, bytes, after)) = group.take_waiting(number) else { return false };
+        let Ok((entry, _)) = Entry::decode(&bytes, Sequence::ZERO) else { return false };
+        let (table, topic) = (entry.change.table, &mut self.scratch.topic);
+        let is_topic = self.tables.topic(table, entry.change.key, topic);
+        let offer = Offer { number, qos, table, topic };
+        match group.hand(offer, &bytes, after) {
+            Some(hand) => self.post_hand(hand),
+            None if is_topic && group.could_give(offer) => {
+                group.keep(number, qos, bytes, after, usize::MAX); // It was counted before.
+                return false;
+            }
+            None => self.counters.dropped += 1, // Whom it was for is gone, or may not see it any more.
+        }
+        true
     }
 
     /// A piece of the log for a group is here.
@@ -309,21 +326,26 @@ impl Shard {
         let is_selected = is_shown
             && self.tables.topic(entry.change.table, entry.change.key, &mut topic)
             && selects(group.filter(), &topic);
-        self.scratch.topic = topic;
         let qos = entry.change.qos;
         // QoS 0 is not kept for those who are away.
         let is_late = qos == QoS::AtMostOnce && sequence <= group.away_until;
+        let mut is_handed = true;
         if is_selected && !is_late {
-            match group.hand(sequence.0, qos, &encode(&entry.change), Sequence::ZERO) {
+            let encoded = encode(&entry.change);
+            let offer = Offer { number: sequence.0, qos, table: entry.change.table, topic: &topic };
+            match group.hand(offer, &encoded, Sequence::ZERO) {
                 Some(hand) => self.post_hand(hand),
-                None => {
-                    self.advance_group(slot, before);
-                    return false;
+                None if group.is_for_nobody(offer) => {}
+                // Those with room may not see it. It waits for one who may; to read it again would find the same.
+                None if group.is_ready() => {
+                    group.keep(sequence.0, qos, encoded, Sequence::ZERO, usize::MAX);
                 }
+                None => is_handed = false,
             }
         }
-        self.advance_group(slot, sequence);
-        true
+        self.scratch.topic = topic;
+        self.advance_group(slot, if is_handed { sequence } else { before });
+        is_handed
     }
 
     fn advance_group(&mut self, slot: usize, sequence: Sequence) {

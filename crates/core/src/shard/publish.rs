@@ -7,7 +7,7 @@ use crate::change::{Change, ChangeKind, Entry};
 use crate::hlc::Hlc;
 use crate::mqtt::session::rows;
 use crate::mqtt::window::Acknowledged;
-use crate::policy::{Operation, Principal, may};
+use crate::policy::{Denied, Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability, Rejection};
 use crate::reach::Prefixes;
@@ -16,8 +16,9 @@ use crate::tables::{Place, Tables};
 use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
 use rowcast_codec::{Ack, Publish, PublishProperties, QoS, ReasonCode, Topic};
+use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A refusal, with words for the client and the log.
 pub(super) struct Refused(pub ReasonCode, pub String);
@@ -156,8 +157,8 @@ impl Shard {
         let Some(connection) = self.connection(id) else {
             return Err(Refused(ReasonCode::NotAuthorized, "not connected".to_owned()));
         };
-        let principal = connection.principal.clone();
-        self.check_as(id, said, properties, now, &principal)
+        let rights = connection.rights.clone();
+        self.check_as(id, said, properties, now, &rights)
     }
 
     /// [`Shard::check`] with somebody's rights.
@@ -167,7 +168,7 @@ impl Shard {
         said: &Said<'_>,
         properties: &[u8],
         now: Moment,
-        principal: &Principal,
+        rights: &Rights,
     ) -> Result<Checked, Refused> {
         let limits = &self.settings.limits;
         let topic = said.topic;
@@ -182,20 +183,21 @@ impl Shard {
         let tables = Arc::clone(&self.tables);
         let scratch = &mut self.scratch;
         let place = tables.place(topic, &mut scratch.key, &mut scratch.topic);
-        let place = place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
         let kind = match (said.retain, said.payload.is_empty()) {
             (false, _) => ChangeKind::Message,
             (true, true) => ChangeKind::Delete,
             (true, false) => ChangeKind::Put,
         };
-        let operation = match kind {
-            ChangeKind::Message => Operation::Publish,
-            ChangeKind::Put => Operation::Put,
-            ChangeKind::Delete | ChangeKind::Expire => Operation::Delete,
+        // First of all: who may not do it is not told what there is.
+        let (table, topic_of_place) = match &place {
+            Ok(Place::Record(table) | Place::Channel(table)) => (tables.id(table), &*scratch.topic),
+            Ok(Place::Open) => (TableId::TOPICS, &*scratch.topic),
+            Err(_) => (tables.table_of(topic), topic),
         };
-        if !may(principal, operation, &scratch.topic) {
+        if !rights.may(operation_of(kind), table, topic_of_place) {
             return refused(ReasonCode::NotAuthorized, "not allowed");
         }
+        let place = place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
         let session = self.connections.get(id.slot as usize).and_then(|connection| connection.session.as_ref());
         let publisher = session.map_or(SessionId::NONE, |session| session.id);
         let message_expires_ms = said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000);
@@ -234,7 +236,9 @@ impl Shard {
                 checked.audit = table.audit;
                 checked.durability = tables.durability(Some(table));
                 let is_patch = said.content_type == Some(MERGE_PATCH) && kind == ChangeKind::Put;
-                if kind == ChangeKind::Put && (is_patch || table.needs_previous() || said.condition.is_some()) {
+                let writing = rights.writing(checked.table);
+                let depends = is_patch || table.needs_previous() || said.condition.is_some() || !writing.is_free();
+                if kind == ChangeKind::Put && depends {
                     let change = Change {
                         kind,
                         qos: said.qos,
@@ -245,7 +249,8 @@ impl Shard {
                         properties,
                         payload: said.payload,
                     };
-                    let put = Put::new(&tables, table.index, &change, said.content_type, said.condition.clone());
+                    let mut put = Put::new(&tables, table.index, &change, said.content_type, writing);
+                    put.condition.clone_from(&said.condition);
                     checked.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
                 } else if kind == ChangeKind::Put {
                     let key = Key::decode(&scratch.key)
@@ -255,7 +260,7 @@ impl Shard {
                         .put(table, &key, said.payload, said.content_type, now.wall_ms, None)
                         .map_err(|refusal| Refused(ReasonCode::PayloadFormatInvalid, refusal.to_string()))?;
                     checked.expires_ms = message_expires_ms.or_else(|| expires_at_ms(table, &normalized, now.wall_ms));
-                    if let std::borrow::Cow::Owned(payload) = normalized.payload {
+                    if let Cow::Owned(payload) = normalized.payload {
                         checked.payload = Some(payload);
                     }
                 } else if said.condition.is_some() {
@@ -469,6 +474,7 @@ struct Put {
     payload: Vec<u8>,
     content_type: Option<String>,
     is_patch: bool,
+    writing: Writing,
     condition: Option<Condition>,
     properties: Vec<u8>,
     qos: QoS,
@@ -483,7 +489,7 @@ impl Put {
         index: TableIndex,
         change: &Change<'_>,
         content_type: Option<&str>,
-        condition: Option<Condition>,
+        writing: Writing,
     ) -> Put {
         let is_patch = content_type == Some(MERGE_PATCH);
         let properties = change.properties;
@@ -494,7 +500,8 @@ impl Put {
             payload: change.payload.to_vec(),
             content_type: content_type.map(str::to_owned),
             is_patch,
-            condition,
+            writing,
+            condition: None,
             properties: if is_patch { of_patched(properties) } else { properties.to_vec() },
             qos: change.qos,
             publisher: change.publisher,
@@ -508,12 +515,19 @@ impl Put {
         now_ms: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
-        holds(self.condition.as_ref(), record)?;
         let table = &self.tables.catalog()[self.index];
         let invalid = |refusal: crate::validate::Refusal| Rejection::Invalid(refusal.to_string());
         let current = record.map(|record| record.payload);
-        let payload = if self.is_patch { merge_patch(current, &self.payload).map_err(invalid)? } else { self.payload };
-        let content_type = if self.is_patch { None } else { self.content_type.as_deref() };
+        let (payload, content_type) = if self.is_patch {
+            self.writing.patch(table, &self.payload, current).map_err(denied)?;
+            holds(self.condition.as_ref(), record)?;
+            (Cow::Owned(merge_patch(current, &self.payload).map_err(invalid)?), None)
+        } else {
+            let sent = self.writing.put(table, &self.payload, self.content_type.as_deref(), current);
+            let sent = sent.map_err(denied)?;
+            holds(self.condition.as_ref(), record)?;
+            sent
+        };
         let key = Key::decode(&self.key).ok_or_else(|| Rejection::Invalid("not a key".to_owned()))?;
         let created = current.and_then(|document| created_ms(table, document));
         let mut validator = Validator::default();
@@ -550,17 +564,28 @@ fn decide_open(said: &Said<'_>, properties: &[u8], key: &[u8], publisher: Sessio
 }
 
 /// Publishes a will as if its client said it now: `said` is an entry as [`Shard::read_will`] left it, to be kept no
-/// longer than `lifetime_secs`. What does not fit its table any more is left out.
-pub(super) fn decide_will(tables: &Arc<Tables>, said: &[u8], lifetime_secs: Option<u32>) -> Decide {
+/// longer than `lifetime_secs`. What its maker has no right to by now, or does not fit its table any more, is left out.
+pub(super) fn decide_will(
+    tables: &Arc<Tables>,
+    said: &[u8],
+    lifetime_secs: Option<u32>,
+    rights: Arc<OnceLock<Rights>>,
+) -> Decide {
     let (tables, said) = (Arc::clone(tables), said.to_vec());
     Box::new(move |record, now_ms, out| {
         let Ok((entry, _)) = Entry::decode(&said, Sequence::ZERO) else { return Ok(()) };
+        let (Some(rights), mut topic) = (rights.get(), String::new()) else { return Ok(()) };
+        let is_topic = tables.topic(entry.change.table, entry.change.key, &mut topic);
+        if !is_topic || !rights.may(operation_of(entry.change.kind), entry.change.table, &topic) {
+            return Ok(());
+        }
         let expires_ms = lifetime_secs.map(|secs| now_ms + u64::from(secs) * 1000);
         let change = Change { expires_ms, ..entry.change };
         let table = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put);
         if let Some(table) = table {
             let properties = PublishProperties::parse_forwarded(change.properties).unwrap_or_default();
-            let put = Put::new(&tables, table.index, &change, properties.content_type, None);
+            let writing = rights.writing(change.table);
+            let put = Put::new(&tables, table.index, &change, properties.content_type, writing);
             let before = out.len();
             if put.decide(record, now_ms, out).is_err() {
                 out.truncate(before);
@@ -611,6 +636,19 @@ fn condition(publish: &Publish<'_>) -> Result<Option<Condition>, Refused> {
             .map_err(|_| invalid("if-match takes a record's version")),
         (Some(_), Some(_)) => Err(invalid("if-match and if-none-match exclude each other")),
     }
+}
+
+/// What somebody must be allowed to do for a change of theirs.
+pub(super) fn operation_of(kind: ChangeKind) -> Operation {
+    match kind {
+        ChangeKind::Message => Operation::Publish,
+        ChangeKind::Put => Operation::Put,
+        ChangeKind::Delete | ChangeKind::Expire => Operation::Delete,
+    }
+}
+
+fn denied(denied: Denied) -> Rejection {
+    Rejection::Denied(denied.to_string())
 }
 
 /// What a PUBLISH is answered with.

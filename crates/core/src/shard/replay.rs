@@ -42,7 +42,7 @@ impl Shard {
             filters,
             no_local,
             session: session.id,
-            principal: connection.principal.clone(),
+            rights: connection.rights.clone(),
             tables,
             now_ms: now.wall_ms,
         });

@@ -2,6 +2,7 @@
 
 use super::{Moment, Settings, Shard};
 use crate::mqtt::session::StoredSubscription;
+use crate::policy::Policy;
 use crate::position::Sequence;
 use crate::tables::Tables;
 use std::collections::BTreeMap;
@@ -27,9 +28,9 @@ impl Shard {
     /// care of sessions and wills that have no connection. What it proposes about them must be committed before a
     /// client is let in.
     #[must_use]
-    pub fn restored(settings: Settings, tables: Arc<Tables>, found: &Found, now: Moment) -> Shard {
+    pub fn restored(settings: Settings, tables: Arc<Tables>, policy: Arc<Policy>, found: &Found, now: Moment) -> Shard {
         let is_first = settings.index == 0;
-        let mut shard = Shard::new(settings, tables, now.committed);
+        let mut shard = Shard::new(settings, tables, policy, now.committed);
         for (key, row, version) in &found.subscriptions {
             shard.restore_subscription(key, row, *version);
         }

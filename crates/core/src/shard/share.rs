@@ -10,6 +10,7 @@ use crate::interest::Subscription;
 use crate::mqtt::group::{Group, Hand, Member, MemberId, ShareMail, UNLOGGED, filter_of};
 use crate::mqtt::session::Session;
 use crate::mqtt::window::{Delivery, Shared};
+use crate::policy::View;
 use crate::position::{Sequence, SessionId};
 use rowcast_codec::{QoS, TopicFilter};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ impl Shard {
             qos: held.subscription.qos,
             durable: session.is_durable(),
             credit: session.window.receive_maximum(),
+            rights: connection.rights.clone(),
         };
         if !connection.memberships.iter().any(|other| other.filter == filter) {
             let membership = Membership { group: Arc::clone(&group), filter, turn: 0, refuses: false };
@@ -130,14 +132,8 @@ impl Shard {
             return; // What was begun goes on when it comes back [MQTT-4.8.2-4].
         }
         for (_, _, delivery) in session.window.in_flight() {
-            let Some(shared) = &delivery.shared else { continue };
-            // With QoS 2 nobody else may get it [MQTT-4.8.2-5].
-            if delivery.qos == QoS::ExactlyOnce as u8 {
-                self.tell_owner_done(&shared.group, shared.number);
-            } else {
-                let mail = ShareMail::Return { group: shared.group.as_ref().into(), number: shared.number };
-                self.tell_owner(&shared.group, mail);
-            }
+            let qos = QoS::try_from(delivery.qos).unwrap_or(QoS::ExactlyOnce);
+            self.give_back(delivery.shared.as_deref().cloned(), qos);
         }
     }
 
@@ -166,7 +162,7 @@ impl Shard {
         let mut message = Outgoing::of_change(&entry.change, &topic, &alias, logged);
         message.is_shared = true;
         let outcome = match self.connection_mut(id) {
-            Some(connection) if named => offered(connection, &hand, is_taken),
+            Some(connection) if named => offered(connection, &hand, is_taken, &message),
             _ => Offered::Back(0),
         };
         let mut became = None;
@@ -249,6 +245,17 @@ impl Shard {
         }
     }
 
+    /// A delivery that came by a group will not be acknowledged: another may have it, but for one with QoS 2, which
+    /// nobody else may get [MQTT-4.8.2-5].
+    pub(super) fn give_back(&mut self, shared: Option<Shared>, qos: QoS) {
+        let Some(Shared { group, number, .. }) = shared else { return };
+        if qos == QoS::ExactlyOnce {
+            return self.tell_owner_done(&group, number);
+        }
+        let mail = ShareMail::Return { group: group.as_ref().into(), number };
+        self.tell_owner(&group, mail);
+    }
+
     /// A delivery that came by a group is over.
     pub(super) fn tell_done(&mut self, shared: Option<Shared>) {
         if let Some(Shared { group, number, .. }) = shared {
@@ -265,13 +272,16 @@ enum Offered {
     Back(u32),
 }
 
-fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool) -> Offered {
+fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool, message: &Outgoing<'_>) -> Offered {
     let filter = &hand.member.filter;
     let Some(membership) = connection.memberships.iter().find(|membership| membership.filter == *filter) else {
         return Offered::Back(0);
     };
     if membership.turn != hand.turn {
         return Offered::Back(membership.turn); // It would overtake what came back.
+    }
+    if connection.rights.view(message.table, message.topic) == View::Nothing {
+        return Offered::Back(membership.turn); // Its rights have changed since, and the group has heard of that.
     }
     if !is_taken && !takes_shared(connection) {
         return Offered::Back(refuse(connection, filter));

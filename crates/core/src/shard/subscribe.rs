@@ -10,7 +10,7 @@ use crate::interest::{Subscriber, Subscription};
 use crate::limits::{Limits, REPLAYS_MAX};
 use crate::mqtt::replay::{Past, Replay};
 use crate::mqtt::session::{Flow, Held, StoredSubscription, rows};
-use crate::policy::{Operation, may};
+use crate::policy::Sight;
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
 use crate::replay::{AskError, Located, Start};
@@ -193,7 +193,16 @@ impl Shard {
         if existing.is_none() && count >= limits.subscriptions_per_client as usize {
             return Err(Fault::Filter(ReasonCode::QuotaExceeded));
         }
-        let (canonical, alias) = match self.tables.catalog().resolve_filter(plain) {
+        let resolved = self.tables.catalog().resolve_filter(plain);
+        // First of all: who may read nothing of it is not told what there is.
+        let sight = match &resolved {
+            ResolvedFilter::Table { filter, .. } => connection.rights.sight(&self.tables, filter),
+            _ => connection.rights.sight(&self.tables, plain),
+        };
+        if sight == Sight::Nothing {
+            return Err(Fault::Filter(ReasonCode::NotAuthorized));
+        }
+        let (canonical, alias) = match resolved {
             ResolvedFilter::Table { query: Some(_), .. }
             | ResolvedFilter::Closed { .. }
             | ResolvedFilter::BadKey { .. } => return Err(Fault::Filter(ReasonCode::TopicFilterInvalid)),
@@ -209,9 +218,6 @@ impl Shard {
                 (plain.to_owned(), false)
             }
         };
-        if !may(&connection.principal, Operation::Read, &canonical) {
-            return Err(Fault::Filter(ReasonCode::NotAuthorized));
-        }
         let asks = match asks {
             Ok(asks) => asks,
             Err(AskError(reason, words)) => return Err(Fault::Beyond(*reason, words.clone())),
@@ -260,7 +266,7 @@ impl Shard {
         let spelling = super::connect::spelling_of(plain, &canonical);
         let subscription = options.subscription(id, since.unwrap_or(now.committed));
         let meta = session.meta || asks.meta;
-        let subscription = Subscription { meta, alias, spelling, ..subscription };
+        let subscription = Subscription { meta, alias, guarded: sight != Sight::All, spelling, ..subscription };
         let held = Held { filter: canonical.into(), share, subscription, options };
         Ok(Granted {
             held,

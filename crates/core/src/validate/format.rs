@@ -51,7 +51,7 @@ impl Format {
     }
 
     /// A payload as JSON, not yet checked where it already was.
-    pub(super) fn decode(self, payload: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
+    pub(crate) fn decode(self, payload: &[u8]) -> Result<Cow<'_, [u8]>, Refusal> {
         let json = match self {
             Self::Json => return Ok(Cow::Borrowed(payload)),
             Self::Cbor => cbor::to_json(payload),

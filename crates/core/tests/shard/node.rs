@@ -3,10 +3,10 @@
 //! Over a model of the store for packet scripts, over the real one for the simulator (`crates/store/tests/simulate`).
 
 use bytes::Bytes;
-use rowcast_codec::ReasonCode;
+use rowcast_codec::{QoS, ReasonCode};
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
-use rowcast_core::policy::Principal;
+use rowcast_core::policy::{Policy, Principal, Role};
 use rowcast_core::reach::Reach;
 use rowcast_core::replay::{Located, Sought};
 use rowcast_core::schema::{Schema, Source};
@@ -15,7 +15,7 @@ use rowcast_core::shard::{
     ScannedRecord, Settings, Shard, StoredRows, Wanted,
 };
 use rowcast_core::tables::{Range, Tables};
-use rowcast_core::{Batch, Completion, Durability, Proposals, Sequence, TableId, sys};
+use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, Proposals, Sequence, SessionId, TableId, sys};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -72,6 +72,9 @@ pub(crate) struct Failed(pub(crate) String);
 pub(crate) struct Node<S> {
     setup: Setup,
     tables: Arc<Tables>,
+    roles: BTreeMap<Box<str>, Role>,
+    /// Those that have a row of their own: their roles.
+    accounts: BTreeMap<String, Box<str>>,
     shards: Vec<Shard>,
     pub(crate) store: S,
     now_ms: u64,
@@ -180,6 +183,8 @@ impl<S: Keep> Node<S> {
     pub(crate) fn new(setup: Setup, store: S) -> Node<S> {
         let mut node = Node {
             tables: Arc::new(declared_tables(SCHEMA)),
+            roles: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             shards: Vec::new(),
             store,
             now_ms: 0,
@@ -235,7 +240,7 @@ impl<S: Keep> Node<S> {
                     seed: self.setup.seed ^ self.starts << 32 ^ (index as u64) << 16,
                     reach: Arc::clone(&reach),
                 };
-                Shard::restored(settings, Arc::clone(&self.tables), &found, now)
+                Shard::restored(settings, Arc::clone(&self.tables), self.policy(), &found, now)
             })
             .collect();
         self.mail = (0..self.setup.shards).map(|_| VecDeque::new()).collect();
@@ -339,15 +344,55 @@ impl<S: Keep> Node<S> {
     /// Another schema takes the place of this one.
     pub(crate) fn reload(&mut self, schema: &str) {
         self.tables = Arc::new(declared_tables(schema));
+        let policy = self.policy();
         for mail in &mut self.mail {
             mail.push_back(Input::Tables(Arc::clone(&self.tables)));
+            mail.push_back(Input::Policy(Arc::clone(&policy)));
         }
+    }
+
+    /// A role is changed, or `None`: taken away.
+    pub(crate) fn set_role(&mut self, name: &str, role: Option<Role>) {
+        match role {
+            Some(role) => drop(self.roles.insert(name.into(), role)),
+            None => drop(self.roles.remove(name)),
+        }
+        let policy = self.policy();
+        for mail in &mut self.mail {
+            mail.push_back(Input::Policy(Arc::clone(&policy)));
+        }
+    }
+
+    /// An account is made or changed, or `None`: taken away. Whoever has one signs in with any password.
+    pub(crate) fn set_account(&mut self, name: &str, role: Option<&str>) {
+        let row = role.map(|role| format!(r#"{{"role":"{role}","superUser":false,"active":true}}"#));
+        match role {
+            Some(role) => drop(self.accounts.insert(name.to_owned(), role.into())),
+            None => drop(self.accounts.remove(name)),
+        }
+        let change = Change {
+            kind: if row.is_some() { ChangeKind::Put } else { ChangeKind::Delete },
+            qos: QoS::AtLeastOnce,
+            table: TableId::USERS,
+            key: name.as_bytes(),
+            publisher: SessionId::NONE,
+            expires_ms: None,
+            properties: &[],
+            payload: row.as_deref().unwrap_or_default().as_bytes(),
+        };
+        let mut proposals = Proposals::default();
+        proposals.push(None, Durability::Sync, &[change]);
+        self.propose(proposals);
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::new(Policy::new(&self.roles, &self.tables))
     }
 
     // Sockets -----------------------------------------------------------------------------------------------------
 
     pub(crate) fn connect(&mut self, shard: usize, trusted: bool, is_beyond: bool) -> SocketId {
-        let trusted = trusted.then_some(Principal { user: None, super_user: true });
+        let trusted = trusted.then_some(Principal { super_user: true, ..Principal::default() });
         let peer = Peer { trusted, address: "192.0.2.1:1".to_owned(), is_beyond };
         let now = self.moment();
         let connection = self.shards[shard].accept(peer, now);
@@ -635,10 +680,14 @@ impl<S: Keep> Node<S> {
 
     /// Whose password that is.
     fn known(&self, user: &str, password: &[u8]) -> Option<Principal> {
-        let account = USERS.iter().find(|(name, secret, _)| *name == user && secret.as_bytes() == password);
+        let name = Some(user.into());
+        if let Some(role) = self.accounts.get(user) {
+            return Some(Principal { user: name, role: (&**role).into(), super_user: false, has_account: true });
+        }
+        let (_, _, super_user) =
+            *USERS.iter().find(|(name, secret, _)| *name == user && secret.as_bytes() == password)?;
         let is_promoted = self.promoted.iter().any(|name| name == user);
-        account
-            .map(|&(name, _, super_user)| Principal { user: Some(name.into()), super_user: super_user || is_promoted })
+        Some(Principal { user: name, super_user: super_user || is_promoted, ..Principal::default() })
     }
 
     /// A method for tests: the client says who it is, is asked for its password, and says that; or says both at once.

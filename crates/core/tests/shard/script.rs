@@ -33,6 +33,9 @@
 //! | `promote bob`                 | whoever is found to be bob from now on may do everything                    |
 //! | `shutdown`                    | the node is told to stop                                                    |
 //! | `schema FILE`                 | is reloaded                                                                 |
+//! | `role kennel Dog=riudp ...`   | may read, insert, update, delete, publish; `Dog.name=riu` an attribute,     |
+//! |                               | `home/%u/#=rp` open topics, `super`, `gone`                                 |
+//! | `account bob kennel`          | has that role; `account bob gone`. Any password will do                     |
 //! | `db> PUT dog/1 "..."`         | a change that comes from elsewhere; also `DELETE`                           |
 //! | `sys broker/uptime 7`         | what the server says of itself: `$SYS/broker/uptime`. `nobody listens` at   |
 //! |                               | its end, if so                                                              |
@@ -47,6 +50,7 @@ use crate::text;
 use rowcast_codec::{Packet, QoS, Version, frame_length};
 use rowcast_core::catalog::Resolved;
 use rowcast_core::limits::Limits;
+use rowcast_core::policy::{AttributeGrant, Role, TableGrant, TopicGrant};
 use rowcast_core::shard::Report;
 use rowcast_core::value::Key;
 use rowcast_core::{Change, ChangeKind, Durability, Proposals, SessionId};
@@ -326,6 +330,14 @@ impl Player {
                 let schema = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
                 self.node.reload(&schema);
             }
+            "role" => {
+                let (name, rules) = line.trim_start_matches("role ").split_once(' ').ok_or("role NAME RULES")?;
+                self.node.set_role(name, read_role(rules)?);
+            }
+            "account" => {
+                let (name, role) = line.trim_start_matches("account ").split_once(' ').ok_or("account NAME ROLE")?;
+                self.node.set_account(name, Some(role).filter(|role| *role != "gone"));
+            }
             "disk" if line == "disk full" => self.node.store.full = true,
             "disk" if line == "disk empty" => self.node.store.full = false,
             "disk" if goes_on != stops => self.node.stopped.disk = stops,
@@ -469,6 +481,37 @@ fn describe_report(report: &Report) -> Option<String> {
 
 fn is_setup(line: &str) -> bool {
     ["shards ", "limits ", "open_topics ", "close_on_rejected"].iter().any(|start| line.starts_with(start))
+}
+
+/// A role in the words of a script.
+fn read_role(rules: &str) -> Result<Option<Role>, String> {
+    let mut role = Role::default();
+    for rule in rules.split_whitespace() {
+        let (what, flags) = match rule {
+            "gone" => return Ok(None),
+            "super" => {
+                role.super_user = true;
+                continue;
+            }
+            rule => rule.rsplit_once('=').ok_or_else(|| format!("{rule}: WHAT=FLAGS"))?,
+        };
+        let has = |flag| flags.contains(flag);
+        let (read, insert, update, delete, publish) = (has('r'), has('i'), has('u'), has('d'), has('p'));
+        match what.split_once('.') {
+            Some((table, name)) => {
+                let found = role.tables.iter_mut().find(|grant| &*grant.table == table);
+                let attributes = &mut found.ok_or("a table before its attributes")?.attributes;
+                let grant = AttributeGrant { name: name.into(), read, insert, update };
+                attributes.get_or_insert_default().push(grant);
+            }
+            None if what.starts_with(char::is_uppercase) => {
+                let grant = TableGrant { table: what.into(), read, insert, update, delete, publish, attributes: None };
+                role.tables.push(grant);
+            }
+            None => role.topics.push(TopicGrant { filter: what.into(), read, publish }),
+        }
+    }
+    Ok(Some(role))
 }
 
 fn read_setup(line: &str, setup: &mut Setup) -> Result<(), String> {

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn only_a_proof_of_the_right_password_of_an_active_account_opens() {
         let authenticator = authenticator(&kept(), RULES);
-        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false };
+        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false, has_account: true };
         for (user, password, expected) in [
             ("rex", "bone", Ok(rex)),
             ("rex", "stone", Err(AuthError::Refused)),

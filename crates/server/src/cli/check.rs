@@ -2,10 +2,10 @@
 
 use super::serve::Settings;
 use super::{GREEN, YELLOW, shown};
-use crate::application;
+use crate::application::{self, Application};
 use crate::config::{Listen, LoadError, Loaded, Mode, load};
 use clap::Args;
-use rowcast_core::schema::Schema;
+use rowcast_core::policy::{Role, TableGrant};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,19 +28,19 @@ impl Check {
         if let Err(error @ LoadError::NoFolder(_)) = loaded {
             return Err(error.into());
         }
-        let schema = application::read_schema(&self.folder);
+        let application = application::read(&self.folder);
         if let Ok(Loaded { warnings, .. }) = &loaded {
             for warning in warnings.iter().chain(&application::unread_files(&self.folder)) {
                 anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {warning}");
             }
         }
-        match (loaded, schema) {
-            (Ok(loaded), Ok(schema)) => {
-                anstream::print!("{}", summary(&loaded, &schema));
+        match (loaded, application) {
+            (Ok(loaded), Ok(application)) => {
+                anstream::print!("{}", summary(&loaded, &application));
                 Ok(ExitCode::SUCCESS)
             }
-            (loaded, schema) => {
-                let errors = [schema.err().map(anyhow::Error::from), loaded.err().map(anyhow::Error::from)];
+            (loaded, application) => {
+                let errors = [application.err().map(anyhow::Error::from), loaded.err().map(anyhow::Error::from)];
                 let errors: Vec<String> = errors.iter().flatten().map(shown).collect();
                 anstream::eprintln!("{}", errors.join("\n\n"));
                 Ok(ExitCode::FAILURE)
@@ -49,14 +49,14 @@ impl Check {
     }
 }
 
-fn summary(loaded: &Loaded, schema: &Schema) -> String {
+fn summary(loaded: &Loaded, application: &Application) -> String {
     let mut out = String::new();
     let config = &loaded.config;
     let file = loaded.file.as_ref().map_or("defaults".to_owned(), |path| path.display().to_string());
     let mut row = |name: &str, text: String| {
         let _ = writeln!(out, "{GREEN}ok{GREEN:#} {name:<14} {text}");
     };
-    for table in &schema.tables {
+    for table in application.catalog.tables() {
         let attributes: Vec<String> =
             table.attributes.iter().map(|attribute| format!("{}: {}", attribute.name, attribute.ty)).collect();
         let attributes = if attributes.is_empty() { "any payload".to_owned() } else { attributes.join(", ") };
@@ -66,11 +66,37 @@ fn summary(loaded: &Loaded, schema: &Schema) -> String {
         };
         row(&table.name, format!("{topic:<20} {attributes}"));
     }
+    for (name, role) in &application.roles {
+        row("role", format!("{name:<20} {}", show_role(role)));
+    }
     row("configuration", file);
     row("MQTT", show_listen(&config.mqtt.listen));
     row("HTTP", show_listen(&config.http.listen));
     row("data", config.storage.path.display().to_string());
     out
+}
+
+/// What a role may do, in a line.
+fn show_role(role: &Role) -> String {
+    if role.super_user {
+        return "everything".to_owned();
+    }
+    let words = |flags: &[(bool, &'static str)]| {
+        let given: Vec<&str> = flags.iter().filter(|(given, _)| *given).map(|&(_, word)| word).collect();
+        given.join(", ")
+    };
+    let tables = role.tables.iter().map(|grant| {
+        let TableGrant { read, insert, update, delete, publish, .. } = *grant;
+        let flags = [(read, "read"), (insert, "insert"), (update, "update"), (delete, "delete"), (publish, "publish")];
+        let attributes = if grant.attributes.is_some() { " (some attributes)" } else { "" };
+        format!("{}{attributes}: {}", grant.table, words(&flags))
+    });
+    let topics = role
+        .topics
+        .iter()
+        .map(|grant| format!("{}: {}", grant.filter, words(&[(grant.read, "read"), (grant.publish, "publish")])));
+    let all: Vec<String> = tables.chain(topics).collect();
+    if all.is_empty() { "nothing".to_owned() } else { all.join("; ") }
 }
 
 fn show_listen(listen: &Listen) -> String {
@@ -88,22 +114,30 @@ fn show_listen(listen: &Listen) -> String {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use rowcast_core::schema::Source;
+    use rowcast_core::catalog::Catalog;
+    use rowcast_core::schema::{Schema, Source};
 
     #[test]
     fn a_summary_names_tables_and_doors() {
         let text = "type Dog @table @export { id: ID @id name: String! }\ntype Raw @table @export(name: \"raw\")\ntype Own @table { id: Int @id }";
         let schema = Schema::parse(&[Source::new("schema.graphql", text)]).expect("a schema");
+        let catalog = Catalog::new(schema);
+        let roles = "admin: { super_user: true }\nnobody:\nreader:\n  tables: { Dog: { read: true, delete: true, attributes: { name: {} } } }\n  topics: [{ filter: 'a/#', publish: true }]";
+        let roles = crate::roles::read(&Source::new("roles.yaml", roles), &catalog).expect("roles");
+        let application = Application { catalog, roles };
         let mut config = Config::new(Mode::Run, "/app".into());
         config.http.listen = Listen::Shut;
         let loaded = Loaded { config, file: None, warnings: vec![] };
-        let plain = anstream::adapter::strip_str(&summary(&loaded, &schema)).to_string();
+        let plain = anstream::adapter::strip_str(&summary(&loaded, &application)).to_string();
         assert_eq!(
             plain,
             "\
 ok Dog            Dog/{id}             id: ID, name: String!
 ok Raw            raw/{id}             any payload
 ok Own            not exported         id: Int
+ok role           admin                everything
+ok role           nobody               nothing
+ok role           reader               Dog (some attributes): read, delete; a/#: publish
 ok configuration  defaults
 ok MQTT           port 1883
 ok HTTP           shut

@@ -56,7 +56,7 @@ const FILES: [(&str, &str); 4] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::read_schema;
+    use crate::application;
     use crate::config::{Config, Given, Mode, load};
 
     #[test]
@@ -64,8 +64,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path().join("kennel");
         write(&folder).expect("written");
-        let tables = read_schema(&folder).expect("a schema").tables;
-        assert_eq!(&*tables[0].name, "Dog");
+        let application = application::read(&folder).expect("an application");
+        assert_eq!(&*application.catalog.tables()[0].name, "Dog");
         for mode in [Mode::Dev, Mode::Run] {
             let given = Given { folder: folder.clone(), ..Given::default() };
             let loaded = load(mode, &given).expect("a configuration");

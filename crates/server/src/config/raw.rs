@@ -1,4 +1,4 @@
-//! The configuration as its author wrote it: a tree of values, each of which knows where it stands.
+//! The configuration, or another file of the application, as its author wrote it: a tree of values, each of which knows where it stands.
 //!
 //! The one place that knows the YAML library. What the values mean is not decided here.
 
@@ -10,14 +10,14 @@ use std::ops::Range;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) place: Place,
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
 }
 
 /// What a value looks like, before anyone says what it should be.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum ValueOf<K, N> {
+pub(crate) enum ValueOf<K, N> {
     Null,
     Bool(bool),
     Integer(i64),
@@ -27,25 +27,32 @@ pub(super) enum ValueOf<K, N> {
     Map(Vec<(K, N)>),
 }
 
-pub(super) type Value = ValueOf<Key, Node>;
+pub(crate) type Value = ValueOf<Key, Node>;
 
 /// The left side of `key: value`.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Key {
-    pub(super) name: String,
-    pub(super) span: Range<usize>,
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
 }
 
 /// Bytes of a source: a file, a variable or a flag.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) source: Source,
-    pub(super) span: Range<usize>,
+pub(crate) struct Place {
+    pub(crate) source: Source,
+    pub(crate) span: Range<usize>,
+}
+
+impl Key {
+    /// Where it stands in `source`.
+    pub(crate) fn place(&self, source: &Source) -> Place {
+        Place { source: source.clone(), span: self.span.clone() }
+    }
 }
 
 impl Place {
     /// A mistake here.
-    pub(super) fn diagnostic(&self, message: impl Into<String>) -> Diagnostic {
+    pub(crate) fn diagnostic(&self, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(&self.source, self.span.clone(), message)
     }
 
@@ -76,7 +83,7 @@ impl fmt::Display for Value {
 /// Reads a file. Nothing but comments is an empty section.
 ///
 /// Refused: duplicate keys, several documents, merge keys, and whatever grows beyond its bounds by anchors or nesting.
-pub(super) fn parse_file(source: &Source) -> Result<Node, Diagnostic> {
+pub(crate) fn parse_file(source: &Source) -> Result<Node, Diagnostic> {
     if source.text.len() > FILE_BYTES_MAX {
         let message = format!("the file is larger than {FILE_BYTES_MAX} bytes");
         return Err(Diagnostic::new(source, 0..0, message));

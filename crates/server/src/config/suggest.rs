@@ -1,7 +1,7 @@
 //! What someone who mistyped a word may have meant.
 
 /// The candidate closest to `word`, if it is close enough to be worth a question.
-pub(super) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = fold(word);
     let bound = (word.len() / 3).max(1);
     candidates

@@ -2,6 +2,7 @@
 
 use super::write::{put_entry, written};
 use super::{Db, DbError, Payload, RecordRef, TableRef, now_ms};
+use rowcast_core::policy::Writing;
 use rowcast_core::validate::key_in;
 use rowcast_core::value::{Generated, Key, KeyType};
 use rowcast_core::{Decide, Proposals, Rejection, Sequence, TableId};
@@ -22,8 +23,12 @@ pub struct Inserted {
 
 impl Db {
     /// Makes a record of each payload, all or none. Where a payload says no key, one is made: a UUIDv7 for text, the
-    /// next number otherwise. [`DbError::Exists`] if there is a record with one of the keys.
-    pub async fn insert(&self, table: &TableRef, payloads: &[Payload]) -> Result<Inserted, DbError> {
+    /// next number otherwise. What `writing` does not allow is refused. [`DbError::Exists`] if there is a record with one of the keys.
+    pub async fn insert(&self, table: &TableRef, payloads: &[Payload], writing: &Writing) -> Result<Inserted, DbError> {
+        for Payload { bytes, content_type } in payloads {
+            let permitted = writing.put(table.table(), bytes, content_type.as_deref(), None);
+            permitted.map_err(|denied| DbError::Denied(denied.to_string()))?;
+        }
         let given = given_keys(table, payloads)?;
         for _ in 0..ATTEMPTS_MAX {
             let made = self.make_keys(table, given.iter().filter(|key| key.is_none()).count()).await?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
+use rowcast_core::policy::Writing;
 use rowcast_core::schema::Source;
 use rowcast_core::{Batch, Completion, NodeId};
 use rowcast_store::{MemDisk, MemState, Options, Sink, StoreError, spawn};
@@ -90,7 +91,9 @@ impl Home {
     }
 
     async fn put(&self, table: &str, key: &str, json: &str) -> Result<Written, DbError> {
-        self.db.put(&self.table(table).record(key).expect("a key"), payload(json), Condition::default()).await
+        self.db
+            .put(&self.table(table).record(key).expect("a key"), payload(json), Condition::default(), Writing::free())
+            .await
     }
 
     /// What the log says after `after`: kind and payload.
@@ -212,9 +215,10 @@ fn a_delete_of_nothing_and_a_failed_condition_write_nothing() {
         let condition = Condition { matches: Some(Versions::These(vec![Sequence(999)])), ..Condition::default() };
         let refused = home.db.delete(&there, condition.clone()).await;
         assert!(matches!(refused, Err(DbError::Condition(Some(version))) if version == written.version), "{refused:?}");
-        let refused = home.db.patch(&missing, Bytes::from_static(b"{}"), condition).await;
+        let refused = home.db.patch(&missing, Bytes::from_static(b"{}"), condition, Writing::free()).await;
         assert!(matches!(refused, Err(DbError::Condition(None))), "{refused:?}");
-        let refused = home.db.patch(&there, Bytes::from_static(br#"{"name":null}"#), Condition::default()).await;
+        let refused =
+            home.db.patch(&there, Bytes::from_static(br#"{"name":null}"#), Condition::default(), Writing::free()).await;
         assert!(matches!(refused, Err(DbError::Refused { .. })), "{refused:?}");
         assert_eq!(home.log(written.version).await, [""; 0]);
         home.db.delete(&there, Condition { matches: Some(Versions::Any), ..Condition::default() }).await.expect("gone");
@@ -242,7 +246,7 @@ fn keys_are_made_where_none_is_said() {
         home.declare(&format!("{DOGS} {COUNTERS} type Note @table @export {{ id: Any @id }}")).await;
         let insert = async |table: &str, payloads: &[&str]| {
             let payloads: Vec<Payload> = payloads.iter().map(|text| payload(text)).collect();
-            let inserted = home.db.insert(&home.table(table), &payloads).await?;
+            let inserted = home.db.insert(&home.table(table), &payloads, &Writing::free()).await?;
             Ok::<_, DbError>(inserted.keys.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         assert_eq!(insert("Counter", &["{}", "{}"]).await.unwrap(), ["1", "2"]);
@@ -282,7 +286,8 @@ fn many_at_once_get_numbers_of_their_own() {
         let mut inserts = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let (db, table) = (home.db.clone(), table.clone());
-            inserts.spawn_local(async move { db.insert(&table, &[payload("{}"), payload("{}")]).await });
+            inserts
+                .spawn_local(async move { db.insert(&table, &[payload("{}"), payload("{}")], &Writing::free()).await });
         }
         let mut keys: Vec<String> = Vec::new();
         while let Some(inserted) = inserts.join_next().await {
@@ -303,7 +308,7 @@ fn a_full_queue_is_busy_and_nothing_waits_for_ever() {
         for number in 0..200 {
             let (db, place) = (home.db.clone(), table.record(&number.to_string()).unwrap());
             let dog = payload(&format!(r#"{{"name":"{}"}}"#, "x".repeat(500)));
-            puts.spawn_local(async move { db.put(&place, dog, Condition::default()).await });
+            puts.spawn_local(async move { db.put(&place, dog, Condition::default(), Writing::free()).await });
         }
         let (mut done, mut busy) = (0, 0);
         while let Some(put) = puts.join_next().await {

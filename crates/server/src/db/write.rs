@@ -3,8 +3,11 @@
 use super::{Condition, Db, DbError, RecordRef, TableRef, now_ms};
 use bytes::Bytes;
 use rowcast_codec::{PublishProperties, QoS};
+use rowcast_core::policy::Writing;
+use rowcast_core::schema::Table;
 use rowcast_core::validate::{Format, Refusal, Validator, created_ms, expires_at_ms, merge_patch};
 use rowcast_core::{Change, ChangeKind, Decide, Outcome, Proposals, Record, Rejection, Sequence, SessionId};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -27,14 +30,20 @@ pub struct Written {
 }
 
 impl Db {
-    /// Replaces a record, or makes it.
-    pub async fn put(&self, place: &RecordRef, payload: Payload, condition: Condition) -> Result<Written, DbError> {
+    /// Replaces a record, or makes it, as far as `writing` allows.
+    pub async fn put(
+        &self,
+        place: &RecordRef,
+        payload: Payload,
+        condition: Condition,
+        writing: Writing,
+    ) -> Result<Written, DbError> {
         let table = place.table().table();
         if payload.bytes.is_empty() && !table.is_typed() {
             return Err(DbError::Empty);
         }
-        if table.needs_previous() {
-            return self.decide(place, condition, Draft::Put(payload)).await;
+        if table.needs_previous() || !writing.is_free() {
+            return self.decide(place, condition, Draft::Put(payload), writing).await;
         }
         // What does not depend on the record before is done here, not in the writer.
         let mut entry = Vec::new();
@@ -45,8 +54,14 @@ impl Db {
     }
 
     /// Lays a merge patch (RFC 7396) onto a record, or onto nothing, and puts the result.
-    pub async fn patch(&self, place: &RecordRef, patch: Bytes, condition: Condition) -> Result<Written, DbError> {
-        self.decide(place, condition, Draft::Patch(patch)).await
+    pub async fn patch(
+        &self,
+        place: &RecordRef,
+        patch: Bytes,
+        condition: Condition,
+        writing: Writing,
+    ) -> Result<Written, DbError> {
+        self.decide(place, condition, Draft::Patch(patch), writing).await
     }
 
     /// Removes a record; [`DbError::Absent`] if there is none.
@@ -79,11 +94,19 @@ impl Db {
     }
 
     /// Writes what depends on the record as it is.
-    async fn decide(&self, place: &RecordRef, condition: Condition, draft: Draft) -> Result<Written, DbError> {
+    async fn decide(
+        &self,
+        place: &RecordRef,
+        condition: Condition,
+        draft: Draft,
+        writing: Writing,
+    ) -> Result<Written, DbError> {
         let room = self.shared.drafts.take(draft.bytes()).ok_or(DbError::Busy)?;
         let refused = Arc::new(OnceLock::new());
         let (target, refusal) = (place.clone(), Arc::clone(&refused));
         let decide: Decide = Box::new(move |current, now_ms, entries| {
+            // Before the precondition: who may not write is not told what there is.
+            let draft = draft.permitted(target.table().table(), &writing, current)?;
             condition.decide(current)?;
             let written = draft.write(&target, current, now_ms, entries);
             drop((draft, room));
@@ -149,6 +172,25 @@ impl Draft {
             Draft::Put(payload) => payload.bytes.len(),
             Draft::Patch(patch) => patch.len(),
         }
+    }
+
+    /// What is left of it where `current` is.
+    fn permitted(self, table: &Table, writing: &Writing, current: Option<&Record<'_>>) -> Result<Draft, Rejection> {
+        let current = current.map(|record| record.payload);
+        let permitted = match &self {
+            Draft::Patch(patch) => writing.patch(table, patch, current).map(|()| None),
+            Draft::Put(payload) => {
+                let sent = writing.put(table, &payload.bytes, payload.content_type.as_deref(), current);
+                sent.map(|(bytes, content_type)| match bytes {
+                    Cow::Borrowed(_) => None,
+                    Cow::Owned(bytes) => {
+                        Some(Payload { bytes: bytes.into(), content_type: content_type.map(Into::into) })
+                    }
+                })
+            }
+        };
+        let permitted = permitted.map_err(|denied| Rejection::Denied(denied.to_string()))?;
+        Ok(permitted.map_or(self, Draft::Put))
     }
 
     /// Appends the entry of the put it becomes where `current` is.
@@ -224,6 +266,7 @@ pub(super) fn written(outcome: Outcome) -> Result<Written, DbError> {
         Outcome::Done { sequence, existed } => Ok(Written { version: sequence, created: existed == Some(false) }),
         Outcome::Absent | Outcome::Rejected(Rejection::Absent) => Err(DbError::Absent),
         Outcome::Rejected(Rejection::Condition(current)) => Err(DbError::Condition(current)),
+        Outcome::Rejected(Rejection::Denied(words)) => Err(DbError::Denied(words)),
         Outcome::Rejected(Rejection::Invalid(words)) => Err(DbError::Failed(words)),
         Outcome::Full => Err(DbError::Full),
     }

@@ -6,9 +6,7 @@ use crate::auth::{self, AuthError, Authenticator, Principal};
 use crate::config::Cors;
 use crate::peer::Peer;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use rowcast_core::policy::{self, Operation};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// The user a request shows credentials of, or whoever it may be without.
 pub(super) async fn authenticate(
@@ -75,13 +73,9 @@ fn challenge(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Kind::Unauthenticated, detail).header(header::WWW_AUTHENTICATE, realm)
 }
 
-/// Whether the user may do this to a topic, or to those a filter selects.
-pub(super) fn authorize(principal: &Principal, operation: Operation, topic: &str) -> Result<(), Problem> {
-    let user = Some(Arc::clone(&principal.user));
-    if policy::may(&policy::Principal { user, super_user: principal.super_user }, operation, topic) {
-        return Ok(());
-    }
-    Err(Problem::new(Kind::Forbidden, format!("user {} has no right to this", principal.user)))
+/// What somebody is told who has no right to something: who has shown no credentials may be somebody else with them.
+pub(super) fn denied(principal: &Principal, words: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    if principal.is_anonymous() { challenge(words) } else { Problem::new(Kind::Forbidden, words) }
 }
 
 #[cfg(test)]

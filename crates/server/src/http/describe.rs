@@ -1,6 +1,8 @@
 //! What a table is, for those who ask at its path.
 
+use super::rest::is_shown;
 use crate::db::TableRef;
+use rowcast_core::policy::View;
 use rowcast_core::schema::{Attribute, Role};
 use rowcast_core::value::Key;
 use serde::Serialize;
@@ -44,13 +46,14 @@ struct AttributeDescription<'t> {
     role: Option<&'static str>,
 }
 
-/// The description of a table as JSON; `None` if it is left out of descriptions.
-pub(super) fn table(table: &TableRef) -> Option<String> {
+/// The description of a table as JSON, as far as somebody sees it; `None` if it is left out of descriptions.
+pub(super) fn table(table: &TableRef, view: View<'_>) -> Option<String> {
     let declared = table.table();
     if declared.hidden {
         return None;
     }
-    let shown = declared.attributes.iter().filter(|attribute| !attribute.hidden).map(attribute);
+    let shown = declared.attributes.iter().filter(|attribute| !attribute.hidden);
+    let shown = shown.filter(|attribute| is_shown(view, &attribute.name)).map(attribute);
     let paths = match table.is_open_topics() {
         true => vec!["/$topics/".to_owned()],
         false => {

@@ -2,13 +2,14 @@
 
 use super::body::{Body, Broken};
 use super::problem::{Kind, Problem};
-use super::rest::content_type;
+use super::rest::{content_type, seen};
 use super::{describe, path};
 use crate::db::{DbError, Page, TableRef, Walk};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use rowcast_core::Record;
+use rowcast_core::policy::{Rights, View};
 use rowcast_core::validate::Format;
 use rowcast_core::value::Key;
 use serde::Deserializer;
@@ -70,8 +71,8 @@ impl Window {
 
 /// An array of what `walk` comes by, within `window`; `first` is its first page, which has been read already, so that
 /// what is wrong from the beginning is told as a status.
-pub(super) fn array(walk: Walk, first: Option<Page>, window: Window) -> Body {
-    let listing = Listing { walk, window, page: first, begun: false };
+pub(super) fn array(walk: Walk, first: Option<Page>, window: Window, rights: Rights) -> Body {
+    let listing = Listing { walk, window, rights, page: first, begun: false };
     Body::chunks(Some(listing), |listing| async {
         let Some(listing) = listing else { return Ok(None) };
         listing.next().await.map(Some)
@@ -83,6 +84,8 @@ struct Listing {
     walk: Walk,
     /// What is still wanted.
     window: Window,
+    /// Of whoever asked.
+    rights: Rights,
     /// Read and not yet written.
     page: Option<Page>,
     /// Whether an element is written.
@@ -124,7 +127,14 @@ impl Listing {
     }
 
     fn write(&mut self, page: &Page, json: &mut Vec<u8>) -> Result<(), Broken> {
+        let table = self.walk.table();
         for (key, record) in page.records() {
+            let key = table.decode_key(key).ok_or_else(|| Broken("a stored key is damaged".to_owned()))?;
+            let topic = if table.is_open_topics() { key.to_string() } else { String::new() };
+            let view = self.rights.view(table.id(), &topic);
+            if view == View::Nothing {
+                continue;
+            }
             if self.window.skip > 0 {
                 self.window.skip -= 1;
                 continue;
@@ -137,8 +147,7 @@ impl Listing {
                 json.extend_from_slice(b",\n");
             }
             self.begun = true;
-            let key = self.walk.table().decode_key(key).ok_or_else(|| Broken("a stored key is damaged".to_owned()))?;
-            write_element(self.walk.table(), &key, &record, json);
+            write_element(table, &key, &record, view, json);
         }
         Ok(())
     }
@@ -146,9 +155,9 @@ impl Listing {
 
 /// A record of a table with attributes is JSON as it is. One of any other need not be; it becomes an object: its key,
 /// its content type if it has one, and `value`, or `base64` if it is neither JSON nor text.
-fn write_element(table: &TableRef, key: &Key<'_>, record: &Record<'_>, json: &mut Vec<u8>) {
+fn write_element(table: &TableRef, key: &Key<'_>, record: &Record<'_>, view: View<'_>, json: &mut Vec<u8>) {
     if table.table().is_typed() {
-        return json.extend_from_slice(record.payload);
+        return json.extend_from_slice(&seen(record, view));
     }
     json.push(b'{');
     write_string(describe::key_name(table), json);

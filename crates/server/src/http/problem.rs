@@ -17,6 +17,8 @@ pub(super) struct Problem {
     /// What of the body is meant, as a JSON pointer (RFC 6901).
     pointer: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// It is for want of rights that somebody else may have.
+    is_denial: bool,
 }
 
 /// The sorts of refusal there are.
@@ -93,7 +95,12 @@ struct Document<'a> {
 impl Problem {
     /// A refusal and its reason, without a full stop.
     pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { kind, detail: detail.into(), pointer: None, headers: Vec::new() }
+        Problem { kind, detail: detail.into(), pointer: None, headers: Vec::new(), is_denial: false }
+    }
+
+    /// The reason, if it is for want of rights.
+    pub(super) fn denial(&self) -> Option<&str> {
+        self.is_denial.then_some(&*self.detail)
     }
 
     /// What the request named is not there, or not for the outside.
@@ -162,6 +169,7 @@ impl From<DbError> for Problem {
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
             DbError::Full => Problem::new(Kind::DiskFull, "the disk is full; reading goes on"),
             DbError::Condition(current) => Problem::precondition_failed(current),
+            DbError::Denied(words) => Problem { is_denial: true, ..Problem::new(Kind::Forbidden, words) },
             DbError::Absent => Problem::not_found("there is no such record"),
             DbError::Exists { key } => Problem::new(Kind::KeyExists, format!("the key is {key}")),
             DbError::Refused { refusal, item } => Problem::refused(&refusal, item),

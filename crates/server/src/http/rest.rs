@@ -15,9 +15,11 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use rowcast_codec::PublishProperties;
 use rowcast_core::Record;
+use rowcast_core::policy::{Rights, View};
 use rowcast_core::schema::Role;
 use rowcast_core::validate::{Format, attribute};
 use rowcast_core::value::KeyError;
+use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// A request on its way through.
@@ -29,6 +31,8 @@ pub(super) struct Call<'c> {
     /// What follows `?`, if there is one.
     pub(super) query: Option<&'c str>,
     pub(super) body: &'c mut Incoming,
+    /// What whoever asks may do.
+    pub(super) rights: &'c Rights,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -42,9 +46,10 @@ pub(super) async fn read(call: &mut Call<'_>, table: &TableRef, key: &str) -> An
     {
         let record = stored.record();
         let content_type = representation(table, &record);
-        return show(call.headers, &stored, content_type, Bytes::copy_from_slice(record.payload));
+        let payload = seen(&record, call.rights.view(table.id(), key)).into_owned();
+        return show(call.headers, &stored, content_type, payload.into());
     }
-    if let Some((key, name)) = property(table, key)?
+    if let Some((key, name)) = property(table, key, call.rights)?
         && let Ok(place) = table.record(key)
         && let Some(stored) = call.state.db.get(&place).await?
     {
@@ -59,9 +64,34 @@ pub(super) async fn read(call: &mut Call<'_>, table: &TableRef, key: &str) -> An
     }
 }
 
+/// What of a record somebody sees.
+pub(super) fn seen<'r>(record: &Record<'r>, view: View<'_>) -> Cow<'r, [u8]> {
+    match view {
+        View::Whole => Cow::Borrowed(record.payload),
+        View::Nothing => Cow::Borrowed(&[]), // Refused before.
+        View::Only(shown) => {
+            let mut part = Vec::with_capacity(record.payload.len());
+            shown.project(record.payload, &mut part);
+            Cow::Owned(part)
+        }
+    }
+}
+
+/// Whether somebody sees an attribute.
+pub(super) fn is_shown(view: View<'_>, attribute: &str) -> bool {
+    match view {
+        View::Nothing => false,
+        View::Whole => true,
+        View::Only(shown) => shown.contains(attribute),
+    }
+}
+
 /// The key and the declared attribute that `123.name` may mean.
-fn property<'k>(table: &TableRef, key: &'k str) -> Result<Option<(&'k str, &'k str)>, Problem> {
+fn property<'k>(table: &TableRef, key: &'k str, rights: &Rights) -> Result<Option<(&'k str, &'k str)>, Problem> {
     let Some((key, name)) = key.rsplit_once('.') else { return Ok(None) };
+    if !is_shown(rights.view(table.id(), key), name) {
+        return Ok(None); // As if there were no such attribute.
+    }
     match table.table().attributes.get(name).map(|attribute| &attribute.role) {
         None => Ok(None),
         Some(Role::Computed { .. } | Role::Relationship { .. }) => {
@@ -116,7 +146,7 @@ pub(super) async fn list(call: &mut Call<'_>, table: &TableRef, below: Option<&s
     let window = Window::parse(call.query.unwrap_or_default(), call.state.settings.scan_records_max)?;
     let mut walk = call.state.db.walk(table, below);
     let first = walk.next().await?;
-    let mut response = Response::new(listing::array(walk, first, window));
+    let mut response = Response::new(listing::array(walk, first, window, call.rights.clone()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization"));
@@ -128,7 +158,7 @@ pub(super) async fn list(call: &mut Call<'_>, table: &TableRef, below: Option<&s
 pub(super) fn describe(call: &mut Call<'_>, table: &TableRef) -> Answer {
     no_query(call.query)?;
     acceptable(call.headers, JSON)?;
-    let Some(description) = describe::table(table) else {
+    let Some(description) = describe::table(table, call.rights.view(table.id(), "")) else {
         return Err(Problem::not_found("the table is not described"));
     };
     let mut response = Response::new(Body::full(description));
@@ -143,7 +173,7 @@ pub(super) async fn put(call: &mut Call<'_>, table: &TableRef, key: &str) -> Ans
     let place = table.record(key).map_err(misplaced)?;
     let condition = condition(call.headers)?;
     let payload = payload(call, table).await?;
-    let written = call.state.db.put(&place, payload, condition).await?;
+    let written = call.state.db.put(&place, payload, condition, call.rights.writing(table.id())).await?;
     Ok(put_answer(written))
 }
 
@@ -160,7 +190,7 @@ pub(super) async fn patch(call: &mut Call<'_>, table: &TableRef, key: &str) -> A
         return Err(problem.header(HeaderName::from_static("accept-patch"), HeaderValue::from_static(MERGE_PATCH)));
     }
     let bytes = whole_body(call).await?;
-    let written = call.state.db.patch(&place, bytes, condition).await?;
+    let written = call.state.db.patch(&place, bytes, condition, call.rights.writing(table.id())).await?;
     Ok(put_answer(written))
 }
 
@@ -204,7 +234,7 @@ pub(super) async fn post_table(call: &mut Call<'_>, table: &TableRef) -> Answer 
 }
 
 async fn insert_one(call: &mut Call<'_>, table: &TableRef, payload: Payload) -> Answer {
-    let inserted = call.state.db.insert(table, &[payload]).await?;
+    let inserted = call.state.db.insert(table, &[payload], &call.rights.writing(table.id())).await?;
     let key = &inserted.keys[0];
     // The table's name as the client spells it.
     let name = call.path.strip_suffix('/').unwrap_or(call.path);
@@ -219,7 +249,7 @@ async fn insert_many(call: &mut Call<'_>, table: &TableRef, documents: &[Payload
     if documents.is_empty() {
         return Ok(created("[]".to_owned()));
     }
-    let inserted = call.state.db.insert(table, documents).await?;
+    let inserted = call.state.db.insert(table, documents, &call.rights.writing(table.id())).await?;
     let keys: Vec<String> = inserted.keys.iter().map(|key| describe::key(table, key)).collect();
     Ok(created(format!("[{}]", keys.join(","))))
 }
@@ -277,7 +307,7 @@ fn sent_content_type(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
 }
 
 /// Whether a POST is an event.
-fn is_event(headers: &HeaderMap) -> Result<bool, Problem> {
+pub(super) fn is_event(headers: &HeaderMap) -> Result<bool, Problem> {
     let Some(value) = headers.get(ROWCAST_EVENT) else { return Ok(false) };
     match value.to_str().unwrap_or_default().trim() {
         text if text.eq_ignore_ascii_case("true") => Ok(true),

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use crate::db::TableRef;
+use rowcast_core::policy::{Operation, Rights, Sight};
 use rowcast_core::tables::Tables;
 use std::sync::Arc;
 
@@ -21,19 +22,19 @@ pub(super) enum Resource {
 }
 
 impl Resource {
-    /// The topic, or the filter of all topics, it stands for; `None` for what is no table's.
-    pub(super) fn topic(&self) -> Option<String> {
-        let (table, key) = match self {
-            Self::Health | Self::Ready => return None,
+    /// Whether somebody may do this here; of several records, whether there could be some they may do it to.
+    pub(super) fn is_allowed(&self, rights: &Rights, operation: Operation) -> bool {
+        let (table, filter) = match self {
+            Self::Health | Self::Ready => return true,
+            Self::Record { table, key } => return rights.may(operation, table.id(), key),
             Self::Table(table) | Self::Records { table, below: None } => (table, "#".to_owned()),
             Self::Records { table, below: Some(below) } => (table, format!("{below}/#")),
-            Self::Record { table, key } => (table, key.clone()),
         };
-        if table.is_open_topics() {
-            return Some(key);
+        if !table.is_open_topics() {
+            return rights.may(operation, table.id(), "");
         }
-        let export = table.table().export.as_ref()?;
-        Some(format!("{}/{key}", export.name))
+        // Several open topics can only be read; what else there is a right to is for the method to say.
+        operation != Operation::Read || rights.sight(table.tables(), &filter) != Sight::Nothing
     }
 }
 

@@ -8,6 +8,7 @@ mod records;
 mod refusals;
 
 use super::*;
+use crate::access::{Access, Roles};
 use crate::auth::{Account, Accounts, Hasher, Rules, Secret};
 use crate::db::tests::{Home, run};
 use http_body_util::{BodyExt, Full};
@@ -93,8 +94,9 @@ impl Server {
                 accounts.0.lock().unwrap().insert(name.to_owned(), Account::new(name, password, role).unwrap());
             }
         }
+        let access = Arc::new(Access::new(Roles::new(), home.db.tables()));
         let authenticator = Authenticator::new(accounts, rules, &Secret::random().unwrap()).unwrap();
-        let state = Arc::new(HttpState::new(home.db.clone(), authenticator, settings));
+        let state = Arc::new(HttpState::new(home.db.clone(), authenticator, access, settings));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::clone(&state);
