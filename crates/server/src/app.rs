@@ -8,19 +8,21 @@ use crate::admission::{Admission, Refusals};
 use crate::application::{self, Application};
 use crate::auth::{Account, Accounts, Authenticator, Rules, Secret};
 use crate::cli::screen::{Address, Screen, render};
-use crate::config::{Config, Mode, RejectedPublish};
+use crate::config::{Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
+use crate::entrance::Entrance;
 use crate::http::{self, HttpState};
-use crate::net::{Accepted, Door, Listener, bind};
+use crate::net::{Accepted, BindError, Door, Listener, bind};
 use crate::runtime::{Directory, Inbox, Message, Node, Runtime};
 use crate::sys::Sys;
-use crate::{mqtt, seed, watch};
+use crate::{seed, tls, watch};
 use anyhow::Context;
 use rowcast_codec::QoS;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,12 +91,14 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let keys = config.storage.path.join("keys");
     let secret = Secret::open(&keys).with_context(|| format!("cannot use the keys in {}", keys.display()))?;
     let authenticator = Authenticator::new(accounts, rules, &secret)?;
-    let doors: Vec<Listener> =
-        bind(Door::Mqtt, &config.mqtt.listen)?.into_iter().chain(bind(Door::Http, &config.http.listen)?).collect();
-    let addresses = |door| -> Vec<Address> {
-        doors.iter().filter(|listener| listener.door() == door).map(Listener::address).cloned().collect()
-    };
-    let (mqtt_addresses, http_addresses) = (addresses(Door::Mqtt), addresses(Door::Http));
+    let (mqtt_tls, http_tls) = secure(&config, &keys)?;
+    let watched: Vec<PathBuf> = mqtt_tls.iter().chain(&http_tls).flat_map(|tls| tls.files().cloned()).collect();
+    let seen_files = watch::look_at(watched.iter().cloned());
+    let is_made = config.tls.identities.is_empty() && mqtt_tls.is_some() | http_tls.is_some();
+    let authority = is_made.then(|| tls::authority::certificate(&keys));
+    let doors = open_doors(&config)?;
+    let open: Vec<(Door, Address)> =
+        doors.iter().map(|listener| (listener.door(), listener.address().clone())).collect();
     let (started, reach, refusals) = (Instant::now(), Reach::new(shards), Arc::<Refusals>::default());
     let told = (Arc::clone(&refusals), Arc::clone(&reach));
     let sys = Sys::new(store.clone(), db.clone(), inboxes.clone(), told, started);
@@ -114,11 +118,18 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     });
     let http = Arc::new(HttpState::new(db.clone(), authenticator, access, http::Settings::of(&config)));
 
+    let entrance = Arc::new(Entrance {
+        http: Arc::clone(&http),
+        mqtt_tls,
+        http_tls,
+        connect_timeout: Duration::from_millis(config.mqtt.limits.connect_timeout_ms.into()),
+    });
+
     let found = Arc::new(reads::found(&node.store)?);
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
-        let (node, http, found) = (Arc::clone(&node), Arc::clone(&http), Arc::clone(&found));
+        let (node, entrance, found) = (Arc::clone(&node), Arc::clone(&entrance), Arc::clone(&found));
         let (settings, timeout) = (settings(&config, index, random_seed, &reach), config.shutdown_timeout);
         let restored = restored.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
@@ -126,7 +137,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             let _needed = NotWithout("thread of a shard");
             let shard = Shard::restored(settings, node.db.tables(), node.access.policy(), &found, node.now());
             drop(found);
-            serve_shard(node, http, index, shard, timeout, restored);
+            serve_shard(node, entrance, index, shard, timeout, restored);
         })?);
     }
     drop(found);
@@ -144,14 +155,18 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         mode,
         folder: &config.folder,
         data: &config.storage.path,
-        mqtt: &mqtt_addresses,
-        http: &http_addresses,
+        doors: &open,
+        authority: authority.as_deref(),
         tables: &tables,
         trusts_local: config.authentication.authorize_local,
         admin_password: admin_password.as_deref(),
     };
     anstream::print!("{}", render(&screen));
     main.block_on(async {
+        let shown = Arc::clone(&entrance);
+        tokio::spawn(async move {
+            watch::files(&watched, seen_files, || shown.reload_certificates()).await;
+        });
         tokio::spawn(sys.run(config.mqtt.sys_interval));
         let accepting = doors.into_iter().map(|listener| {
             let node = Arc::clone(&node);
@@ -178,6 +193,37 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     tracing::info!("stopped");
     Ok(())
 }
+
+fn open_doors(config: &Config) -> Result<Vec<Listener>, BindError> {
+    let mut listeners = Vec::new();
+    for (door, listen) in [
+        (Door::Mqtt, &config.mqtt.listen),
+        (Door::Mqtts, &config.mqtt.secure_listen),
+        (Door::Http, &config.http.listen),
+        (Door::Https, &config.http.secure_listen),
+    ] {
+        listeners.extend(bind(door, listen)?);
+    }
+    Ok(listeners)
+}
+
+/// What the secure doors of MQTT and HTTP show, if they are open.
+fn secure(config: &Config, keys: &Path) -> anyhow::Result<(Option<tls::Server>, Option<tls::Server>)> {
+    let is_open = |listen: &Listen| *listen != Listen::Shut;
+    let (mqtt, http) = (is_open(&config.mqtt.secure_listen), is_open(&config.http.secure_listen));
+    if !mqtt && !http {
+        return Ok((None, None));
+    }
+    let identities = match &config.tls.identities[..] {
+        [] => vec![tls::authority::server_files(keys)?],
+        given => given.to_vec(),
+    };
+    let server = |protocols| tls::Server::new(tls::Settings { identities: identities.clone(), protocols });
+    Ok((mqtt.then(|| server(&[])).transpose()?, http.then(|| server(HTTP_PROTOCOLS)).transpose()?))
+}
+
+/// What is spoken over TLS at the HTTP door.
+const HTTP_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 fn random() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];
@@ -240,7 +286,7 @@ fn keep_files_private() {
 /// What a shard's thread does until it is stopped. `restored` hears when what it began with is on its way to the writer.
 fn serve_shard(
     node: Arc<Node>,
-    http: Arc<HttpState>,
+    entrance: Arc<Entrance>,
     index: u32,
     shard: Shard,
     timeout: Duration,
@@ -259,7 +305,7 @@ fn serve_shard(
         let stopping = Rc::new(tokio::sync::Notify::new());
         let stop = Rc::clone(&stopping);
         let turns = Rc::clone(&this).turns(move |runtime, message| match message {
-            Message::Accepted(accepted) => serve(runtime, &http, *accepted),
+            Message::Accepted(accepted) => entrance.serve(runtime, *accepted),
             Message::Stop => {
                 runtime.with(|shard, now| shard.input(Input::Shutdown, now));
                 stop.notify_one();
@@ -282,22 +328,6 @@ fn serve_shard(
             () = quiet => {}
         }
     });
-}
-
-fn serve(runtime: &Rc<Runtime>, http: &Arc<HttpState>, accepted: Accepted) {
-    let Accepted { door, handle, peer } = accepted;
-    let stream = match handle.attach() {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, %peer, "a connection cannot be served"),
-    };
-    let runtime = Rc::clone(runtime);
-    match door {
-        Door::Mqtt => drop(tokio::task::spawn_local(mqtt::serve(runtime, stream, peer))),
-        Door::Http => {
-            let over_websocket = async move |stream, peer| mqtt::serve(runtime, stream, peer).await;
-            drop(tokio::task::spawn_local(http::serve_connection(stream, peer, Arc::clone(http), over_websocket)));
-        }
-    }
 }
 
 /// Gives a connection to the shard that has the fewest.

@@ -24,6 +24,8 @@ use std::time::Duration;
 pub struct Config {
     /// The application folder.
     pub folder: PathBuf,
+    /// `tls:`
+    pub tls: Tls,
     /// `mqtt:`
     pub mqtt: Mqtt,
     /// `http:`
@@ -56,6 +58,8 @@ pub enum Mode {
 pub struct Mqtt {
     /// `network.port`: MQTT over TCP.
     pub listen: Listen,
+    /// `network.securePort`: MQTT over TLS.
+    pub secure_listen: Listen,
     /// `network.proxyProtocol`: connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// `webSocket`: MQTT over WebSocket on the HTTP port.
@@ -86,12 +90,34 @@ pub enum RejectedPublish {
 pub struct Http {
     /// `port`: HTTP, server-sent events and WebSocket.
     pub listen: Listen,
+    /// `securePort`: the same over TLS.
+    pub secure_listen: Listen,
     /// `cors` and `corsAccessList`: which pages of other origins may read answers.
     pub cors: Cors,
     /// `limits.bodyBytes`: the largest body of a request.
     pub body_bytes_max: usize,
     /// `limits.scanRecords`: how many records a query without an index may look at.
     pub scan_records_max: u64,
+}
+
+/// `tls:`, which may be a list.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Tls {
+    /// What the secure doors show; if there is none, one is made.
+    pub identities: Vec<TlsFiles>,
+    /// `certificateAuthority`: who signs the certificates of clients.
+    pub authorities: Vec<PathBuf>,
+}
+
+/// A certificate of the server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// `host`: the name of the server under which it is shown; otherwise the names in the certificate.
+    pub host: Option<String>,
+    /// `certificate`: the server's, in PEM.
+    pub certificate: PathBuf,
+    /// `privateKey`
+    pub private_key: PathBuf,
 }
 
 /// `http.cors` and `http.corsAccessList`.
@@ -210,9 +236,15 @@ impl Config {
             Mode::Dev => Host::Loopback,
             Mode::Run => Host::Any,
         };
+        let secure_mqtt = match mode {
+            Mode::Dev => Listen::Shut,
+            Mode::Run => Listen::Tcp { host: host.clone(), port: 8883 },
+        };
         Config {
+            tls: Tls::default(),
             mqtt: Mqtt {
                 listen: Listen::Tcp { host: host.clone(), port: 1883 },
+                secure_listen: secure_mqtt,
                 proxy_protocol: false,
                 web_socket: true,
                 require_authentication: true,
@@ -223,6 +255,7 @@ impl Config {
             },
             http: Http {
                 listen: Listen::Tcp { host, port: 9926 },
+                secure_listen: Listen::Shut,
                 cors: Cors::Off,
                 body_bytes_max: 16 * 1024 * 1024,
                 scan_records_max: 1_000_000,

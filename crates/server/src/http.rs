@@ -119,6 +119,12 @@ impl HttpState {
         HttpState { db, authenticator, access, settings, readiness, closing }
     }
 
+    /// How long peers may take.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.settings.patience
+    }
+
     /// Where to say that the server is not ready, and why.
     #[must_use]
     pub fn readiness(&self) -> &Readiness {

@@ -1,5 +1,6 @@
 //! One MQTT connection: bytes between a socket and its shard. What they mean is the shard's business.
 
+use crate::admission::Place;
 use crate::peer::Peer;
 use crate::runtime::Runtime;
 use rowcast_core::shard::{ConnectionId, State};
@@ -12,10 +13,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Serves a connection until it ends: TCP or a Unix socket, TLS or WebSocket over either.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(runtime: Rc<Runtime>, stream: S, peer: Peer) {
-    let Some(place) = runtime.node().admission.admit(peer.ip()) else {
-        return runtime.node().refusals.add();
-    };
+/// `place` is among the connections there may be.
+pub async fn serve<S>(runtime: Rc<Runtime>, stream: S, peer: Peer, place: Place)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let id = runtime.accept(&peer, place.is_beyond());
     let mut driver = Driver { runtime, stream, id, rest: Vec::new() };
     let ended = poll_fn(|context| driver.poll(context)).await;

@@ -19,8 +19,12 @@ use std::time::Duration;
 pub enum Door {
     /// MQTT.
     Mqtt,
+    /// MQTT over TLS.
+    Mqtts,
     /// HTTP, and MQTT over WebSocket.
     Http,
+    /// The same over TLS.
+    Https,
 }
 
 /// A connection that came through a door.
@@ -255,7 +259,9 @@ impl std::fmt::Display for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Door::Mqtt => "MQTT",
+            Door::Mqtts => "MQTT over TLS",
             Door::Http => "HTTP",
+            Door::Https => "HTTPS",
         })
     }
 }

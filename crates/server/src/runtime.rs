@@ -12,7 +12,7 @@ pub use directory::Directory;
 pub use inbox::{Inbox, Message};
 
 use crate::access::Access;
-use crate::admission::{Admission, Refusals};
+use crate::admission::{Admission, Place, Refusals};
 use crate::auth::{AuthError, Authenticator, Exchange, Step};
 use crate::db::{Db, now_ms};
 use crate::peer::Peer;
@@ -149,6 +149,15 @@ impl Runtime {
     /// Whether something is still to be handed over to the writer or other shards.
     pub(crate) fn has_handover(&self) -> bool {
         self.refused.borrow().is_some() || self.shard.borrow().has_handover()
+    }
+
+    /// A place for a connection of MQTT; `None`: it is to be closed at once.
+    pub(crate) fn admit(&self, peer: &Peer) -> Option<Place> {
+        let place = self.node.admission.admit(peer.ip());
+        if place.is_none() {
+            self.node.refusals.add();
+        }
+        place
     }
 
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].

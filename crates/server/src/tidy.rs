@@ -51,6 +51,7 @@ const RULES: &[Rule] = &[
     Rule { room: "server/src/db", except: &[], never: &["crate::http", "crate::mqtt", "crate::runtime"] },
     Rule { room: "server/src/runtime", except: &[], never: &["crate::http", "crate::app"] },
     Rule { room: "server/src/auth", except: &[], never: &["rowcast_store", "crate::http", "crate::mqtt"] },
+    Rule { room: "server/src/tls", except: &[], never: &["rowcast_store", "crate::app", "crate::http", "crate::mqtt"] },
     Rule { room: "server/src/config", except: &[], never: &["rowcast_store", "tokio", "crate::app", "crate::db"] },
 ];
 

@@ -1,11 +1,11 @@
 //! What this server alone knows, kept beside its data.
 
+use crate::private_file;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Random bytes from which keys are derived, one for each purpose. They stay the same for as long as the data does.
@@ -23,15 +23,7 @@ impl Secret {
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let secret = Secret::random()?;
-                fs::create_dir_all(folder)?;
-                // A half-written one must never be taken for it.
-                let unfinished = folder.join(format!("{NAME}.new"));
-                let mut file =
-                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-                file.write_all(&secret.0)?;
-                file.sync_all()?;
-                fs::rename(&unfinished, &path)?;
-                File::open(folder)?.sync_all()?;
+                private_file::write(&path, &secret.0)?;
                 Ok(secret)
             }
             Err(error) => Err(error),

@@ -71,7 +71,9 @@ fn summary(loaded: &Loaded, application: &Application) -> String {
     }
     row("configuration", file);
     row("MQTT", show_listen(&config.mqtt.listen));
+    row("MQTT over TLS", show_listen(&config.mqtt.secure_listen));
     row("HTTP", show_listen(&config.http.listen));
+    row("HTTPS", show_listen(&config.http.secure_listen));
     row("data", config.storage.path.display().to_string());
     out
 }

@@ -1,6 +1,7 @@
 //! What a terminal shows when the application runs: what listens where, which tables there are, and what to try.
 
 use crate::config::Mode;
+use crate::net::Door;
 use anstyle::{AnsiColor, Style};
 use rowcast_core::schema::{Attribute, Role, Scalar, Shape, Table};
 use std::fmt::Write;
@@ -18,10 +19,10 @@ pub struct Screen<'a> {
     pub folder: &'a Path,
     /// The data folder.
     pub data: &'a Path,
-    /// Where MQTT is listened for, as bound: no port is 0.
-    pub mqtt: &'a [Address],
-    /// Where HTTP is.
-    pub http: &'a [Address],
+    /// What is listened for where, as bound: no port is 0.
+    pub doors: &'a [(Door, Address)],
+    /// The certificate of the authority that was made for this server, if it shows one of that.
+    pub authority: Option<&'a Path>,
     /// All tables.
     pub tables: &'a [Table],
     /// Clients from this machine need no password.
@@ -39,6 +40,13 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Screen<'_> {
+    /// Where one door is.
+    fn at(&self, door: Door) -> impl Iterator<Item = &Address> {
+        self.doors.iter().filter(move |(other, _)| *other == door).map(|(_, address)| address)
+    }
+}
+
 /// The screen as text with colours; printing it through `anstream` leaves them out where there is no terminal.
 #[must_use]
 pub fn render(screen: &Screen<'_>) -> String {
@@ -49,8 +57,13 @@ pub fn render(screen: &Screen<'_>) -> String {
     };
     let version = env!("CARGO_PKG_VERSION");
     let _ = writeln!(out, "{TITLE}rowcast {version}{TITLE:#}  {command} {}\n", screen.folder.display());
-    doors(&mut out, "MQTT", "mqtt", screen.mqtt);
-    doors(&mut out, "HTTP", "http", screen.http);
+    for door in [Door::Mqtt, Door::Mqtts, Door::Http, Door::Https] {
+        show_door(&mut out, door, screen);
+    }
+    if let Some(authority) = screen.authority {
+        let _ =
+            writeln!(out, "  {NAME}ca{NAME:#}      {}  clients that trust it trust this server", authority.display());
+    }
     let _ = writeln!(out, "  {NAME}data{NAME:#}    {}", screen.data.display());
     tables(&mut out, screen.tables);
     if let Some(password) = screen.admin_password {
@@ -70,14 +83,21 @@ pub fn render(screen: &Screen<'_>) -> String {
     out
 }
 
-fn doors(out: &mut String, name: &str, scheme: &str, addresses: &[Address]) {
-    if addresses.is_empty() {
-        let _ = writeln!(out, "  {NAME}{name}{NAME:#}    shut");
+fn show_door(out: &mut String, door: Door, screen: &Screen<'_>) {
+    let (name, scheme, is_expected) = match door {
+        Door::Mqtt => ("MQTT", "mqtt", true),
+        Door::Mqtts => ("MQTTS", "mqtts", false),
+        Door::Http => ("HTTP", "http", true),
+        Door::Https => ("HTTPS", "https", false),
+    };
+    let mut addresses = screen.at(door).peekable();
+    if is_expected && addresses.peek().is_none() {
+        let _ = writeln!(out, "  {NAME}{name:<8}{NAME:#}shut");
     }
     for address in addresses {
         let _ = match address {
-            Address::Tcp(address) => writeln!(out, "  {NAME}{name}{NAME:#}    {scheme}://{address}"),
-            Address::Unix(path) => writeln!(out, "  {NAME}{name}{NAME:#}    {}", path.display()),
+            Address::Tcp(address) => writeln!(out, "  {NAME}{name:<8}{NAME:#}{scheme}://{address}"),
+            Address::Unix(path) => writeln!(out, "  {NAME}{name:<8}{NAME:#}{}", path.display()),
         };
     }
 }
@@ -120,14 +140,14 @@ fn commands(screen: &Screen<'_>) -> Vec<String> {
         screen.program.to_owned()
     };
     let mut commands = Vec::new();
-    if let (Some(port), true) = (tcp_port(screen.mqtt), doors.is_some_and(|doors| doors.mqtt)) {
+    if let (Some(port), true) = (tcp_port(screen, Door::Mqtt), doors.is_some_and(|doors| doors.mqtt)) {
         let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
         let user = if screen.trusts_local { "" } else { " -u admin" };
         commands.push(format!("{program} sub{port}{user} -v -t '{name}/#'"));
         commands.push(format!("{program} pub{port}{user} -r -t {record} -m '{value}'"));
         commands.push(format!("{program} pub{port}{user} -t {record} -m 'an event: heard, not stored'"));
     }
-    if let (Some(port), true) = (tcp_port(screen.http), doors.is_some_and(|doors| doors.rest)) {
+    if let (Some(port), true) = (tcp_port(screen, Door::Http), doors.is_some_and(|doors| doors.rest)) {
         let url = if port == 9926 { String::new() } else { format!(" --url http://127.0.0.1:{port}") };
         let user = if screen.trusts_local { "" } else { " -u admin" };
         commands.push(format!("{program} get{url}{user} {record}"));
@@ -138,8 +158,8 @@ fn commands(screen: &Screen<'_>) -> Vec<String> {
     commands
 }
 
-fn tcp_port(addresses: &[Address]) -> Option<u16> {
-    addresses.iter().find_map(|address| match address {
+fn tcp_port(screen: &Screen<'_>, door: Door) -> Option<u16> {
+    screen.at(door).find_map(|address| match address {
         Address::Tcp(address) => Some(address.port()),
         Address::Unix(_) => None,
     })
@@ -229,14 +249,18 @@ rowcast VERSION  dev /srv/kennel
     fn run_shows_the_first_password_once() {
         let schema =
             schema_of("type Dog @table @export { id: ID @id age: Int! born: Date! ok: Boolean! tags: [String]! }");
-        let mqtt = [Address::Tcp(([0, 0, 0, 0], 1884).into()), Address::Unix("/run/mqtt.sock".into())];
+        let doors = [
+            (Door::Mqtt, Address::Tcp(([0, 0, 0, 0], 1884).into())),
+            (Door::Mqtt, Address::Unix("/run/mqtt.sock".into())),
+            (Door::Mqtts, Address::Tcp(([0, 0, 0, 0], 8883).into())),
+        ];
         check(
             &schema,
             |screen| Screen {
                 program: "my programs/rowcast",
                 mode: Mode::Run,
-                mqtt: &mqtt,
-                http: &[],
+                doors: &doors,
+                authority: Some(Path::new("/srv/kennel/data/keys/ca.pem")),
                 trusts_local: false,
                 admin_password: Some("abcde-fghij"),
                 ..screen
@@ -246,7 +270,9 @@ rowcast VERSION  run /srv/kennel
 
   MQTT    mqtt://0.0.0.0:1884
   MQTT    /run/mqtt.sock
+  MQTTS   mqtts://0.0.0.0:8883
   HTTP    shut
+  ca      /srv/kennel/data/keys/ca.pem  clients that trust it trust this server
   data    /srv/kennel/data
   tables  dog/{id}  id age born ok tags
 
@@ -277,17 +303,18 @@ rowcast VERSION  run /srv/kennel
     }
 
     fn screen_of(tables: &[Table]) -> Screen<'_> {
-        static DOORS: [Address; 2] = [
-            Address::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1883)),
-            Address::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9926)),
+        const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        static DOORS: [(Door, Address); 2] = [
+            (Door::Mqtt, Address::Tcp(SocketAddr::new(LOOPBACK, 1883))),
+            (Door::Http, Address::Tcp(SocketAddr::new(LOOPBACK, 9926))),
         ];
         Screen {
             program: "rowcast",
             mode: Mode::Dev,
             folder: Path::new("/srv/kennel"),
             data: Path::new("/srv/kennel/data"),
-            mqtt: &DOORS[..1],
-            http: &DOORS[1..],
+            doors: &DOORS,
+            authority: None,
             tables,
             trusts_local: true,
             admin_password: None,

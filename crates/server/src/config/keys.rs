@@ -5,7 +5,7 @@ use super::load::Given;
 use super::raw::{Node, Place, Value, parse_file};
 use super::read::{Reading, Section, Unknown};
 use super::units::{Misfit, choice, duration, number, size, switch, text, texts};
-use super::{Config, Cors, Host, Level, Listen, LogFormat, Mode, RejectedPublish};
+use super::{Config, Cors, Host, Level, Listen, LogFormat, Mode, RejectedPublish, TlsFiles};
 use rowcast_core::limits::{Limits, PACKET_BYTES_MAX};
 use rowcast_core::schema::{Diagnostic, Durability, Source};
 use std::num::NonZeroUsize;
@@ -55,7 +55,8 @@ impl Keys<'_> {
             self.config.threads = NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN);
         });
         root.read("shutdownTimeout", &mut self.config.shutdown_timeout, duration(Duration::ZERO..=HOUR));
-        for (key, what) in [("tls", "TLS"), ("hooks", "running hooks"), ("cluster", "clustering")] {
+        root.sections("tls", |tls| self.tls(tls));
+        for (key, what) in [("hooks", "running hooks"), ("cluster", "clustering")] {
             self.not_yet(root, key, what);
         }
     }
@@ -65,7 +66,9 @@ impl Keys<'_> {
             if let Some(door) = self.door(network, "port") {
                 self.config.mqtt.listen = door;
             }
-            self.secure_port(network);
+            if let Some(door) = self.door(network, "securePort") {
+                self.config.mqtt.secure_listen = door;
+            }
             self.client_certificates(network, "mtls");
             self.proxy_protocol(network);
         });
@@ -86,7 +89,9 @@ impl Keys<'_> {
         if let Some(door) = self.door(http, "port") {
             self.config.http.listen = door;
         }
-        self.secure_port(http);
+        if let Some(door) = self.door(http, "securePort") {
+            self.config.http.secure_listen = door;
+        }
         self.client_certificates(http, "mtls");
         let (mut cors, mut origins) = (false, Vec::new());
         http.read("cors", &mut cors, switch);
@@ -102,6 +107,26 @@ impl Keys<'_> {
             });
             limits.read("scanRecords", &mut self.config.http.scan_records_max, number(0..=u64::MAX >> 1));
         });
+    }
+
+    /// A certificate and its key. Harper keeps its certificates in its database, and its file names a key alone then.
+    fn tls(&mut self, tls: &mut Section<'_>) {
+        let folder = self.config.folder.clone();
+        let (mut host, mut authority, mut certificate, mut private_key) = (None, None, None, None);
+        tls.read("host", &mut host, |node| text(node).map(Some));
+        tls.read("certificate", &mut certificate, |node| Ok(Some((path(node, &folder)?, node.place.clone()))));
+        tls.read("privateKey", &mut private_key, |node| Ok(Some((path(node, &folder)?, node.place.clone()))));
+        tls.read("certificateAuthority", &mut authority, |node| path(node, &folder).map(Some));
+        self.config.tls.authorities.extend(authority);
+        let missing = |key| Misfit::new(format!("`{key}` has to be given beside it"));
+        match (certificate, private_key) {
+            (Some((certificate, _)), Some((private_key, _))) => {
+                self.config.tls.identities.push(TlsFiles { host, certificate, private_key });
+            }
+            (Some((_, place)), None) => tls.refuse(&place, missing("privateKey")),
+            (None, Some((_, place))) if self.unknown == Unknown::Refuse => tls.refuse(&place, missing("certificate")),
+            (None, _) => {}
+        }
     }
 
     fn authentication(&mut self, section: &mut Section<'_>) {
@@ -165,19 +190,6 @@ impl Keys<'_> {
             section.warn(format!("{}: `rowcast dev` listens on loopback only", place.short()));
         }
         Some(door)
-    }
-
-    /// The files people have name a secure port, so a mention must not keep the rest from running; silence would let
-    /// them believe it is open.
-    fn secure_port(&self, section: &mut Section<'_>) {
-        let mut warning = None;
-        section.read_optional("securePort", |node| {
-            if listen(node, &Host::Any, &self.config.folder)? != Listen::Shut {
-                warning = Some(format!("{}: the secure port stays shut: {}", node.place.short(), not_available("TLS")));
-            }
-            Ok(None::<()>)
-        });
-        warning.into_iter().for_each(|warning| section.warn(warning));
     }
 
     /// Certificates that are asked for and not looked at would let anyone in.
@@ -270,7 +282,7 @@ const CENTURY: Duration = Duration::from_hours(24 * 36_525);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Authentication, Http, Logging, Mqtt, Retention, Storage};
+    use crate::config::{Authentication, Http, Logging, Mqtt, Retention, Storage, Tls};
     use rowcast_core::schema::{Color, render};
 
     #[test]
@@ -284,9 +296,7 @@ mqtt:
   mTLS: false
   requireAuthentication: true
 ";
-        let config =
-            check(text, &["rowcast.yaml:5:17: the secure port stays shut: TLS is not available in this version"]);
-        assert_eq!(config, defaults());
+        assert_eq!(check(text, &[]), defaults());
     }
 
     #[test]
@@ -321,7 +331,7 @@ storage:
     fn every_key_is_read() {
         let text = "
 mqtt:
-  network: { port: mqtt.sock, mtls: false, proxyProtocol: false }
+  network: { port: mqtt.sock, securePort: 8884, mtls: false, proxyProtocol: false }
   webSocket: false
   requireAuthentication: false
   openTopics: false
@@ -352,7 +362,7 @@ mqtt:
     publishBytesPerSecond: 19kB
 http:
   port: 8080
-  securePort: null
+  securePort: localhost:8443
   cors: true
   corsAccessList: [https://example.org, http://localhost:3000]
   limits: { bodyBytes: 1MiB, scanRecords: 20 }
@@ -362,14 +372,28 @@ log: { retention: { age: 1d, bytes: 1GiB } }
 logging: { level: debug, format: json, path: log/rowcast.log }
 threads: { count: 3 }
 shutdownTimeout: 4s
-tls: { certificate: null }
+tls:
+  - { host: a.example, certificate: a.pem, privateKey: /keys/a.pem }
+  - { certificate: b.pem, privateKey: b-key.pem, certificateAuthority: ca.pem }
 hooks: null
 cluster: null
 ";
         let folder = PathBuf::from("/app");
         let expected = Config {
+            tls: Tls {
+                identities: vec![
+                    TlsFiles {
+                        host: Some("a.example".to_owned()),
+                        certificate: "/app/a.pem".into(),
+                        private_key: "/keys/a.pem".into(),
+                    },
+                    TlsFiles { host: None, certificate: "/app/b.pem".into(), private_key: "/app/b-key.pem".into() },
+                ],
+                authorities: vec!["/app/ca.pem".into()],
+            },
             mqtt: Mqtt {
                 listen: Listen::Unix("/app/mqtt.sock".into()),
+                secure_listen: Listen::Tcp { host: Host::Any, port: 8884 },
                 proxy_protocol: false,
                 web_socket: false,
                 require_authentication: false,
@@ -402,6 +426,7 @@ cluster: null
             },
             http: Http {
                 listen: Listen::Tcp { host: Host::Any, port: 8080 },
+                secure_listen: Listen::Tcp { host: Host::Named("localhost".to_owned()), port: 8443 },
                 cors: Cors::Origins(vec!["https://example.org".to_owned(), "http://localhost:3000".to_owned()]),
                 body_bytes_max: 1 << 20,
                 scan_records_max: 20,
@@ -518,14 +543,25 @@ error: expected a section, found 12
             ),
             ("http: { mtls: true }", "checking client certificates is not available in this version"),
             ("mqtt: { network: { proxyProtocol: true } }", "the PROXY protocol is not available in this version"),
-            ("tls: { certificate: a.pem }", "TLS is not available in this version"),
-            ("tls: [{ certificate: a.pem }]", "TLS is not available in this version"),
             ("hooks: { file: hooks.js }", "running hooks is not available in this version"),
             ("cluster: { name: a }", "clustering is not available in this version"),
             ("mqtt: { jwt: { secret: x } }", "signing in with tokens is not available in this version"),
         ] {
             refuse_message(text, message);
         }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        refuse_message("tls: { certificate: a.pem }", "`privateKey` has to be given beside it");
+        refuse_message("tls: [{ privateKey: a.pem }]", "`certificate` has to be given beside it");
+        refuse_message("tls: [{ certificate: a.pem, privateKey: b.pem, key: c }]", "there is no key `tls.0.key`");
+        refuse_message("tls: [a.pem]", "expected a section, found \"a.pem\"");
+        let config = check("tls: { certificate: null }", &[]);
+        assert_eq!(config, defaults());
+        let variables = [("ROWCAST_TLS_CERTIFICATE", "c.pem"), ("ROWCAST_TLS_PRIVATE_KEY", "k.pem")];
+        let (config, _) = read_text("", Unknown::Refuse, &[], &variables).expect("a configuration");
+        assert_eq!(config.tls.identities[0].private_key, Path::new("/app/k.pem"));
     }
 
     #[test]
@@ -660,12 +696,12 @@ tls:
   privateKey: /keys/privateKey.pem
 ";
         let (config, warnings) = read_text(text, Unknown::Mention, &[], &[]).expect("a configuration");
-        assert_eq!(config, defaults());
+        let mut expected = defaults();
+        expected.http.secure_listen = Listen::Tcp { host: Host::Any, port: 9927 };
+        assert_eq!(config, expected);
         assert_eq!(
             warnings,
             [
-                "rowcast.yaml:8:15: the secure port stays shut: TLS is not available in this version",
-                "rowcast.yaml:16:3: TLS is not available in this version",
                 "rowcast.yaml: not used by rowcast: authentication.enableSessions, http.compressionThreshold, operationsApi",
             ]
         );

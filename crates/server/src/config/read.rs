@@ -181,6 +181,25 @@ impl Section<'_> {
         Section { reading: self.reading, path, source: self.source.clone(), entries }.finish(read);
     }
 
+    /// Reads `key`, which is a section, or a list of them; nothing is one without entries. The path of the second
+    /// in a list is `key.1`.
+    pub(super) fn sections(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>)) {
+        let Some((_, Node { value: Value::List(items), .. })) =
+            self.entries.iter().find(|(entry, _)| entry.name == key)
+        else {
+            return self.section(key, read);
+        };
+        let items = items.clone();
+        self.take_entry(key);
+        let path = self.path_of(key);
+        for (index, item) in items.into_iter().enumerate() {
+            let key = Key { name: index.to_string(), span: item.place.span.clone() };
+            let (path, source) = (path.clone(), self.source.clone());
+            let mut list = Section { reading: self.reading, path, source, entries: vec![(key, item)] };
+            list.section(&index.to_string(), &mut read);
+        }
+    }
+
     /// Replaces `into` by the value of `key`, if it has one; `null` is none.
     pub(super) fn read<T>(&mut self, key: &str, into: &mut T, parse: impl FnOnce(&Node) -> Result<T, Misfit>) {
         if let Some(value) = self.read_optional(key, |node| match node.value {

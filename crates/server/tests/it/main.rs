@@ -23,6 +23,7 @@ mod sessions;
 mod story;
 mod sync;
 mod sys;
+mod tls;
 mod tools;
 mod websocket;
 mod wills;

@@ -33,7 +33,9 @@ pub(crate) struct Server {
     pub(crate) screen: String,
     /// `None` if the door is shut.
     mqtt: Option<u16>,
+    mqtts: Option<u16>,
     http: Option<u16>,
+    https: Option<u16>,
     log: Arc<Mutex<String>>,
     /// Kept for as long as the program is at work.
     folder: Option<Arc<TempDir>>,
@@ -99,6 +101,8 @@ impl Application {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(binary());
         command.arg(self.mode).arg(self.path()).args(["--mqtt-port", "127.0.0.1:0", "--http-port", "127.0.0.1:0"]);
+        // Two that run at once cannot both have the usual one.
+        command.args(["--set", "mqtt.network.securePort=null"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCAST_")) {
             command.env_remove(name);
         }
@@ -144,7 +148,16 @@ impl Server {
                 log.push('\n');
             }
         });
-        let mut server = Server { process, screen: String::new(), mqtt: None, http: None, log, folder: None };
+        let mut server = Server {
+            process,
+            screen: String::new(),
+            mqtt: None,
+            mqtts: None,
+            http: None,
+            https: None,
+            log,
+            folder: None,
+        };
         match server.read_screen(&lines) {
             Ok(()) => Ok(server),
             Err(()) => {
@@ -165,7 +178,9 @@ impl Server {
             };
             let port = |scheme: &str| line.split_once(scheme)?.1.rsplit(':').next()?.trim().parse().ok();
             self.mqtt = self.mqtt.or(port("mqtt://127.0.0.1"));
+            self.mqtts = self.mqtts.or(port("mqtts://127.0.0.1"));
             self.http = self.http.or(port("HTTP    http://127.0.0.1"));
+            self.https = self.https.or(port("https://127.0.0.1"));
             self.screen.push_str(&line);
             self.screen.push('\n');
             if line.ends_with("Ctrl-C stops.") {
@@ -178,6 +193,18 @@ impl Server {
     #[track_caller]
     pub(crate) fn mqtt(&self) -> u16 {
         self.mqtt.expect("the door for MQTT is open")
+    }
+
+    /// The port of the door for MQTT over TLS.
+    #[track_caller]
+    pub(crate) fn mqtts(&self) -> u16 {
+        self.mqtts.expect("the door for MQTT over TLS is open")
+    }
+
+    /// The port of the HTTPS door.
+    #[track_caller]
+    pub(crate) fn https(&self) -> u16 {
+        self.https.expect("the door for HTTPS is open")
     }
 
     /// The port of the HTTP door.

@@ -1,0 +1,103 @@
+//! From an accepted connection to what is served on it: TLS where the door has it, then MQTT or HTTP.
+//!
+//! Every step is a task of its own, on the thread that will serve the connection: what a step needed is gone when the
+//! next begins, and a plain connection pays nothing for TLS.
+
+use crate::http::{self, HttpState};
+use crate::mqtt;
+use crate::net::{Accepted, Door, Stream};
+use crate::peer::Peer;
+use crate::runtime::Runtime;
+use crate::tls;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+/// What all doors lead to.
+pub struct Entrance {
+    /// What is behind those of HTTP.
+    pub http: Arc<HttpState>,
+    /// What those of MQTT over TLS show.
+    pub mqtt_tls: Option<tls::Server>,
+    /// What those of HTTPS show.
+    pub http_tls: Option<tls::Server>,
+    /// How long a client of MQTT may take to the end of its handshake, and again to the end of its CONNECT.
+    pub connect_timeout: Duration,
+}
+
+impl Entrance {
+    /// Reads the files of all certificates again.
+    pub fn reload_certificates(&self) {
+        for tls in self.mqtt_tls.iter().chain(&self.http_tls) {
+            match tls.reload() {
+                Ok(()) => tracing::info!("the files for TLS changed: what they say holds for new connections"),
+                Err(error) => tracing::error!("the files for TLS changed, and all stays as it was: {error}"),
+            }
+        }
+    }
+
+    /// Serves a connection on this thread.
+    pub fn serve(self: &Arc<Self>, runtime: &Rc<Runtime>, accepted: Accepted) {
+        let Accepted { door, handle, peer } = accepted;
+        let stream = match handle.attach() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, %peer, "a connection cannot be served"),
+        };
+        let (this, runtime) = (Arc::clone(self), Rc::clone(runtime));
+        match door {
+            Door::Mqtt => {
+                if let Some(place) = runtime.admit(&peer) {
+                    spawn_local(mqtt::serve(runtime, stream, peer, place));
+                }
+            }
+            Door::Mqtts => drop(spawn_local(async move { this.mqtts(runtime, stream, peer).await })),
+            Door::Http => this.http(runtime, stream, peer),
+            Door::Https => drop(spawn_local(async move { this.https(runtime, stream, peer).await })),
+        }
+    }
+
+    async fn mqtts(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer) {
+        // Handshakes count among the connections from their first byte.
+        let (Some(place), Some(tls)) = (runtime.admit(&peer), &self.mqtt_tls) else { return };
+        if let Some(stream) = shake_hands(tls, stream, &peer, self.connect_timeout).await {
+            spawn_local(mqtt::serve(runtime, stream, peer, place));
+        }
+    }
+
+    async fn https(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer) {
+        let Some(tls) = &self.http_tls else { return };
+        if let Some(stream) = shake_hands(tls, stream, &peer, self.http.patience().head).await {
+            self.http(runtime, stream, peer);
+        }
+    }
+
+    fn http<S>(&self, runtime: Rc<Runtime>, stream: S, peer: Peer)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let over_websocket = async move |stream, peer: Peer| {
+            if let Some(place) = runtime.admit(&peer) {
+                mqtt::serve(runtime, stream, peer, place).await;
+            }
+        };
+        spawn_local(http::serve_connection(stream, peer, Arc::clone(&self.http), over_websocket));
+    }
+}
+
+async fn shake_hands(tls: &tls::Server, stream: Stream, peer: &Peer, patience: Duration) -> Option<TlsStream<Stream>> {
+    match timeout(patience, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            let why = tls::why(&error).unwrap_or_else(|| error.to_string());
+            tracing::debug!(%peer, %why, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "a TLS handshake took too long");
+            None
+        }
+    }
+}
