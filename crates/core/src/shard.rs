@@ -706,7 +706,11 @@ impl Shard {
                 Ok(_) => return consumed,
                 Err(fault) => fault,
             };
-            self.on_fault(id, &fault, now);
+            if let (true, DecodeError::TooLarge { .. }) = (before_connect, &fault) {
+                self.on_large_connect(id, rest, &fault, now);
+            } else {
+                self.on_fault(id, &fault, now);
+            }
             return bytes.len();
         }
     }

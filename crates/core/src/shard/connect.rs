@@ -71,6 +71,20 @@ impl Shard {
         self.close_silently(id, None, &fault.to_string(), now); // [MQTT-3.1.4-1]
     }
 
+    /// A first packet of more bytes than we take. One that is seen to be a CONNECT is answered in its own version, if
+    /// it has a code for this.
+    pub(super) fn on_large_connect(&mut self, id: ConnectionId, begun: &[u8], fault: &DecodeError, now: Moment) {
+        match Connect::version_of(begun) {
+            Some(Version::V5) => {
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.version = Version::V5;
+                }
+                self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
+            }
+            _ => self.close_silently(id, None, &fault.to_string(), now),
+        }
+    }
+
     fn read_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, now: Moment) -> Result<(), Refused> {
         let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
         let limits = self.settings.limits.clone();

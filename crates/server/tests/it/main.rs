@@ -12,6 +12,7 @@ mod footprint;
 mod hostile;
 mod http;
 mod kill;
+mod limits;
 mod node;
 mod pages;
 mod python;

@@ -318,10 +318,14 @@ impl Client {
 
     /// The same; `None` if nobody listens.
     pub(crate) fn dial_if_there(port: u16, version: Version) -> Option<Client> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        Some(Client::over(TcpStream::connect(("127.0.0.1", port)).ok()?, version))
+    }
+
+    /// On a connection that somebody else made.
+    pub(crate) fn over(stream: TcpStream, version: Version) -> Client {
         stream.set_read_timeout(Some(DEADLINE)).expect("a limit");
         stream.set_nodelay(true).expect("a socket");
-        Some(Client { stream, version, buffer: Vec::new(), start: 0, last_id: 0 })
+        Client { stream, version, buffer: Vec::new(), start: 0, last_id: 0 }
     }
 
     /// Sends bytes as they are. That the server has closed shows when reading.
