@@ -591,7 +591,8 @@ pub struct Shard {
 struct Leaving {
     client_id: Box<str>,
     connection: ConnectionId,
-    session: Box<Session>,
+    /// `None`: it has ended, or is to be loaded from the store.
+    session: Option<Box<Session>>,
     /// Who waits for it.
     claimant: Option<Claimant>,
     /// Publishes of QoS 2 that the writer may still refuse.

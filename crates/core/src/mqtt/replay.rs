@@ -83,7 +83,9 @@ impl Session {
     pub fn settle_replays(&mut self) {
         for replay in &mut self.replays {
             let of_replay = self.subscriptions.values().filter(|held| held.is_replayed_by(replay.number));
-            replay.until = of_replay.map(|held| held.subscription.since.0).max().unwrap_or(0);
+            let since = of_replay.map(|held| held.subscription.since.0);
+            let ended = self.ended.iter().filter(|ended| ended.is_replayed_by(replay.number));
+            replay.until = since.chain(ended.filter_map(|ended| ended.options.since)).max().unwrap_or(0);
         }
         self.drop_replays();
     }
@@ -102,8 +104,11 @@ impl Session {
 
     /// Forgets replays whose subscriptions are gone.
     pub fn drop_replays(&mut self) {
-        let subscriptions = &self.subscriptions;
-        self.replays.retain(|replay| subscriptions.values().any(|held| held.is_replayed_by(replay.number)));
+        let (subscriptions, ended) = (&self.subscriptions, &self.ended);
+        self.replays.retain(|&Replay { number, .. }| {
+            subscriptions.values().any(|held| held.is_replayed_by(number))
+                || ended.iter().any(|ended| ended.is_replayed_by(number))
+        });
     }
 
     /// What is to be done where the session stands.
@@ -131,6 +136,7 @@ impl Session {
         self.dirty |= durable;
         if replay.after >= replay.until {
             self.replays.pop_front();
+            self.drop_ended();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The half of a client's state that can outlive its connection (MQTT 5 §4.1).
 
+use super::ended::Ended;
 use super::group::key_of;
 use super::replay::{Past, Replay};
 use super::window::{Delivery, Window};
@@ -25,6 +26,8 @@ pub struct Session {
     pub expiry_secs: u32,
     /// By filter, as the client spelled it.
     pub subscriptions: FxHashMap<Box<str>, Held>,
+    /// Subscriptions that are gone and still bring what is in doubt.
+    pub ended: Vec<Ended>,
     /// QoS 1 and 2 deliveries to the client.
     pub window: Window,
     /// QoS 2 publishes of the client between PUBREC and PUBREL.
@@ -166,6 +169,9 @@ pub struct StoredSession {
     /// [`Session::in_doubt`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_doubt: u64,
+    /// [`Session::ended`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Ended>,
     /// Retained state still to be sent.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub snapshots: VecDeque<Snapshot>,
@@ -297,6 +303,7 @@ impl Session {
             user: user.map(Into::into),
             expiry_secs: 0,
             subscriptions: FxHashMap::default(),
+            ended: Vec::new(),
             window: Window::new(receive_maximum, 0),
             received: FxHashSet::default(),
             flow: Flow::Live,
@@ -349,6 +356,7 @@ impl Session {
             count: self.window.count(),
             in_flight: self.window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect(),
             in_doubt: self.in_doubt.0,
+            ended: self.ended.clone(),
             snapshots: self.snapshots.clone(),
             replays: self.replays.clone(),
             replays_begun: self.replays_begun,
@@ -394,6 +402,7 @@ impl Session {
         session.replays = stored.replays;
         session.replays_begun = stored.replays_begun;
         session.in_doubt = Sequence(stored.in_doubt);
+        session.ended = stored.ended;
         if stored.connected {
             // That its client went could not be written down.
             session.in_doubt = committed;

@@ -13,7 +13,7 @@ impl Shard {
         if connection.acks.is_empty() && pending.token.is_none() {
             self.complete(id, pending, now);
         } else {
-            connection.subacks += usize::from(matches!(pending.then, Then::Suback { .. }));
+            connection.changing += usize::from(pending.then.changes());
             connection.acks.push_back(pending);
         }
     }
@@ -63,9 +63,9 @@ impl Shard {
         apply_outcome(pending, outcome);
         let rejected = pending.topic.take().filter(|_| pending.reason == ReasonCode::PayloadFormatInvalid);
         let rejected = rejected.map(|topic| (topic, pending.detail.clone().unwrap_or_default()));
-        if let (true, Then::Suback { rows, .. }) = (failed, &mut pending.then) {
-            let rows = std::mem::take(rows);
-            self.unjoin(id, &rows);
+        if let (true, Then::Suback { changed, .. } | Then::Unsuback { changed, .. }) = (failed, &mut pending.then) {
+            let changed = std::mem::take(changed);
+            self.take_back(id, changed);
         }
         if let Some((topic, words)) = rejected {
             self.report_rejected(id, &topic, &words);
@@ -77,7 +77,7 @@ impl Shard {
     fn forget_received(&mut self, token: Token) {
         for leaving in self.leaving.values_mut() {
             if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {
-                leaving.session.received.remove(&packet);
+                leaving.session.as_mut().map(|session| session.received.remove(&packet));
             }
         }
     }
@@ -90,7 +90,7 @@ impl Shard {
                 return;
             }
             if let Some(pending) = connection.acks.pop_front() {
-                connection.subacks -= usize::from(matches!(pending.then, Then::Suback { .. }));
+                connection.changing -= usize::from(pending.then.changes());
                 if connection.acks.is_empty() {
                     connection.acks = Default::default(); // An idle client holds no memory here.
                 }
@@ -163,12 +163,13 @@ impl Shard {
                 self.send(id, &Packet::Suback(suback), now);
                 self.pump(id, now); // What the subscription brings comes behind its SUBACK.
             }
-            Then::Unsuback { id: packet, reasons } => {
+            Then::Unsuback { id: packet, reasons, .. } => {
                 let failed = vec![ReasonCode::UnspecifiedError; reasons.len()];
                 let reasons = if reason.is_error() { &failed } else { reasons };
                 let unsuback =
                     Unsuback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
                 self.send(id, &Packet::Unsuback(unsuback), now);
+                self.pump(id, now);
             }
             Then::Connack { session_present } => self.open(id, *session_present, *reason, now),
         }

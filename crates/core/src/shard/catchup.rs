@@ -10,6 +10,7 @@ use super::publish::internal_row;
 use super::{Effect, Fetched, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
+use crate::mqtt::ended::Ended;
 use crate::mqtt::replay::Walk;
 use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
 use crate::mqtt::window::Delivery;
@@ -19,6 +20,7 @@ use crate::proposal::{Batch, Durability};
 use crate::record::Record;
 use rowcast_codec::{Ack, EncodeError, Packet, PacketId, QoS, ReasonCode};
 use rustc_hash::FxHashSet;
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -97,6 +99,7 @@ impl Shard {
                         if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
                             session.live_after = after;
                             session.flow = Flow::Live;
+                            session.drop_ended();
                         }
                         continue;
                     }
@@ -116,7 +119,7 @@ impl Shard {
         let half = self.settings.limits.outbound_bytes as usize / 2;
         let room = connection.outbox.len() <= half && connection.held.is_none();
         // What a subscription brings comes behind its SUBACK.
-        if connection.phase != Phase::Open || connection.reading || !room || connection.subacks > 0 {
+        if connection.phase != Phase::Open || connection.reading || !room || connection.changing > 0 {
             return Next::Nothing;
         }
         if let Some(&number) = session.redeliver.front() {
@@ -498,7 +501,11 @@ impl Shard {
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.reading = false;
-        if let Some(number) = connection.replay_read.take() {
+        let replay_read = connection.replay_read.take();
+        if connection.changing > 0 {
+            return; // It is read again when it is known which subscriptions there are.
+        }
+        if let Some(number) = replay_read {
             return self.on_replay_read(id, number, batches, lost_until, now);
         }
         if let Some(oldest) = lost_until {
@@ -524,6 +531,9 @@ impl Shard {
             && let Flow::Behind { after } = &mut session.flow
         {
             *after = (*after).max(sequence);
+            if !session.ended.is_empty() {
+                session.drop_ended();
+            }
         }
     }
 
@@ -544,21 +554,23 @@ impl Shard {
         }
         let away = entry.sequence <= session.away_until;
         if !entry.change.table.is_internal() && !entry.superseded {
-            let Some((matches, topic, alias)) = self.interested(entry) else {
+            let Some((matches, topic, mut alias)) = self.interested(entry) else {
                 self.advance(id, entry.sequence);
                 return true;
             };
             let subscriptions = deliver::of_one(&matches, id);
+            let goes_on = |ended: &Ended| entry.sequence.0 <= ended.until;
+            let subscriptions = self.with_ended(id, (&topic, &mut alias), subscriptions, goes_on);
             let mut delivered = Delivered::Done;
             if !subscriptions.is_empty() {
                 let message = Outgoing::of_entry(entry, &topic, &alias);
                 let sequence = entry.sequence;
                 let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
-                let selected = Selected::by(subscriptions, &message, session.unwrap_or_default());
+                let selected = Selected::by(&subscriptions, &message, session.unwrap_or_default());
                 // QoS 0 is not kept for those who are away.
                 if !(away && selected.qos == Some(QoS::AtMostOnce)) {
                     delivered =
-                        self.deliver_to(id, &message, subscriptions, now, |qos| Delivery::of_entry(sequence, qos));
+                        self.deliver_to(id, &message, &subscriptions, now, |qos| Delivery::of_entry(sequence, qos));
                 }
             }
             self.scratch.topic = topic;
@@ -569,6 +581,26 @@ impl Shard {
         }
         self.advance(id, entry.sequence);
         true
+    }
+
+    /// The subscriptions of a client that select a topic, and those that are gone but go on here.
+    pub(super) fn with_ended<'a>(
+        &self,
+        id: ConnectionId,
+        (topic, alias): (&str, &mut String),
+        subscriptions: &'a [Subscription],
+        goes_on: impl Fn(&Ended) -> bool,
+    ) -> Cow<'a, [Subscription]> {
+        let session = self.connection(id).and_then(|found| found.session.as_ref());
+        let Some(session) = session.filter(|session| !session.ended.is_empty()) else { return subscriptions.into() };
+        let ended = session.ended.iter().filter(|ended| goes_on(ended) && selects(&ended.canonical, topic));
+        let ended = ended.filter_map(|ended| ended.subscription);
+        let all: Vec<Subscription> = subscriptions.iter().copied().chain(ended).collect();
+        if alias.is_empty() && all.iter().any(|subscription| subscription.alias) {
+            alias.push_str(topic);
+            super::fanout::lower_first(alias);
+        }
+        all.into()
     }
 
     /// The log was cut before the client had read it: the client gets the current state of what changed meanwhile, then

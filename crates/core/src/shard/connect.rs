@@ -503,6 +503,17 @@ fn rejoin(
             interest.subscribe(&filter, held.subscription);
         }
     }
+    for ended in &mut session.ended {
+        let canonical = tables.canonical_filter(&ended.filter);
+        let since = Sequence(ended.options.since.unwrap_or_default());
+        let of_canonical = canonical.as_ref().map(|(filter, alias)| {
+            let meta = session.meta || ended.options.meta;
+            let spelling = spelling_of(&ended.filter, filter);
+            Subscription { meta, alias: *alias, spelling, ..ended.options.subscription(id, since) }
+        });
+        ended.subscription = of_canonical;
+        ended.canonical = canonical.map(|(filter, _)| filter.into()).unwrap_or_default();
+    }
 }
 
 /// Whether a CONNECT or SUBSCRIBE asks to be told with each delivery what happened and which version it made.

@@ -6,7 +6,7 @@ use super::authenticate::Exchange;
 use super::conflate::Conflated;
 use super::rate::Rate;
 use super::share::Membership;
-use crate::mqtt::session::Session;
+use crate::mqtt::session::{Held, Session};
 use crate::outbox::Outbox;
 use crate::policy::{Principal, Rights};
 use crate::position::Sequence;
@@ -98,14 +98,16 @@ pub(super) enum Then {
     Suback {
         id: PacketId,
         reasons: Vec<ReasonCode>,
-        /// Rows of [`Shard::joining`](super::Shard), and filters that did not exist before.
-        rows: Vec<(Vec<u8>, Option<Box<str>>)>,
+        /// What is taken back if it cannot be stored.
+        changed: Vec<Changed>,
         /// The replay it begins.
         replay: Option<Box<ReplayTold>>,
     },
     Unsuback {
         id: PacketId,
         reasons: Vec<ReasonCode>,
+        /// Likewise.
+        changed: Vec<Changed>,
     },
     Connack {
         session_present: bool,
@@ -120,12 +122,29 @@ pub(super) struct ReplayTold {
     pub cut: Option<Cut>,
 }
 
+impl Then {
+    /// Whether it says that subscriptions have changed.
+    pub(super) fn changes(&self) -> bool {
+        matches!(self, Then::Suback { .. } | Then::Unsuback { .. })
+    }
+}
+
+/// A subscription of a session that lasts, changed and on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub filter: Box<str>,
+    /// A row of [`Shard::joining`](super::Shard).
+    pub row: Option<Vec<u8>>,
+    /// What there was before.
+    pub before: Option<Box<Held>>,
+}
+
 /// A subscription that was asked for.
 #[derive(Debug)]
 pub(super) struct Join {
     pub filter: Box<str>,
-    /// There was one with this filter before.
-    pub replaces: bool,
+    /// There was this one with the same filter before.
+    pub before: Option<Box<Held>>,
     pub joining: Joining,
 }
 
@@ -217,8 +236,8 @@ pub(super) struct Connection {
     /// More waits in the outbox than may: its packets are not handled until some of it is written.
     pub stalled: bool,
     pub acks: VecDeque<Pending>,
-    /// How many of them are SUBACKs.
-    pub subacks: usize,
+    /// How many of them are SUBACKs and UNSUBACKs: nothing is read for the client until they are out.
+    pub changing: usize,
     /// QoS 1 and 2 publishes of the client that wait for an answer (MQTT 5 §3.3.4).
     pub inbound_open: u16,
     /// Topics behind the client's aliases, by alias - 1.
@@ -292,7 +311,7 @@ impl Connection {
             woken: false,
             stalled: false,
             acks: VecDeque::new(),
-            subacks: 0,
+            changing: 0,
             inbound_open: 0,
             aliases: Vec::new(),
             own_aliases: None,

@@ -121,11 +121,11 @@ impl Shard {
         connection.phase = Phase::Closing;
         let forgotten = connection.forgotten.take();
         let acks = std::mem::take(&mut connection.acks);
-        connection.subacks = 0;
+        connection.changing = 0;
         for pending in &acks {
-            if let Then::Suback { rows, .. } = &pending.then {
-                for (key, _) in rows {
-                    self.joining.remove(key.as_slice());
+            if let Then::Suback { changed, .. } = &pending.then {
+                for row in changed.iter().filter_map(|changed| changed.row.as_deref()) {
+                    self.joining.remove(row);
                 }
             }
         }
@@ -186,6 +186,9 @@ impl Shard {
                 _ => None,
             });
             let undecided = undecided.collect();
+            // Whether they are stored, and where they begin, the store knows.
+            let changing = acks.iter().any(|pending| pending.then.changes());
+            let session = Some(session).filter(|session| session.is_durable() && !changing);
             self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided });
             if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
                 connection.parting = true;
@@ -205,10 +208,7 @@ impl Shard {
             self.wake(connection);
         }
         self.effects.push(match claimant {
-            Some(claimant) => {
-                let session = session.is_durable().then_some(session);
-                Effect::HandOff { client_id, claimant, session }
-            }
+            Some(claimant) => Effect::HandOff { client_id, claimant, session },
             None => Effect::Release { client_id, connection },
         });
     }

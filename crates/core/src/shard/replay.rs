@@ -68,13 +68,6 @@ impl Shard {
         session.is_some_and(|session| !session.replays.is_empty())
     }
 
-    /// Ends replays whose subscriptions are gone.
-    pub(super) fn end_replays(&mut self, id: ConnectionId, now: Moment) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        session.drop_replays();
-        self.pump(id, now);
-    }
-
     /// Asks for the next piece of the replay whose turn it is. `true`: a read is under way.
     pub(super) fn read_replay(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connection_mut(id) else { return true };
@@ -145,10 +138,11 @@ impl Shard {
         if entry.change.table.is_internal() || entry.superseded {
             return Delivered::Done;
         }
-        let Some((matches, topic, alias)) = self.interested(entry) else { return Delivered::Done };
+        let Some((matches, topic, mut alias)) = self.interested(entry) else { return Delivered::Done };
+        let subscriptions = self.with_ended(id, (&topic, &mut alias), deliver::of_one(&matches, id), |_| true);
         let mut message = Outgoing::of_entry(entry, &topic, &alias);
         message.replay = Some(Replayed { number: replay.number, in_doubt: replay.in_doubt });
-        let delivered = self.deliver_to(id, &message, deliver::of_one(&matches, id), now, |qos| Delivery {
+        let delivered = self.deliver_to(id, &message, &subscriptions, now, |qos| Delivery {
             replay: Some(replay.number),
             ..Delivery::of_entry(entry.sequence, qos)
         });

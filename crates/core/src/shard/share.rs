@@ -308,7 +308,7 @@ fn refuse(connection: &mut Connection, filter: &str) -> u32 {
 fn takes_shared(connection: &Connection) -> bool {
     let Some(session) = &connection.session else { return false };
     let doubtful = session.position(session.live_after.max(session.in_doubt)) < session.in_doubt;
-    let granted = connection.subacks == 0; // SUBACK comes before what it brings.
+    let granted = connection.changing == 0; // SUBACK comes before what it brings.
     connection.phase == Phase::Open && granted && session.redeliver.is_empty() && connection.held.is_none() && !doubtful
 }
 

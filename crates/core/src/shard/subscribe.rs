@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::connect::asks_for_meta;
-use super::connection::{ConnectionId, Join, Joining, Pending, ReplayTold, Then};
+use super::connection::{Changed, ConnectionId, Join, Joining, Pending, ReplayTold, Then};
 use super::publish::{internal_delete, internal_row, levels};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
@@ -109,6 +109,10 @@ impl Shard {
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         let packet = subscribe.packet_id;
         let detail = words.map(Into::into);
+        if session.is_durable() {
+            // Until the change is on disk nothing is delivered: what comes next depends on whether it is.
+            session.flow = Flow::Behind { after: session.position(seen) };
+        }
         let past = granted.iter().filter(|granted| granted.join.joining == Joining::WithPast);
         let past = past.filter_map(|granted| granted.held.options.past).min_by_key(|past| past.after);
         let replay = past.map(|Past { replay: number, after }| {
@@ -123,7 +127,7 @@ impl Shard {
                 let Join { filter, joining, .. } = self.hold_subscription(id, granted);
                 self.join(id, &filter, joining, since);
             }
-            let then = Then::Suback { id: packet, reasons, rows: Vec::new(), replay };
+            let then = Then::Suback { id: packet, reasons, changed: Vec::new(), replay };
             let reason = ReasonCode::Success;
             return self.answer(id, Pending { token: None, then, reason, detail, version: None, topic: None }, now);
         }
@@ -137,15 +141,15 @@ impl Shard {
             let value = serde_json::to_vec(&granted.held.options).expect("options are plain data");
             stored_rows.push((old.filter(|old| *old != key), key, value));
         }
-        let mut rows = Vec::new();
+        let mut changed = Vec::new();
         for (granted, (_, key, _)) in granted.into_iter().zip(&stored_rows) {
-            let Join { filter, replaces, joining } = self.hold_subscription(id, granted);
+            let Join { filter, before, joining } = self.hold_subscription(id, granted);
             self.joining.insert(key.as_slice().into(), (id, joining));
             let session = self.connection_mut(id).and_then(|found| found.session.as_mut());
             if let (Some(session), Joining::WithRecords) = (session, joining) {
                 session.expect_snapshot(&filter);
             }
-            rows.push((key.clone(), Some(filter).filter(|_| !replaces)));
+            changed.push(Changed { filter, row: Some(key.clone()), before });
         }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.dirty = false;
@@ -157,7 +161,7 @@ impl Shard {
         }
         changes.push(super::connect::session_row(&client_id, &session_form, None));
         self.proposals.push(Some(token), Durability::Sync, &changes);
-        let then = Then::Suback { id: packet, reasons, rows, replay };
+        let then = Then::Suback { id: packet, reasons, changed, replay };
         let reason = ReasonCode::Success;
         self.answer(id, Pending { token: Some(token), then, reason, detail, version: None, topic: None }, now);
     }
@@ -246,6 +250,10 @@ impl Shard {
         let replaced = existing.map(|held| held.options);
         // Replacing loses no message [MQTT-3.8.4-4]: what the old one was entitled to, the new one is.
         let since = existing.map(|held| held.subscription.since);
+        // Up to what is in doubt, the old one goes on ([`Session::end_subscription`]).
+        let is_in_doubt = share.is_none() && session.is_in_doubt(self.seen);
+        let doubted = if is_in_doubt { session.in_doubt } else { Sequence::ZERO };
+        let since = since.map(|since| since.max(doubted));
         options.since = since.map(|since| since.0);
         let joining = match asked_options.retain_handling {
             RetainHandling::SendIfNew if existing.is_some() => Joining::WithoutRecords,
@@ -257,10 +265,12 @@ impl Shard {
         };
         if let (Joining::WithPast, Some(after)) = (joining, past) {
             // It begins anew, and what the old one was still entitled to is part of its past.
-            let after = if existing.is_some() { after.min(session.position(self.seen)) } else { after };
+            let owed = session.position(self.seen).max(doubted);
+            let after = if existing.is_some() { after.min(owed) } else { after };
             options.past = Some(Past { replay: session.next_replay(), after: after.0 });
             options.since = None;
         } else if joining == Joining::WithoutRecords {
+            let existing = existing.filter(|held| !session.replay_in_doubt(&held.options));
             options.past = existing.and_then(|held| held.options.past);
         }
         let spelling = super::connect::spelling_of(plain, &canonical);
@@ -268,25 +278,23 @@ impl Shard {
         let meta = session.meta || asks.meta;
         let subscription = Subscription { meta, alias, guarded: sight != Sight::All, spelling, ..subscription };
         let held = Held { filter: canonical.into(), share, subscription, options };
-        Ok(Granted {
-            held,
-            replaced,
-            join: Join { filter: asked.filter.into(), replaces: replaced.is_some(), joining },
-        })
+        Ok(Granted { held, replaced, join: Join { filter: asked.filter.into(), before: None, joining } })
     }
 
     fn hold_subscription(&mut self, id: ConnectionId, granted: Granted) -> Join {
-        let replaces = granted.replaced.is_some();
+        let seen = self.seen;
+        let Granted { held, mut join, .. } = granted;
         if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
-            session.subscriptions.insert(granted.join.filter.clone(), granted.held.clone());
+            let before = session.subscriptions.insert(join.filter.clone(), held.clone());
+            if let Some(before) = &before {
+                session.end_subscription(&join.filter, before, seen);
+            }
+            join.before = before.map(Box::new);
         }
-        if replaces
-            && granted.held.share.is_none()
-            && let Ok(filter) = TopicFilter::new(&granted.held.filter)
-        {
-            self.interest.subscribe(&filter, granted.held.subscription);
+        if let (true, None, Ok(filter)) = (join.before.is_some(), &held.share, TopicFilter::new(&held.filter)) {
+            self.interest.subscribe(&filter, held.subscription);
         }
-        granted.join
+        join
     }
 
     /// A row of a subscription was committed: it begins here, if a connection of this shard asked for it.
@@ -294,12 +302,6 @@ impl Shard {
         let Some((id, joining)) = self.joining.remove(key) else { return };
         let Some((_, _, filter)) = rows::parse_subscription(key) else { return };
         self.join(id, filter, joining, sequence);
-        // What follows in the log waits for SUBACK to go out first.
-        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
-            && session.flow == Flow::Live
-        {
-            session.flow = Flow::Behind { after: sequence.max(session.live_after) };
-        }
     }
 
     /// A subscription begins: what is committed after `since` is delivered, and the state up to it if that was asked
@@ -326,16 +328,32 @@ impl Shard {
         }
     }
 
-    /// Subscriptions could not be stored: they never were.
-    pub(super) fn unjoin(&mut self, id: ConnectionId, rows: &[(Vec<u8>, Option<Box<str>>)]) {
-        for (key, _) in rows {
-            self.joining.remove(key.as_slice());
+    /// Changes of subscriptions could not be stored: they never were.
+    pub(super) fn take_back(&mut self, id: ConnectionId, changed: Vec<Changed>) {
+        for row in changed.iter().filter_map(|changed| changed.row.as_deref()) {
+            self.joining.remove(row);
         }
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let Some(session) = &mut connection.session else { return };
         session.settle_snapshots(|_| None);
         session.replays.retain(|replay| replay.until != Replay::NOT_YET.0);
-        for filter in rows.iter().filter_map(|(_, new)| new.as_ref()) {
-            session.subscriptions.remove(filter);
+        let mut shared = Vec::new();
+        for Changed { filter, before, .. } in changed.into_iter().rev() {
+            let Some(before) = before else {
+                session.subscriptions.remove(&filter);
+                continue;
+            };
+            session.undo_end(&filter, &before);
+            match TopicFilter::new(&before.filter) {
+                _ if before.share.is_some() => shared.push(filter.clone()),
+                Ok(parsed) => drop(self.interest.subscribe(&parsed, before.subscription)),
+                Err(_) => {}
+            }
+            session.subscriptions.insert(filter, *before);
+        }
+        let seen = self.seen;
+        for filter in shared {
+            self.enter_group(id, &filter, seen);
         }
     }
 
@@ -344,8 +362,14 @@ impl Shard {
             return;
         }
         let mut reasons = Vec::new();
-        let mut gone = Vec::new();
+        let mut rows = Vec::new();
+        let mut changed = Vec::new();
         let seen = self.seen;
+        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+            && session.is_durable()
+        {
+            session.flow = Flow::Behind { after: session.position(seen) }; // As when it subscribes.
+        }
         for spelled in unsubscribe.filters.iter() {
             if let Err(error) = TopicFilter::new(spelled) {
                 return self.close(id, fault_reason(&error), &error.to_string(), now);
@@ -357,30 +381,31 @@ impl Shard {
             };
             reasons.push(ReasonCode::Success);
             session.snapshots.retain(|snapshot| &*snapshot.filter != spelled);
-            gone.push(rows::subscription(&session.client_id, spelled, &held.options));
+            session.end_subscription(spelled, &held, seen);
+            rows.push(rows::subscription(&session.client_id, spelled, &held.options));
             if held.share.is_some() {
                 self.leave_group(id, spelled);
             } else if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
+            changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)) });
         }
         let packet = unsubscribe.packet_id;
-        if self.replays(id) {
-            self.end_replays(id, now);
-        }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        if !session.is_durable() || gone.is_empty() {
-            return self.answer_now(id, Then::Unsuback { id: packet, reasons }, ReasonCode::Success, now);
+        session.drop_replays();
+        if !session.is_durable() || rows.is_empty() {
+            let then = Then::Unsuback { id: packet, reasons, changed: Vec::new() };
+            return self.answer_now(id, then, ReasonCode::Success, now);
         }
         session.dirty = false;
         let stored = session.store(seen);
         let client_id = session.client_id.clone();
         let mut changes: Vec<Change<'_>> =
-            gone.iter().map(|key| internal_delete(TableId::SUBSCRIPTIONS, key)).collect();
+            rows.iter().map(|key| internal_delete(TableId::SUBSCRIPTIONS, key)).collect();
         changes.push(super::connect::session_row(&client_id, &stored, None));
         let token = self.token(id.slot);
         self.proposals.push(Some(token), Durability::Sync, &changes);
-        self.answer_later(id, Then::Unsuback { id: packet, reasons }, token, now);
+        self.answer_later(id, Then::Unsuback { id: packet, reasons, changed }, token, now);
     }
 }
 

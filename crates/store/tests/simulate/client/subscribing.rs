@@ -20,10 +20,6 @@ pub(crate) const GROUPS: [Filter; 2] = ["$share/g/note/#", "$share/h/#"];
 /// Subscription identifiers from here on are of shared ones.
 pub(super) const GROUP_ID: u32 = 100;
 
-/// Whether deliveries keep their identifiers when a subscription that selected some of them goes, or changes its QoS,
-/// before all that was in doubt after the end of the node was repeated. Until then the simulator does not ask for that.
-const DOUBT_OUTLIVES_SUBSCRIPTIONS: bool = false;
-
 /// A subscription, as its client knows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
@@ -79,16 +75,12 @@ impl Client {
     pub(crate) fn subscribe(&mut self, node: &mut Node, book: &mut Book, filter: Filter, random: &mut Random) {
         let id = self.free_id();
         book.clock += 1;
-        let place = FILTERS.iter().chain(&GROUPS).position(|&other| other == filter).expect("a filter of ours");
         let is_group = GROUPS.contains(&filter);
         let is_v5 = self.is_v5();
-        let fixed = QoS::try_from(((self.index + place) % 3) as u8).expect("0, 1 or 2");
         let qos = if is_group {
             if self.is_durable() && self.index.is_multiple_of(2) { QoS::ExactlyOnce } else { QoS::AtLeastOnce }
-        } else if DOUBT_OUTLIVES_SUBSCRIPTIONS || !self.is_durable() {
-            random.qos()
         } else {
-            fixed
+            random.qos()
         };
         let retain_handling = match self.nature.as_published {
             true => RetainHandling::DoNotSend,
@@ -100,15 +92,11 @@ impl Client {
             ]),
             false => RetainHandling::SendAtSubscribe,
         };
-        let no_local = match DOUBT_OUTLIVES_SUBSCRIPTIONS || !self.is_durable() {
-            true => random.one_in(4),
-            false => (self.index + place).is_multiple_of(4),
-        };
         let before = self.subscriptions.remove(filter);
         let held = Held {
             filter,
             qos,
-            no_local: is_v5 && !is_group && no_local,
+            no_local: is_v5 && !is_group && random.one_in(4),
             with_records: !is_group
                 && (retain_handling == RetainHandling::SendAtSubscribe
                     || (retain_handling == RetainHandling::SendIfNew && before.is_none())),
@@ -135,9 +123,6 @@ impl Client {
     }
 
     pub(crate) fn unsubscribe(&mut self, node: &mut Node, book: &Book, filter: Filter) {
-        if self.is_durable() && !DOUBT_OUTLIVES_SUBSCRIPTIONS {
-            return;
-        }
         let Some(held) = self.subscriptions.remove(filter) else { return };
         self.past.push(held);
         let id = self.free_id();
