@@ -118,6 +118,8 @@ pub enum ShareMail {
         group: Arc<str>,
         /// Who.
         member: Member,
+        /// What its session has begun: of what it was given before, it has this and no more.
+        begun: Vec<u64>,
         /// What came up to here is not for a group that begins with it.
         since: Sequence,
     },
@@ -298,7 +300,7 @@ impl Group {
     // Members ----------------------------------------------------------------------------------------------------------
 
     /// Somebody is in. `seen`: everything up to here was shown to this shard.
-    pub fn join(&mut self, member: Member, seen: Sequence) {
+    pub fn join(&mut self, member: Member, begun: &[u64], seen: Sequence) {
         let name = name_of(&member.client_id, &member.id.filter);
         if let Some(&slot) = self.names.get(&name) {
             if self.places[slot].member.id == member.id {
@@ -311,6 +313,8 @@ impl Group {
         if self.places.is_empty() {
             self.away_until = seen;
         }
+        // That it had begun more could not be written down, nor did it go out.
+        self.put_back_of(&name, begun);
         let in_hand = self.in_hand.values().filter(|in_hand| in_hand.name == name).count();
         let slot = self.places.insert(Place { member, name: Arc::clone(&name), in_hand, full: false, turn: 0 });
         self.names.insert(name, slot);
@@ -321,13 +325,7 @@ impl Group {
     pub fn leave(&mut self, id: &MemberId, begun: &[u64]) {
         let Some(slot) = self.slot_of(id) else { return };
         let name = Arc::clone(&self.places[slot].name);
-        let numbers: Vec<u64> =
-            self.in_hand.iter().filter(|(_, in_hand)| in_hand.name == name).map(|(&number, _)| number).collect();
-        for number in numbers {
-            if !begun.contains(&number) {
-                self.put_back(number);
-            }
-        }
+        self.put_back_of(&name, begun);
         self.remove(slot);
         self.dirty = true;
     }
@@ -374,6 +372,13 @@ impl Group {
             self.waiting_bytes += entry.as_ref().map_or(0, Bytes::len);
             self.waiting.insert(number, Waiting { qos, entry, after });
         }
+    }
+
+    /// What a member has in hand waits for another, but for what it has begun.
+    fn put_back_of(&mut self, name: &str, begun: &[u64]) {
+        let of_member = self.in_hand.iter().filter(|(_, in_hand)| &*in_hand.name == name);
+        let numbers: Vec<u64> = of_member.map(|(&number, _)| number).filter(|number| !begun.contains(number)).collect();
+        numbers.into_iter().for_each(|number| self.put_back(number));
     }
 
     /// The stored session of a client is gone: what it had not acknowledged goes to another, unless its QoS is 2
@@ -690,7 +695,7 @@ mod tests {
     fn group(members: &[Member]) -> Group {
         let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
         for member in members {
-            group.join(member.clone(), Sequence::ZERO);
+            group.join(member.clone(), &[], Sequence::ZERO);
         }
         group
     }
@@ -723,7 +728,7 @@ mod tests {
         }
         group.leave(&a.id, &[2]);
         assert_eq!(group.next(), Next::Nothing);
-        group.join(b, Sequence::ZERO);
+        group.join(b, &[], Sequence::ZERO);
         assert_eq!(group.next(), Next::Hand(1));
         assert!(group.take_waiting(1).is_some());
         assert_eq!(group.next(), Next::Hand(3));
@@ -731,6 +736,20 @@ mod tests {
         assert_eq!(group.next(), Next::Nothing);
         assert!(group.session_ended("a"));
         assert_eq!(group.next(), Next::Hand(2));
+    }
+
+    #[test]
+    fn what_a_member_that_comes_back_does_not_know_of_waits_again() {
+        let (a, again) = (member("a", 5), MemberId { shard: 1, ..member("a", 5).id });
+        let mut group = group(std::slice::from_ref(&a));
+        for number in 1..=3 {
+            hand(&mut group, number);
+        }
+        group.leave(&a.id, &[1, 2, 3]);
+        group.join(Member { id: again, ..a }, &[1, 3], Sequence::ZERO);
+        assert_eq!(group.next(), Next::Hand(2));
+        assert!(group.take_waiting(2).is_some());
+        assert_eq!(group.next(), Next::Nothing);
     }
 
     #[test]
@@ -769,7 +788,7 @@ mod tests {
         let mut group = group(std::slice::from_ref(&a));
         hand(&mut group, 1);
         group.leave(&a.id, &[]);
-        group.join(b, Sequence::ZERO);
+        group.join(b, &[], Sequence::ZERO);
         assert!(group.take_waiting(1).is_some());
         assert_eq!(hand(&mut group, 1), Some('b'));
         group.refused(&a.id, 1, 0, None, usize::MAX);
@@ -790,7 +809,7 @@ mod tests {
         again.restore_claim(&[8, 9], b"row");
         assert_eq!(again.flow, Flow::Behind { after: Sequence(8) });
         assert!(again.was_claimed(Sequence(9)) && !again.was_claimed(Sequence(10)));
-        again.join(member("b", 5), Sequence::ZERO);
+        again.join(member("b", 5), &[], Sequence::ZERO);
         assert_eq!(again.next(), Next::Fetch(vec![5]));
     }
 }

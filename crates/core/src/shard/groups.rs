@@ -129,7 +129,7 @@ impl Shard {
 
     // What members say -------------------------------------------------------------------------------------------------
 
-    pub(super) fn on_join(&mut self, key: &str, member: Member, since: Sequence) {
+    pub(super) fn on_join(&mut self, key: &str, member: Member, begun: &[u64], since: Sequence) {
         let seen = self.seen;
         let flow = if since < seen { Flow::Behind { after: since } } else { Flow::Live };
         let slot = self.groups.get_or(key, || Group::new(key, flow, since));
@@ -137,7 +137,7 @@ impl Shard {
             self.settings.reach.remove(self.settings.index, &filter); // The group's own count is there now.
         }
         if let Some(group) = self.groups.get(slot) {
-            group.join(member, seen);
+            group.join(member, begun, seen);
         }
         self.pump_group(slot);
     }

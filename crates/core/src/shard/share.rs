@@ -41,7 +41,7 @@ impl Shard {
         for mail in mail {
             match mail {
                 ShareMail::Hand(hand) => self.on_hand(hand, &mut taken, now),
-                ShareMail::Join { group, member, since } => self.on_join(&group, member, since),
+                ShareMail::Join { group, member, begun, since } => self.on_join(&group, member, &begun, since),
                 ShareMail::Leave { group, member, begun } => self.on_leave(&group, &member, &begun),
                 ShareMail::Done { group, numbers } => {
                     self.on_group(&group, |group| numbers.into_iter().for_each(|number| group.done(number)));
@@ -85,6 +85,7 @@ impl Shard {
             credit: session.window.receive_maximum(),
             rights: connection.rights.clone(),
         };
+        let begun = begun(session, &group, &filter);
         if !connection.memberships.iter().any(|other| other.filter == filter) {
             let membership = Membership { group: Arc::clone(&group), filter, turn: 0, refuses: false };
             connection.memberships.push(membership);
@@ -94,7 +95,7 @@ impl Shard {
         if let Ok(filter) = TopicFilter::new(filter_of(&group)) {
             self.settings.reach.add(self.owner_of(&group), &filter);
         }
-        let mail = ShareMail::Join { group: Arc::clone(&group), member, since };
+        let mail = ShareMail::Join { group: Arc::clone(&group), member, begun, since };
         self.tell_owner(&group, mail);
     }
 
@@ -115,7 +116,11 @@ impl Shard {
             return;
         };
         let membership = connection.memberships.remove(at);
-        let begun = connection.session.as_ref().map(|session| begun(session, &membership)).unwrap_or_default();
+        let begun = connection
+            .session
+            .as_ref()
+            .map(|session| begun(session, &membership.group, &membership.filter))
+            .unwrap_or_default();
         self.memberships -= 1;
         self.tell_left(id, membership, begun);
     }
@@ -125,7 +130,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         self.memberships -= connection.memberships.len();
         for membership in std::mem::take(&mut connection.memberships) {
-            let begun = begun(session, &membership);
+            let begun = begun(session, &membership.group, &membership.filter);
             self.tell_left(id, membership, begun);
         }
         if session.is_durable() {
@@ -313,8 +318,8 @@ fn takes_shared(connection: &Connection) -> bool {
 }
 
 /// What a session has begun of a group's messages.
-fn begun(session: &Session, membership: &Membership) -> Vec<u64> {
-    let of_group = |shared: &&Shared| *shared.group == *membership.group && *shared.filter == *membership.filter;
+fn begun(session: &Session, group: &str, filter: &str) -> Vec<u64> {
+    let of_group = |shared: &&Shared| *shared.group == *group && *shared.filter == *filter;
     let shared = session.window.in_flight().filter_map(|(_, _, delivery)| delivery.shared.as_deref());
     shared.filter(of_group).map(|shared| shared.number).collect()
 }
