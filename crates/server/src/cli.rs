@@ -3,6 +3,7 @@
 //! 0 is fine, 1 is failed, 2 is wrong usage. What a command prints for people goes through `anstream`, which takes
 //! the colours out where there is no terminal.
 
+mod bench;
 mod check;
 mod connection;
 mod credentials;
@@ -68,6 +69,9 @@ enum Command {
     Patch(http::Change),
     /// Delete records over HTTP
     Delete(http::Delete),
+    /// Load an MQTT broker, and see what it does and whether anything is lost
+    #[command(disable_help_flag = true)]
+    Bench(Box<bench::BenchCommand>),
     /// Write completions for a shell to standard output
     #[command(after_help = "Example:\n  rowcast completions bash > /etc/bash_completion.d/rowcast")]
     Completions {
@@ -109,6 +113,7 @@ impl Command {
             Self::Put(change) => change.run(Method::PUT),
             Self::Patch(change) => change.run(Method::PATCH),
             Self::Delete(delete) => delete.run(),
+            Self::Bench(bench) => bench.run(),
             Self::Completions { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "rowcast", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! never sleeps, and never assumes that a time was enough.
 
 mod auth;
+mod bench;
 mod browser;
 mod config;
 mod crowd;

@@ -58,6 +58,11 @@ impl Tool {
         }
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
+        assert!(status.expect("kill(1) is there").success(), "kill -{name}");
+    }
+
     /// Waits until it has ended; the rest of what it said.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
