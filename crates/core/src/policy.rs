@@ -168,15 +168,15 @@ impl Rights {
         matches!(self, Rights::Everything)
     }
 
-    /// Whether `operation` is allowed on a record or channel of `table`, or, for [`TableId::TOPICS`], on the open
-    /// topic `topic`. A put that is may still be refused by the writer: see [`Rights::writing`].
+    /// Whether `operation` is allowed on a record or channel of `table`, or, where that is no declared one, on `topic`.
+    /// A put that is may still be refused by the writer: see [`Rights::writing`].
     #[must_use]
     pub fn may(&self, operation: Operation, table: TableId, topic: &str) -> bool {
         let rules = match self {
             Rights::Everything => return true,
             Rights::Only(rules) => rules,
         };
-        if table == TableId::TOPICS {
+        if is_topics(table) {
             let allows = |rule: &TopicRule| match operation {
                 Operation::Read => rule.read,
                 _ => rule.publish,
@@ -186,12 +186,12 @@ impl Rights {
         rules.tables.get(&table).is_some_and(|rules| rules.may(operation))
     }
 
-    /// What may be seen of a message on a record or channel of `table`, or on the open topic `topic`.
+    /// What may be seen of a message on a record or channel of `table`, or, where that is no declared one, on `topic`.
     #[must_use]
     pub fn view(&self, table: TableId, topic: &str) -> View<'_> {
         match self {
             Rights::Everything => View::Whole,
-            Rights::Only(_) if table == TableId::TOPICS => {
+            Rights::Only(_) if is_topics(table) => {
                 if self.may(Operation::Read, table, topic) {
                     View::Whole
                 } else {
@@ -206,7 +206,7 @@ impl Rights {
     #[must_use]
     pub fn reads_from(&self, table: TableId) -> bool {
         match self {
-            Rights::Only(rules) if table == TableId::TOPICS => rules.topics.iter().any(|rule| rule.read),
+            Rights::Only(rules) if is_topics(table) => rules.topics.iter().any(|rule| rule.read),
             rights => rights.view(table, "") != View::Nothing,
         }
     }
@@ -252,10 +252,15 @@ impl Rights {
     pub fn writing(&self, table: TableId) -> Writing {
         match self {
             Rights::Everything => Writing::free(),
-            Rights::Only(_) if table == TableId::TOPICS => Writing::free(), // `may` has said all there is to say.
+            Rights::Only(_) if is_topics(table) => Writing::free(), // `may` has said all there is to say.
             Rights::Only(rules) => rules.tables.get(&table).map_or_else(Writing::none, Writing::of),
         }
     }
+}
+
+/// Whether rules on topics govern it: open topics, and those of the server.
+fn is_topics(table: TableId) -> bool {
+    matches!(table, TableId::TOPICS | TableId::SYS)
 }
 
 impl Sight {

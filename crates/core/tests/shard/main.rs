@@ -4,6 +4,7 @@ mod conformance;
 mod conversation;
 #[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
+mod rights;
 mod script;
 mod share;
 mod store;

@@ -484,7 +484,7 @@ fn is_setup(line: &str) -> bool {
 }
 
 /// A role in the words of a script.
-fn read_role(rules: &str) -> Result<Option<Role>, String> {
+pub(crate) fn read_role(rules: &str) -> Result<Option<Role>, String> {
     let mut role = Role::default();
     for rule in rules.split_whitespace() {
         let (what, flags) = match rule {

@@ -96,15 +96,19 @@ mod tests {
             patient.write_all(b"1234").await.expect("there is room");
             let error = patient.write_all(b"5").await.expect_err("there is none");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            // A byte at a time is slow, and fine.
+            // A byte at a time is slow, and fine: only to take nothing for long is not.
+            let patience = Duration::from_secs(1);
             let mut patient = Patient::new(&mut ours, patience);
-            let (written, ()) = tokio::join!(patient.write_all(&[0; 20]), async {
-                for _ in 0..24 {
+            let reading = async {
+                loop {
                     theirs.read_u8().await.expect("a byte");
-                    tokio::time::sleep(patience / 5).await;
+                    tokio::time::sleep(patience / 16).await;
                 }
-            });
-            written.expect("it was taken");
+            };
+            tokio::select! {
+                written = patient.write_all(&[0; 20]) => written.expect("it was taken"),
+                () = reading => {}
+            }
         });
     }
 }

@@ -6,6 +6,7 @@ mod listings;
 mod races;
 mod records;
 mod refusals;
+mod rights;
 
 use super::*;
 use crate::access::{Access, Roles};
@@ -67,6 +68,17 @@ fn with_settings(change: impl FnOnce(&mut Settings), local: Local, test: impl As
     });
 }
 
+/// A server whose accounts are those of [`Known`], with other rules for signing in.
+fn with_rules(change: impl FnOnce(&mut Rules), test: impl AsyncFnOnce(&Server)) {
+    run(async {
+        let mut rules =
+            Rules { authorize_local: false, require_authentication: true, cache_ttl: Duration::from_secs(30) };
+        change(&mut rules);
+        let server = Server::with_rules(Home::new(), |_| {}, rules).await;
+        test(&server).await;
+    });
+}
+
 /// `rex` with the password `bone`, who is no super user, and `admin` with `secret`.
 struct Known(Mutex<HashMap<String, Account>>);
 
@@ -82,13 +94,17 @@ impl Server {
     }
 
     async fn over(home: Home, change: impl FnOnce(&mut Settings), local: Local) -> Server {
+        let authorize_local = local == Local::Trusted;
+        let rules = Rules { authorize_local, require_authentication: true, cache_ttl: Duration::from_secs(30) };
+        Server::with_rules(home, change, rules).await
+    }
+
+    async fn with_rules(home: Home, change: impl FnOnce(&mut Settings), rules: Rules) -> Server {
         home.declare(SCHEMA).await;
         let mut settings = Settings::of(&Config::new(crate::config::Mode::Run, "unused".into()));
         change(&mut settings);
-        let authorize_local = local == Local::Trusted;
-        let rules = Rules { authorize_local, require_authentication: true, cache_ttl: Duration::from_secs(30) };
         let accounts = Arc::new(Known(Mutex::default()));
-        if !authorize_local {
+        if !rules.authorize_local {
             for (name, password, role) in [("rex", "bone", "kennel"), ("admin", "secret", Account::ADMIN)] {
                 let password = Hasher::default().keep(password.as_bytes()).unwrap();
                 accounts.0.lock().unwrap().insert(name.to_owned(), Account::new(name, password, role).unwrap());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::auth::Credentials;
 
-fn basic(user: &str, password: &str) -> String {
+pub(super) fn basic(user: &str, password: &str) -> String {
     let credentials = Credentials { user: user.to_owned(), password: password.as_bytes().to_vec() };
     format!("Authorization: {}", credentials.to_basic())
 }
