@@ -19,6 +19,7 @@ mod pages;
 mod python;
 mod random;
 mod recovery;
+mod roles;
 mod scram;
 mod server;
 mod sessions;
