@@ -8,7 +8,7 @@ use crate::admission::{Admission, Refusals};
 use crate::application::{self, Application};
 use crate::auth::{Account, Accounts, Authenticator, Rules, Secret};
 use crate::cli::screen::{Address, Screen, render};
-use crate::config::{Config, Listen, Mode, RejectedPublish};
+use crate::config::{ClientCertificates, Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
 use crate::entrance::Entrance;
 use crate::http::{self, HttpState};
@@ -218,8 +218,15 @@ fn secure(config: &Config, keys: &Path) -> anyhow::Result<(Option<tls::Server>, 
         [] => vec![tls::authority::server_files(keys)?],
         given => given.to_vec(),
     };
-    let server = |protocols| tls::Server::new(tls::Settings { identities: identities.clone(), protocols });
-    Ok((mqtt.then(|| server(&[])).transpose()?, http.then(|| server(HTTP_PROTOCOLS)).transpose()?))
+    let server = |clients: &Option<ClientCertificates>, protocols| {
+        let mut clients = clients.clone();
+        if let Some(asked) = clients.as_mut().filter(|asked| asked.authorities.is_empty()) {
+            asked.authorities.push(tls::authority::certificate(keys));
+        }
+        tls::Server::new(tls::Settings { identities: identities.clone(), clients, protocols })
+    };
+    let mqtt = mqtt.then(|| server(&config.mqtt.client_certificates, &[])).transpose()?;
+    Ok((mqtt, http.then(|| server(&config.http.client_certificates, HTTP_PROTOCOLS)).transpose()?))
 }
 
 /// What is spoken over TLS at the HTTP door.

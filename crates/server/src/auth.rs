@@ -21,6 +21,8 @@ pub use password::{Hasher, KeptPassword, PasswordHash, generate_password};
 pub use scram::{ClientError as ScramError, METHOD as SCRAM, ScramClient, Verifier};
 pub use secret::Secret;
 
+use crate::peer::Peer;
+use crate::tls::Proof;
 use cache::Cache;
 use pool::Pool;
 use rowcast_core::policy;
@@ -167,6 +169,21 @@ impl Authenticator {
         } else {
             Ok(Principal::anonymous())
         }
+    }
+
+    /// What a client is that gives no password: whom its certificate names, or what its address lets it be.
+    pub fn without_password(&self, peer: &Peer) -> Result<Principal, AuthError> {
+        match peer.proof() {
+            Proof::Nothing => self.without_credentials(peer.trusted_ip()),
+            Proof::User(user) => self.certified(user),
+            Proof::NeedsPassword => Err(AuthError::Required),
+        }
+    }
+
+    /// The user that a certificate names, if they may sign in.
+    pub fn certified(&self, user: &str) -> Result<Principal, AuthError> {
+        let account = self.shared.accounts.find(user).filter(|account| account.active);
+        account.map(|account| Principal::of(&account)).ok_or(AuthError::Refused)
     }
 
     /// Who somebody is by now who was `known` a moment ago. `None`: their account is gone, or shut.

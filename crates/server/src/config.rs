@@ -60,6 +60,8 @@ pub struct Mqtt {
     pub listen: Listen,
     /// `network.securePort`: MQTT over TLS.
     pub secure_listen: Listen,
+    /// `network.mtls`: certificates of clients at the secure port.
+    pub client_certificates: Option<ClientCertificates>,
     /// `network.proxyProtocol`: connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// `webSocket`: MQTT over WebSocket on the HTTP port.
@@ -92,6 +94,8 @@ pub struct Http {
     pub listen: Listen,
     /// `securePort`: the same over TLS.
     pub secure_listen: Listen,
+    /// `mtls`: certificates of clients at the secure port.
+    pub client_certificates: Option<ClientCertificates>,
     /// `cors` and `corsAccessList`: which pages of other origins may read answers.
     pub cors: Cors,
     /// `limits.bodyBytes`: the largest body of a request.
@@ -107,6 +111,30 @@ pub struct Tls {
     pub identities: Vec<TlsFiles>,
     /// `certificateAuthority`: who signs the certificates of clients.
     pub authorities: Vec<PathBuf>,
+}
+
+/// `mtls`, with the authorities of `tls` where it names none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientCertificates {
+    /// `user`: whom a certificate makes its client.
+    pub user: CertificateUser,
+    /// `required`: who shows none gets no further than the handshake.
+    pub required: bool,
+    /// `certificateAuthority`: who signs them; none: the authority that was made for this server.
+    pub authorities: Vec<PathBuf>,
+    /// `crl`: which of them are good no longer.
+    pub crl: Option<PathBuf>,
+}
+
+/// `mtls.user`: whom a certificate makes its client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CertificateUser {
+    /// The one its common name names.
+    CommonName,
+    /// Always this one.
+    Fixed(String),
+    /// `null`: nobody yet; a password is needed too.
+    NeedsPassword,
 }
 
 /// A certificate of the server.
@@ -245,6 +273,7 @@ impl Config {
             mqtt: Mqtt {
                 listen: Listen::Tcp { host: host.clone(), port: 1883 },
                 secure_listen: secure_mqtt,
+                client_certificates: None,
                 proxy_protocol: false,
                 web_socket: true,
                 require_authentication: true,
@@ -256,6 +285,7 @@ impl Config {
             http: Http {
                 listen: Listen::Tcp { host, port: 9926 },
                 secure_listen: Listen::Shut,
+                client_certificates: None,
                 cors: Cors::Off,
                 body_bytes_max: 16 * 1024 * 1024,
                 scan_records_max: 1_000_000,

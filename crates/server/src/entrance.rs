@@ -8,7 +8,7 @@ use crate::mqtt;
 use crate::net::{Accepted, Door, Stream};
 use crate::peer::Peer;
 use crate::runtime::Runtime;
-use crate::tls;
+use crate::tls::{self, Proof, Refused};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,14 +62,14 @@ impl Entrance {
     async fn mqtts(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer) {
         // Handshakes count among the connections from their first byte.
         let (Some(place), Some(tls)) = (runtime.admit(&peer), &self.mqtt_tls) else { return };
-        if let Some(stream) = shake_hands(tls, stream, &peer, self.connect_timeout).await {
+        if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, self.connect_timeout).await {
             spawn_local(mqtt::serve(runtime, stream, peer, place));
         }
     }
 
     async fn https(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer) {
         let Some(tls) = &self.http_tls else { return };
-        if let Some(stream) = shake_hands(tls, stream, &peer, self.http.patience().head).await {
+        if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, self.http.patience().head).await {
             self.http(runtime, stream, peer);
         }
     }
@@ -87,17 +87,35 @@ impl Entrance {
     }
 }
 
-async fn shake_hands(tls: &tls::Server, stream: Stream, peer: &Peer, patience: Duration) -> Option<TlsStream<Stream>> {
-    match timeout(patience, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            let why = tls::why(&error).unwrap_or_else(|| error.to_string());
+/// The stream after its handshake, and the peer with what its certificate proved.
+async fn shake_hands(
+    runtime: &Runtime,
+    tls: &tls::Server,
+    stream: Stream,
+    peer: Peer,
+    patience: Duration,
+) -> Option<(TlsStream<Stream>, Peer)> {
+    let (stream, proof) = match timeout(patience, tls.accept(stream)).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(Refused::Handshake(why))) => {
             tracing::debug!(%peer, %why, "a TLS handshake failed");
-            None
+            return None;
+        }
+        Ok(Err(Refused::Certificate(why))) => {
+            tracing::warn!(%peer, %why, "connection refused");
+            return None;
         }
         Err(_) => {
             tracing::debug!(%peer, "a TLS handshake took too long");
-            None
+            return None;
         }
+    };
+    if let Proof::User(user) = &proof
+        && runtime.node().authenticator.certified(user).is_err()
+    {
+        let why = "the certificate is for a user that has no account, or one that is shut";
+        tracing::warn!(%peer, ?user, %why, "connection refused");
+        return None;
     }
+    Some((stream, peer.proven(proof)))
 }

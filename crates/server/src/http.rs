@@ -198,7 +198,7 @@ async fn answer(
     let (head, mut body) = request.into_parts();
     let answered = match stream {
         Some(stream) if state.settings.web_socket => {
-            let ambient = upgrade::ambient(&state.settings.cors, &head.headers);
+            let ambient = upgrade::ambient(&state.settings.cors, &head.headers, peer);
             upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient })))
         }
         _ => respond(state, peer, &head, &mut body).await,

@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, as far as the network can tell.
 
+use crate::tls::Proof;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -8,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct Peer {
     origin: Origin,
     ambient: Ambient,
+    proof: Proof,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,13 +33,28 @@ impl Peer {
     /// At the other end of a TCP connection.
     #[must_use]
     pub fn tcp(address: SocketAddr) -> Peer {
-        Peer { origin: Origin::Tcp(address), ambient: Ambient::Counts }
+        Peer { origin: Origin::Tcp(address), ambient: Ambient::Counts, proof: Proof::Nothing }
     }
 
     /// At the other end of a Unix socket.
     #[must_use]
     pub fn unix() -> Peer {
-        Peer { origin: Origin::Unix, ambient: Ambient::Counts }
+        Peer { origin: Origin::Unix, ambient: Ambient::Counts, proof: Proof::Nothing }
+    }
+
+    /// The same, after its certificate was looked at.
+    #[must_use]
+    pub fn proven(self, proof: Proof) -> Peer {
+        Peer { proof, ..self }
+    }
+
+    /// What its certificate says, which counts for pages of other origins as little as where it comes from.
+    #[must_use]
+    pub fn proof(&self) -> &Proof {
+        match (&self.proof, self.ambient) {
+            (Proof::User(_), Ambient::Nothing) => &Proof::NeedsPassword,
+            (proof, _) => proof,
+        }
     }
 
     /// The same, speaking for its client so far and no further.

@@ -162,7 +162,7 @@ impl Runtime {
 
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
     pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, is_beyond: bool) -> ConnectionId {
-        let trusted = self.node.authenticator.without_credentials(peer.trusted_ip()).ok();
+        let trusted = self.node.authenticator.without_password(peer).ok();
         let trusted = trusted.map(|known| known.for_policy());
         let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), is_beyond };
         let id = self.with(|shard, now| shard.accept(known, now));

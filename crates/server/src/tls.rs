@@ -4,14 +4,17 @@
 //! where there are none ([`authority`]).
 
 pub mod authority;
+mod clients;
 mod identity;
 
+pub use clients::Proof;
 pub use identity::FileError;
 
-use crate::config::TlsFiles;
+use crate::config::{ClientCertificates, TlsFiles};
 use identity::{Identities, Identity};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
+use rustls::server::NoServerSessionStorage;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,6 +33,8 @@ pub struct Server {
 pub struct Settings {
     /// Certificates: the first for whoever asks for no name, or one that none of them has.
     pub identities: Vec<TlsFiles>,
+    /// What is asked of clients.
+    pub clients: Option<ClientCertificates>,
     /// What is spoken over it, for clients that ask (ALPN); none: whatever they ask for.
     pub protocols: &'static [&'static [u8]],
 }
@@ -54,7 +59,8 @@ impl Server {
 
     /// The files that were read.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.settings.identities.iter().flat_map(|files| [&files.certificate, &files.private_key])
+        let own = self.settings.identities.iter().flat_map(|files| [&files.certificate, &files.private_key]);
+        own.chain(self.settings.clients.iter().flat_map(ClientCertificates::files))
     }
 
     /// Reads them again. If they are no use, all stays as it was.
@@ -64,10 +70,17 @@ impl Server {
         Ok(())
     }
 
-    /// The handshake. The caller bounds its time.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+    /// The handshake, and what it proved. The caller bounds its time.
+    pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<S>, Proof), Refused>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        TlsAcceptor::from(current).accept(stream).await
+        let stream = TlsAcceptor::from(current).accept(stream).await?;
+        let Some(asked) = &self.settings.clients else { return Ok((stream, Proof::Nothing)) };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let proof = clients::proof(asked, shown).map_err(|why| Refused::Certificate(why.to_owned()))?;
+        Ok((stream, proof))
     }
 }
 
@@ -75,11 +88,21 @@ impl Settings {
     fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let identities = self.identities.iter().map(Identity::load).collect::<Result<Vec<_>, _>>()?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
+        let builder = builder.with_safe_default_protocol_versions()?;
+        let builder = match &self.clients {
+            Some(asked) => builder.with_client_cert_verifier(clients::verifier(asked)?),
+            None => builder.with_no_client_auth(),
+        };
         let mut config = builder.with_cert_resolver(Arc::new(Identities(identities)));
         config.alpn_protocols = self.protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        config.ticketer = ring::Ticketer::new()?; // Who comes back is known without memory for those who do not.
-        config.send_tls13_tickets = 1;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        if self.clients.is_none() {
+            // Who comes back is known without memory for those who do not. A client's certificate is looked at again
+            // each time: it may be revoked by then.
+            config.ticketer = ring::Ticketer::new()?;
+            config.send_tls13_tickets = 1;
+        }
         Ok(Arc::new(config))
     }
 }
@@ -90,13 +113,32 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// What was wrong with a handshake, in words for the log; `None`: the other side just went away.
-#[must_use]
-pub fn why(error: &io::Error) -> Option<String> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(match error {
-        rustls::Error::InvalidMessage(_) => "the client does not speak TLS here".to_owned(),
-        rustls::Error::AlertReceived(alert) => format!("the client ended it: {alert:?}"),
-        other => other.to_string(),
-    })
+/// Why a handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The client's certificate is not believed, or there is none.
+    #[error("{0}")]
+    Certificate(String),
+    /// The client did not go on, or not by the rules.
+    #[error("{0}")]
+    Handshake(String),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Refused {
+        let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            return Refused::Handshake(error.to_string());
+        };
+        match error {
+            rustls::Error::InvalidCertificate(error) => {
+                Refused::Certificate(format!("the client's certificate: {}", clients::why(error)))
+            }
+            rustls::Error::NoCertificatesPresented => {
+                Refused::Certificate("the client shows no certificate".to_owned())
+            }
+            rustls::Error::InvalidMessage(_) => Refused::Handshake("the client does not speak TLS here".to_owned()),
+            rustls::Error::AlertReceived(alert) => Refused::Handshake(format!("the client ended it: {alert:?}")),
+            other => Refused::Handshake(other.to_string()),
+        }
+    }
 }

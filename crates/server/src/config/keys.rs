@@ -1,11 +1,12 @@
 //! Every key there is, and where its value goes.
 
+use super::CertificateUser::{CommonName, Fixed, NeedsPassword};
 use super::listen::{confine, listen};
 use super::load::Given;
 use super::raw::{Node, Place, Value, parse_file};
 use super::read::{Reading, Section, Unknown};
 use super::units::{Misfit, choice, duration, number, size, switch, text, texts};
-use super::{Config, Cors, Host, Level, Listen, LogFormat, Mode, RejectedPublish, TlsFiles};
+use super::{ClientCertificates, Config, Cors, Host, Level, Listen, LogFormat, Mode, RejectedPublish, TlsFiles};
 use rowcast_core::limits::{Limits, PACKET_BYTES_MAX};
 use rowcast_core::schema::{Diagnostic, Durability, Source};
 use std::num::NonZeroUsize;
@@ -56,6 +57,12 @@ impl Keys<'_> {
         });
         root.read("shutdownTimeout", &mut self.config.shutdown_timeout, duration(Duration::ZERO..=HOUR));
         root.sections("tls", |tls| self.tls(tls));
+        let config = &mut *self.config;
+        for asked in config.mqtt.client_certificates.iter_mut().chain(&mut config.http.client_certificates) {
+            if asked.authorities.is_empty() {
+                asked.authorities.clone_from(&config.tls.authorities);
+            }
+        }
         for (key, what) in [("hooks", "running hooks"), ("cluster", "clustering")] {
             self.not_yet(root, key, what);
         }
@@ -69,10 +76,13 @@ impl Keys<'_> {
             if let Some(door) = self.door(network, "securePort") {
                 self.config.mqtt.secure_listen = door;
             }
-            self.client_certificates(network, "mtls");
+            let port = self.config.mqtt.secure_listen.clone();
+            self.config.mqtt.client_certificates = self.client_certificates(network, "mtls", &port);
             self.proxy_protocol(network);
         });
-        self.client_certificates(mqtt, "mTLS");
+        let port = self.config.mqtt.secure_listen.clone();
+        let asked = self.client_certificates(mqtt, "mTLS", &port);
+        self.config.mqtt.client_certificates = self.config.mqtt.client_certificates.take().or(asked);
         let config = &mut self.config.mqtt;
         mqtt.read("webSocket", &mut config.web_socket, switch);
         mqtt.read("requireAuthentication", &mut config.require_authentication, switch);
@@ -92,7 +102,8 @@ impl Keys<'_> {
         if let Some(door) = self.door(http, "securePort") {
             self.config.http.secure_listen = door;
         }
-        self.client_certificates(http, "mtls");
+        let port = self.config.http.secure_listen.clone();
+        self.config.http.client_certificates = self.client_certificates(http, "mtls", &port);
         let (mut cors, mut origins) = (false, Vec::new());
         http.read("cors", &mut cors, switch);
         http.read("corsAccessList", &mut origins, texts);
@@ -192,13 +203,31 @@ impl Keys<'_> {
         Some(door)
     }
 
-    /// Certificates that are asked for and not looked at would let anyone in.
-    fn client_certificates(&self, section: &mut Section<'_>, key: &str) {
-        if let Some(node) = section.take(key)
-            && !matches!(node.value, Value::Null | Value::Bool(false))
-        {
-            section.refuse(&node.place, Misfit::new(not_available("checking client certificates")));
-        }
+    /// What is asked of clients at a secure port. Certificates that are asked for and not looked at would let anyone
+    /// in, so that port has to be open.
+    fn client_certificates(&self, section: &mut Section<'_>, key: &str, port: &Listen) -> Option<ClientCertificates> {
+        let folder = &self.config.folder;
+        let mut found = None;
+        section.switch_or_section(key, |mtls, place| {
+            let mut asked =
+                ClientCertificates { user: CommonName, required: false, authorities: Vec::new(), crl: None };
+            if let Some(user) = mtls.read_optional("user", |node| match &node.value {
+                Value::Null => Ok(Some(NeedsPassword)),
+                Value::Text(name) if matches!(name.as_str(), "Common Name" | "CN") => Ok(Some(CommonName)),
+                _ => text(node).map(|user| Some(Fixed(user))),
+            }) {
+                asked.user = user;
+            }
+            mtls.read("required", &mut asked.required, switch);
+            mtls.read("certificateAuthority", &mut asked.authorities, |node| path(node, folder).map(|path| vec![path]));
+            mtls.read("crl", &mut asked.crl, |node| path(node, folder).map(Some));
+            if *port == Listen::Shut {
+                let misfit = Misfit::new("clients show certificates at the secure port, and that is shut");
+                mtls.refuse(place, misfit.help("`securePort: 8883`, for example, opens it"));
+            }
+            found = Some(asked);
+        });
+        found
     }
 
     fn proxy_protocol(&mut self, network: &mut Section<'_>) {
@@ -331,7 +360,7 @@ storage:
     fn every_key_is_read() {
         let text = "
 mqtt:
-  network: { port: mqtt.sock, securePort: 8884, mtls: false, proxyProtocol: false }
+  network: { port: mqtt.sock, securePort: 8884, mtls: { user: null, required: true, crl: c.pem }, proxyProtocol: false }
   webSocket: false
   requireAuthentication: false
   openTopics: false
@@ -363,6 +392,7 @@ mqtt:
 http:
   port: 8080
   securePort: localhost:8443
+  mtls: { user: rex, certificateAuthority: /ca.pem }
   cors: true
   corsAccessList: [https://example.org, http://localhost:3000]
   limits: { bodyBytes: 1MiB, scanRecords: 20 }
@@ -394,6 +424,12 @@ cluster: null
             mqtt: Mqtt {
                 listen: Listen::Unix("/app/mqtt.sock".into()),
                 secure_listen: Listen::Tcp { host: Host::Any, port: 8884 },
+                client_certificates: Some(ClientCertificates {
+                    user: NeedsPassword,
+                    required: true,
+                    authorities: vec!["/app/ca.pem".into()],
+                    crl: Some("/app/c.pem".into()),
+                }),
                 proxy_protocol: false,
                 web_socket: false,
                 require_authentication: false,
@@ -427,6 +463,12 @@ cluster: null
             http: Http {
                 listen: Listen::Tcp { host: Host::Any, port: 8080 },
                 secure_listen: Listen::Tcp { host: Host::Named("localhost".to_owned()), port: 8443 },
+                client_certificates: Some(ClientCertificates {
+                    user: Fixed("rex".to_owned()),
+                    required: false,
+                    authorities: vec!["/ca.pem".into()],
+                    crl: None,
+                }),
                 cors: Cors::Origins(vec!["https://example.org".to_owned(), "http://localhost:3000".to_owned()]),
                 body_bytes_max: 1 << 20,
                 scan_records_max: 20,
@@ -536,12 +578,6 @@ error: expected a section, found 12
     #[test]
     fn what_this_version_cannot_do_is_refused() {
         for (text, message) in [
-            ("mqtt: { mTLS: true }", "checking client certificates is not available in this version"),
-            (
-                "mqtt: { network: { mtls: { required: true } } }",
-                "checking client certificates is not available in this version",
-            ),
-            ("http: { mtls: true }", "checking client certificates is not available in this version"),
             ("mqtt: { network: { proxyProtocol: true } }", "the PROXY protocol is not available in this version"),
             ("hooks: { file: hooks.js }", "running hooks is not available in this version"),
             ("cluster: { name: a }", "clustering is not available in this version"),
@@ -562,6 +598,22 @@ error: expected a section, found 12
         let variables = [("ROWCAST_TLS_CERTIFICATE", "c.pem"), ("ROWCAST_TLS_PRIVATE_KEY", "k.pem")];
         let (config, _) = read_text("", Unknown::Refuse, &[], &variables).expect("a configuration");
         assert_eq!(config.tls.identities[0].private_key, Path::new("/app/k.pem"));
+    }
+
+    #[test]
+    fn certificates_of_clients_need_a_secure_port() {
+        let asked = |text: &str| check(text, &[]).mqtt.client_certificates.map(|asked| asked.user);
+        assert_eq!(asked("mqtt: { network: { mtls: true } }"), Some(CommonName));
+        assert_eq!(asked("mqtt: { mTLS: true }"), Some(CommonName));
+        assert_eq!(asked("mqtt: { mTLS: { user: Common Name } }"), Some(CommonName));
+        assert_eq!(asked("mqtt: { mTLS: { user: rex } }"), Some(Fixed("rex".to_owned())));
+        assert_eq!(asked("mqtt: { mTLS: { user: null } }"), Some(NeedsPassword));
+        assert_eq!(asked("mqtt: { mTLS: false, network: { mtls: null } }"), None);
+        let shut = "clients show certificates at the secure port, and that is shut";
+        refuse_message("mqtt: { network: { securePort: null, mtls: true } }", shut);
+        refuse_message("http: { mtls: {} }", shut);
+        refuse_message("mqtt: { mTLS: 1 }", "expected `true`, `false` or a section, found 1");
+        refuse_message("mqtt: { mTLS: { require: true } }", "there is no key `mqtt.mTLS.require`");
     }
 
     #[test]

@@ -200,6 +200,21 @@ impl Section<'_> {
         }
     }
 
+    /// Reads `key`, which is a switch, or a section whose presence switches it on. `read` hears of the section, which
+    /// is empty for a mere `true`, and where it stands.
+    pub(super) fn switch_or_section(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>, &Place)) {
+        let Some(Node { value, place }) = self.take(key) else { return };
+        let entries = match value {
+            Value::Null | Value::Bool(false) => return,
+            Value::Bool(true) => Vec::new(),
+            Value::Map(entries) => entries,
+            other => return self.refuse(&place, Misfit::expected("`true`, `false` or a section", &other)),
+        };
+        let path = self.path_of(key);
+        let section = Section { reading: self.reading, path, source: place.source.clone(), entries };
+        section.finish(|section| read(section, &place));
+    }
+
     /// Replaces `into` by the value of `key`, if it has one; `null` is none.
     pub(super) fn read<T>(&mut self, key: &str, into: &mut T, parse: impl FnOnce(&Node) -> Result<T, Misfit>) {
         if let Some(value) = self.read_optional(key, |node| match node.value {

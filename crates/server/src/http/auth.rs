@@ -5,6 +5,7 @@ use super::problem::{Kind, Problem};
 use crate::auth::{self, AuthError, Authenticator, Principal};
 use crate::config::Cors;
 use crate::peer::Peer;
+use crate::tls::Proof;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use std::net::IpAddr;
 
@@ -29,16 +30,20 @@ pub(super) async fn authenticate(
     verified.map_err(refused)
 }
 
-/// Trust in this machine is not trust in every page its browser shows: neither a page of another origin nor a name
-/// that only happens to lead here (DNS rebinding) may use it.
+/// Trust in this machine, or in a certificate, is not trust in every page its browser shows: neither a page of another
+/// origin nor, on this machine, a name that only happens to lead here (DNS rebinding) may use it.
 fn without_credentials(
     authenticator: &Authenticator,
     cors: &Cors,
     headers: &HeaderMap,
     peer: &Peer,
 ) -> Result<Principal, Problem> {
-    let principal = authenticator.without_credentials(peer.trusted_ip()).map_err(refused)?;
-    if !principal.super_user || (names_this_machine(headers) && cors::page(cors, headers) != Page::Foreign) {
+    let principal = authenticator.without_password(peer).map_err(refused)?;
+    let is_certified = matches!(peer.proof(), Proof::User(_));
+    if !is_certified && !principal.super_user {
+        return Ok(principal);
+    }
+    if (is_certified || names_this_machine(headers)) && cors::page(cors, headers) != Page::Foreign {
         return Ok(principal);
     }
     Err(challenge("without credentials only requests to localhost are let in, and not from pages of other origins"))

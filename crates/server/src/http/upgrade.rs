@@ -6,7 +6,8 @@ use super::cors::{self, Page};
 use super::limits::LIST_ELEMENTS_MAX;
 use super::problem::{Kind, Problem};
 use crate::config::Cors;
-use crate::peer::Ambient;
+use crate::peer::{Ambient, Peer};
+use crate::tls::Proof;
 use crate::websocket::{PROTOCOLS, accept_key};
 use base64::Engine;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -50,11 +51,13 @@ pub(super) fn accept(head: &Parts) -> Result<Response<Body>, Problem> {
     Ok(response)
 }
 
-/// How far the connection speaks for whoever opened it: a browser lets any page open one to this machine.
-pub(super) fn ambient(cors: &Cors, headers: &HeaderMap) -> Ambient {
+/// How far the connection speaks for whoever opened it: a browser lets any page open one to this machine. Who shows a
+/// certificate has checked by which name it came here.
+pub(super) fn ambient(cors: &Cors, headers: &HeaderMap, peer: &Peer) -> Ambient {
+    let is_certified = matches!(peer.proof(), Proof::User(_));
     match cors::page(cors, headers) {
         Page::Foreign => Ambient::Nothing,
-        Page::Same | Page::Welcome if names_this_machine(headers) => Ambient::Counts,
+        Page::Same | Page::Welcome if is_certified || names_this_machine(headers) => Ambient::Counts,
         Page::Same | Page::Welcome => Ambient::Nothing,
     }
 }
@@ -136,7 +139,7 @@ mod tests {
             if let Some(origin) = origin {
                 head.headers.insert(header::ORIGIN, HeaderValue::from_str(origin).expect("an origin"));
             }
-            super::ambient(&cors, &head.headers)
+            super::ambient(&cors, &head.headers, &Peer::unix())
         };
         let home = "localhost:9926";
         assert_eq!(ambient(home, None, Cors::Off), Ambient::Counts);

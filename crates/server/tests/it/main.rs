@@ -14,6 +14,7 @@ mod hostile;
 mod http;
 mod kill;
 mod limits;
+mod mtls;
 mod node;
 mod pages;
 mod python;

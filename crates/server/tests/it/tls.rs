@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsageP
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -192,13 +192,13 @@ fn what_is_no_handshake_is_closed_and_half_a_handshake_is_not_waited_for() {
 const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// With secure doors at ports that the system chooses.
-fn secure(application: Application) -> Application {
+pub(crate) fn secure(application: Application) -> Application {
     let doors = ["mqtt.network.securePort=127.0.0.1:0", "http.securePort=127.0.0.1:0"];
     doors.into_iter().fold(application, |application, door| application.with("--set").with(door))
 }
 
 /// Who signs certificates in a test.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, in PEM.
 pub(crate) struct Signed {
@@ -280,14 +280,27 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-type Connection = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection after its handshake, whatever certificate the server shows.
-fn dial(port: u16, name: &str) -> std::io::Result<Connection> {
+pub(crate) fn dial(port: u16, name: &str) -> std::io::Result<Connection> {
+    dial_as(port, name, None)
+}
+
+/// The same, showing a certificate.
+pub(crate) fn dial_as(port: u16, name: &str, signed: Option<&Signed>) -> std::io::Result<Connection> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().expect("versions");
-    let config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth();
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+    let config = match signed {
+        None => builder.with_no_client_auth(),
+        Some(Signed { certificate, key }) => {
+            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+            builder.with_client_auth_cert(vec![certificate], key).expect("a certificate and its key")
+        }
+    };
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let session = ClientConnection::new(Arc::new(config), name).expect("a session");
     let stream = TcpStream::connect(("127.0.0.1", port))?;
