@@ -142,7 +142,9 @@ ok role           nobody               nothing
 ok role           reader               Dog (some attributes): read, delete; a/#: publish
 ok configuration  defaults
 ok MQTT           port 1883
+ok MQTT over TLS  port 8883
 ok HTTP           shut
+ok HTTPS          shut
 ok data           /app/data
 "
         );
