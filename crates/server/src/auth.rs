@@ -10,7 +10,7 @@ mod cache;
 mod exchange;
 mod password;
 mod pool;
-mod scram;
+pub(crate) mod scram;
 mod secret;
 mod throttle;
 

@@ -11,6 +11,8 @@ mod read;
 pub(crate) mod suggest;
 mod units;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use keys::read_text;
 pub use load::{Given, LoadError, Loaded, load};
 
 use rowcast_core::limits::Limits;

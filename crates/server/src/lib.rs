@@ -10,6 +10,8 @@ pub mod client;
 pub mod config;
 pub mod db;
 pub mod entrance;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod logging;
 pub mod mqtt;

@@ -5,6 +5,8 @@
 
 mod frame;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use frame::decode;
 pub use frame::{Role, Violation};
 
 use bytes::Bytes;

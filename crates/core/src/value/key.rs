@@ -158,7 +158,7 @@ impl<'a> Key<'a> {
         let (tag, body) = bytes.split_first()?;
         match *tag {
             NUMBER_TAG => Some(Key::Number((u64::from_be_bytes(body.try_into().ok()?) ^ SIGN).cast_signed())),
-            TEXT_TAG if !body.is_empty() => {
+            TEXT_TAG if !body.is_empty() && !body.contains(&b'/') => {
                 let text = body.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
                 Some(Key::Text(Cow::Owned(String::from_utf8(text).ok()?)))
             }
@@ -374,7 +374,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_key_are_not_decoded() {
-        for bytes in [&[][..], &[0], &[1], &[1, 0, 0, 0, 0, 0, 0, 0], &[1; 10], &[2], &[2, 0xff], &[3, b'a']] {
+        for bytes in
+            [&[][..], &[0], &[1], &[1, 0, 0, 0, 0, 0, 0, 0], &[1; 10], &[2], &[2, 0xff], &[3, b'a'], b"\x02a/b"]
+        {
             assert_eq!(Key::decode(bytes), None, "{bytes:?}");
         }
     }

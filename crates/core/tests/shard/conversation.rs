@@ -27,6 +27,7 @@ fn any_conversation_holds() {
 }
 
 /// SplitMix64.
+#[cfg(test)]
 fn random_byte(state: &mut u64) -> u8 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,7 +36,7 @@ fn random_byte(state: &mut u64) -> u8 {
 }
 
 /// Plays the conversation that `bytes` are, and fails where the node does something it must not.
-fn play(bytes: &[u8]) {
+pub(crate) fn play(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let mut conversation = Conversation::new(&mut choices);
     for _ in 0..STEPS_MAX {

@@ -2,6 +2,8 @@
 
 mod conformance;
 mod conversation;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 #[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
 mod rights;
@@ -11,3 +13,10 @@ mod store;
 mod text;
 
 type Node = node::Node<store::Store>;
+
+#[test]
+fn the_corpus_of_conversations_and_damaged_copies_of_it_hold() {
+    for bytes in corpus::with_damaged_copies("converse", 30) {
+        conversation::play(&bytes);
+    }
+}

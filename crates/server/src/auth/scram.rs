@@ -32,6 +32,28 @@ pub struct Verifier {
 
 type Key = [u8; 32];
 
+/// Two messages of either side, a line break between them, as whatever they could be.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn try_messages(input: &[u8]) {
+    let at = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
+    let (first, last) = (&input[..at], input.get(at + 1..).unwrap_or_default());
+    let verifier = |_: &str| Verifier::of(b"bone", b"salt", 1);
+    if let Ok((challenged, answer)) = ScramServer::challenge(first, verifier) {
+        assert!(answer.starts_with("r="), "{answer}");
+        let is_right = challenged.proof(last).is_ok_and(|proof| proof.is_right());
+        assert!(!is_right, "a proof for a nonce that was never told");
+    }
+    // A client is sent more than one iteration only where that is no work.
+    let is_dear = String::from_utf8_lossy(last).rsplit("i=").next().is_none_or(|count| count.len() > 4);
+    let (mut client, _) = ScramClient::new("rex", b"bone");
+    let answered = !is_dear && client.answer(last).is_ok();
+    assert!(!answered, "an answer to a nonce that was never sent");
+    assert!(client.finish(last).is_err(), "a signature over nothing that was said");
+    if let Some(verifier) = std::str::from_utf8(last).ok().and_then(Verifier::parse) {
+        assert!(Verifier::parse(&verifier.to_string()) == Some(verifier), "read as it is written");
+    }
+}
+
 impl Verifier {
     /// The one of `password`, with a salt of its own.
     ///

@@ -30,6 +30,14 @@ pub(super) fn read_keys(
     Ok((config, reading.finish(unknown)?))
 }
 
+/// What a file alone says.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    let defaults = Config::new(Mode::Run, PathBuf::from("/app"));
+    let source = Some(Source::new("rowcast.yaml", text));
+    read_keys(Mode::Run, defaults, source, Unknown::Refuse, &Given::default()).map(|(config, _)| config)
+}
+
 /// Reads every key there is into a configuration that holds the defaults.
 struct Keys<'c> {
     mode: Mode,

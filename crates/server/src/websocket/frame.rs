@@ -247,6 +247,28 @@ impl Head {
     }
 }
 
+/// All that a stream says, read in pieces of `size` bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode(role: Role, stream: &[u8], size: usize) -> Heard {
+    let mut decoder = Decoder::new(role);
+    let mut payload = Vec::new();
+    for piece in stream.chunks(size) {
+        let mut piece = piece.to_vec();
+        let kept = decoder.decode(&mut piece);
+        payload.extend_from_slice(&piece[..kept]);
+    }
+    Heard { payload, ping: decoder.take_ping(), end: decoder.end }
+}
+
+/// What [`decode`] found.
+#[cfg(any(test, fuzzing))]
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Heard {
+    pub(crate) payload: Vec<u8>,
+    ping: Option<Vec<u8>>,
+    end: Option<End>,
+}
+
 /// The head of a frame that is a message of its own.
 pub(super) fn encode_head(opcode: Opcode, length: u64, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
     out.push(match opcode {
