@@ -208,7 +208,11 @@ impl Shard {
             self.wake(connection);
         }
         self.effects.push(match claimant {
-            Some(claimant) => Effect::HandOff { client_id, claimant, session },
+            // Who wants nothing of it finds in the store what is to end: its will as well, if that was to wait.
+            Some(claimant) => {
+                let session = session.filter(|_| !claimant.clean_start);
+                Effect::HandOff { client_id, claimant, session }
+            }
             None => Effect::Release { client_id, connection },
         });
     }
