@@ -602,6 +602,9 @@ impl Group {
         self.flow = Flow::Behind { after: Sequence(stored.position) };
         self.stored = true;
         for number in stored.open {
+            if number > stored.position {
+                self.claimed.insert(number); // It came back from a session that ended: the log is not to bring it again.
+            }
             self.waiting.insert(number, Waiting { qos: QoS::AtLeastOnce, entry: None, after: Sequence::ZERO });
         }
     }
@@ -793,6 +796,13 @@ mod tests {
         assert_eq!(hand(&mut group, 1), Some('b'));
         group.refused(&a.id, 1, 0, None, usize::MAX);
         assert_eq!(group.next(), Next::Nothing);
+    }
+
+    #[test]
+    fn what_a_stored_group_has_open_behind_its_position_does_not_come_from_the_log_as_well() {
+        let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        group.restore(br#"{"position":5,"open":[4,9]}"#);
+        assert!(group.was_claimed(Sequence(9)) && !group.was_claimed(Sequence(4)));
     }
 
     #[test]
