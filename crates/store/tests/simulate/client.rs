@@ -200,6 +200,9 @@ impl Client {
         if self.clean || self.session.exists != Some(true) {
             self.session.exists = None;
         }
+        if self.clean {
+            self.notes.push(Note::Ended); // The old session may end before its client hears of it.
+        }
         wills.returns(self.index, now);
         self.will = will.map(|(number, _)| number);
         let is_v5 = self.is_v5();
