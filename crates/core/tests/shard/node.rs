@@ -86,7 +86,7 @@ pub(crate) struct Node<S> {
     jobs: VecDeque<(usize, Job)>,
     /// What reads and the checking of passwords brought, and nobody has heard yet.
     answers: VecDeque<(usize, Input)>,
-    directory: BTreeMap<Box<str>, Owner>,
+    pub(crate) directory: BTreeMap<Box<str>, Owner>,
     /// Who was asked the riddle.
     asked: BTreeMap<(usize, u32), String>,
     /// Who may do everything now.
@@ -100,7 +100,7 @@ pub(crate) struct Node<S> {
     pub(crate) stopped: Stopped,
     /// What the server says of itself.
     sys: Vec<sys::Value>,
-    reach: Arc<Reach>,
+    pub(crate) reach: Arc<Reach>,
 }
 
 /// What takes a thread of its own a while.
@@ -132,7 +132,8 @@ pub(crate) struct Stopped {
     pub(crate) answers: bool,
 }
 
-struct Owner {
+/// Whose a client identifier is.
+pub(crate) struct Owner {
     shard: usize,
     connection: ConnectionId,
     user: Option<Arc<str>>,

@@ -240,6 +240,24 @@ impl Client {
         self.send(node, &Packet::Connect(Box::new(connect)));
     }
 
+    /// Begins a session that ends with its connection, so that nothing of this client stays.
+    pub(crate) fn end_session(&self, node: &mut Node, socket: SocketId) {
+        let name = self.name.clone();
+        let connect = Connect {
+            version: self.nature.version,
+            clean_start: true,
+            keep_alive_secs: 0,
+            client_id: &name,
+            will: None,
+            username: None,
+            password: None,
+            properties: ConnectProperties::default(),
+        };
+        let mut bytes = Vec::new();
+        Packet::Connect(Box::new(connect)).encode(self.nature.version, &mut bytes).expect("a packet");
+        node.send(socket, &bytes);
+    }
+
     /// Its connection is cut: what was on the way is gone.
     pub(crate) fn cut(&mut self, node: &mut Node, wills: &mut Wills) {
         if let Some(socket) = self.socket {

@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::will::Wills;
 use rowcast_codec::{QoS, Version};
 use rowcast_core::limits::Limits;
-use rowcast_core::shard::Report;
+use rowcast_core::shard::{Found, Gauges, Report, Shard};
 use rowcast_core::{Change, ChangeKind, Durability, Outcome, Proposals, Record, Rejection, SessionId, TableId, Token};
 use rowcast_store::Crash;
 
@@ -40,12 +40,16 @@ pub(crate) struct Run {
     size: Size,
     /// The disk has no room now.
     full: bool,
+    /// It had none at some time.
+    was_full: bool,
     /// Reports that were looked at.
     reported: usize,
 }
 
 /// Rounds in which everything must come to rest at the end.
 const ROUNDS: usize = 3_000;
+/// Ticks in which what clients leave behind must be gone.
+const TICKS: usize = 4;
 /// Bytes of the largest packet there is.
 const PACKET_BYTES_MAX: usize = 500;
 
@@ -69,6 +73,7 @@ impl Run {
             groups: Groups::default(),
             size,
             full: false,
+            was_full: false,
             reported: 0,
         }
     }
@@ -306,6 +311,7 @@ impl Run {
         let room = self.random.below(300) as u64;
         disk.set_capacity(full.then(|| disk.bytes() + room));
         self.full = full;
+        self.was_full |= full;
     }
 
     /// `crash`: how it ends; `None`: in good order.
@@ -452,7 +458,8 @@ impl Run {
             }
         }
         self.groups.check_complete(&self.book)?;
-        self.check_records()
+        self.check_records()?;
+        self.check_empty()
     }
 
     /// Everybody comes back and says what is to be said, and what is due happens.
@@ -485,6 +492,55 @@ impl Run {
             self.pass(300);
         }
         Err("no rest at the end".to_owned())
+    }
+
+    /// Everybody goes for good, and leaves nothing behind.
+    fn check_empty(&mut self) -> Result<(), String> {
+        for client in &self.clients {
+            let socket = self.node.connect(0, true, false);
+            client.end_session(&mut self.node, socket);
+            self.node.settle();
+            self.node.lose(socket);
+            self.node.settle();
+        }
+        // What is stored of groups, and what waits until somebody looks, goes within a few ticks.
+        for _ in 0..TICKS {
+            self.node.advance(300);
+            self.node.settle();
+        }
+        if self.was_full {
+            // What there was no room to take away goes when the node starts.
+            let now = self.node.wall_ms();
+            self.node.store.close(now)?;
+            self.node.restart();
+            self.node.settle();
+        }
+        match self.remains() {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("all have gone, and there are {}", left.join(", "))),
+        }
+    }
+
+    /// What is left of clients, in memory and on disk.
+    fn remains(&self) -> Vec<String> {
+        let Found { subscriptions, groups, claims, sessions, wills } = self.node.store.found();
+        let handshakes =
+            self.clients.iter().map(|client| self.node.store.session_rows(&client.name, 0).handshakes.len());
+        let shards = (0..self.node.shards()).map(|index| self.node.shard(index));
+        let counts = [
+            ("client identifiers that are owned", self.node.directory.len()),
+            ("stored sessions", sessions.len()),
+            ("stored subscriptions", subscriptions.len()),
+            ("stored handshakes", handshakes.sum()),
+            ("stored wills", wills.len()),
+            ("stored groups", groups.len()),
+            ("stored claims", claims.len()),
+            ("busy shards", shards.clone().filter(|shard| !shard.is_quiet()).count()),
+            ("topics that are wanted", TOPICS.iter().filter(|topic| self.node.reach.anyone_may_want(topic)).count()),
+        ];
+        let counted = counts.into_iter().filter(|&(_, count)| count > 0).map(|(what, count)| format!("{count} {what}"));
+        let gauges = shards.map(Shard::gauges).filter(|&gauges| gauges != Gauges::default());
+        counted.chain(gauges.map(|gauges| format!("{gauges:?}"))).collect()
     }
 
     /// The tables say what the log does.
