@@ -178,7 +178,8 @@ impl Shard {
             let session = connection.session.as_ref().map(|session| (session.id, session.is_durable()));
             let (session, durable) = session.unwrap_or_default();
             let selected = Selected::by(&[subscription], &message, session);
-            message.is_held = durable && selected.qos > Some(QoS::AtMostOnce);
+            // Behind one that is held, it is held as well.
+            message.is_held = durable && (is_taken || selected.qos > Some(QoS::AtMostOnce));
             let shared =
                 || Shared { group: (&*hand.group).into(), filter: (&*hand.member.filter).into(), number: hand.number };
             let delivery = |qos| Delivery {

@@ -84,7 +84,7 @@ impl Client {
                 self.answers.push_back((Answer::Pubcomp, ack.packet_id));
                 Ok(())
             }
-            Packet::Suback(suback) => self.on_suback(suback),
+            Packet::Suback(suback) => self.on_suback(suback, world.book),
             Packet::Unsuback(unsuback) => {
                 self.asked.remove(&unsuback.packet_id.get());
                 Ok(())

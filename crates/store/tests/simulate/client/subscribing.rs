@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub(super) with_records: bool,
     /// SUBACK came.
     pub(super) granted: bool,
+    /// Messages from here on were published when it was granted already, or the one it replaces was.
+    pub(super) first: usize,
     /// When it was asked for first, and last, as [`Book::clock`] counts.
     pub(super) since: u64,
     pub(super) asked: u64,
@@ -101,6 +103,7 @@ impl Client {
                 && (retain_handling == RetainHandling::SendAtSubscribe
                     || (retain_handling == RetainHandling::SendIfNew && before.is_none())),
             granted: false,
+            first: before.map_or(usize::MAX, |before| before.first),
             since: before.map_or(book.clock, |before| before.since),
             asked: book.clock,
         };
@@ -139,7 +142,7 @@ impl Client {
         self.subscriptions.get(GROUPS[group]).is_some_and(|held| held.granted)
     }
 
-    pub(super) fn on_suback(&mut self, suback: &Suback<'_>) -> Result<(), String> {
+    pub(super) fn on_suback(&mut self, suback: &Suback<'_>, book: &Book) -> Result<(), String> {
         let Some(Asked::Subscribe(asked)) = self.asked.remove(&suback.packet_id.get()) else {
             return Err("SUBACK for nothing".to_owned());
         };
@@ -158,7 +161,8 @@ impl Client {
             if granted != held.qos {
                 return Err(format!("{} is granted with {granted:?}", held.filter));
             }
-            self.subscriptions.insert(held.filter, Held { granted: true, ..held });
+            let first = held.first.min(book.messages.len());
+            self.subscriptions.insert(held.filter, Held { granted: true, first, ..held });
         }
         Ok(())
     }
@@ -178,7 +182,8 @@ impl Client {
             let message = &book.messages[*number];
             self.got.contains(number)
                 || self.subscriptions.values().any(|held| {
-                    held.group().is_none() && held.qos > QoS::AtMostOnce && held.wants(message, index, epoch)
+                    let keeps = held.group().is_none() && held.qos > QoS::AtMostOnce && held.first <= *number;
+                    keeps && held.wants(message, index, epoch)
                 })
         };
         let kept: Vec<usize> = self.expected.iter().copied().filter(kept).collect();
