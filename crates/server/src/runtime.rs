@@ -490,7 +490,7 @@ impl Runtime {
 
     fn read_log(self: &Rc<Self>, reader: Reader, after: Sequence, bytes: usize) {
         // The newest part is in memory: no thread is needed for it.
-        if let Some(page) = self.node.store.read_tail(after, bytes) {
+        if let Some(page) = self.node.store.read_tail_for_clients(after, bytes) {
             return self.post(self.index, Input::LogRead { reader, batches: page.batches, lost_until: None });
         }
         self.read(

@@ -10,6 +10,7 @@ pub mod limits;
 mod log;
 mod meta;
 mod queue;
+mod quiet;
 mod reader;
 pub mod reads;
 mod store;

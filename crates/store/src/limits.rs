@@ -30,6 +30,12 @@ pub const INDEX_EVERY_BYTES: u64 = 256 * 1024;
 /// Bytes read from a log segment at a time.
 pub const READ_BYTES: usize = 256 * 1024;
 
+/// Stretches of the log that are known to hold nothing for clients: 16 bytes each. The oldest are forgotten.
+pub const STRETCHES_MAX: usize = 4096;
+
+/// Entries of such a stretch at least: shorter ones are read again.
+pub const STRETCH_ENTRIES_MIN: u64 = 256;
+
 /// Records the sweeper expires in one turn, so that it does not hold up others.
 pub const EXPIRE_PER_TURN: usize = 1024;
 

@@ -89,9 +89,9 @@ impl Past for Store {
 /// Batches in their order, and from where the log begins, if it no longer reaches back to what was asked for.
 pub type Behind = (Vec<Arc<Batch>>, Option<Sequence>);
 
-/// The log behind `after`.
+/// The log behind `after`, as far as clients are shown it.
 pub fn log(store: &Store, after: Sequence, bytes: usize) -> Result<Behind, ReadError> {
-    match store.read_log(after, bytes) {
+    match store.read_for_clients(after, bytes) {
         Ok(page) => Ok((page.batches, None)),
         Err(ReadError::FellOff { oldest, .. }) => {
             let batches = store.read_log(oldest, bytes).map(|page| page.batches).unwrap_or_default();

@@ -5,6 +5,7 @@ use crate::error::{OpenError, ReadError, StateError};
 use crate::limits::READ_BYTES;
 use crate::log::{self, Cut, LogFiles, Opening, Recovered, Retention, Verify};
 use crate::meta;
+use crate::quiet::Quiet;
 use crate::reader::LogPage;
 use crate::tables::{Effect, LsmState, Page, RecordBytes, Room, Scan, State};
 use crate::tail::Tail;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) state: Arc<dyn State>, // Dropped first: its threads end before the folder is given up.
     pub(crate) files: Arc<LogFiles>,
     tail: Tail,
+    quiet: Quiet,
     committed: AtomicU64,
     pub(crate) node: NodeId,
     opened: Opened,
@@ -130,6 +132,7 @@ impl Store {
             state,
             files: Arc::clone(&log.shared),
             tail: Tail::new(last, options.ring_bytes),
+            quiet: Quiet::default(),
             committed: AtomicU64::new(last.0),
             node,
             opened: Opened { clean, cut, replayed },
@@ -184,6 +187,23 @@ impl Store {
     #[must_use]
     pub fn read_tail(&self, after: Sequence, bytes_max: usize) -> Option<LogPage> {
         self.0.tail.after(after, bytes_max).map(|batches| self.page(batches))
+    }
+
+    /// [`Store::read_log`] for clients: leaves out stretches that are known to hold nothing for them.
+    pub fn read_for_clients(&self, after: Sequence, bytes_max: usize) -> Result<LogPage, ReadError> {
+        let after = self.0.quiet.pass(after);
+        let page = self.read_log(after, bytes_max)?;
+        self.0.quiet.note(after, &page.batches);
+        Ok(page)
+    }
+
+    /// The same from memory alone, without ever waiting; `None`: it is too long ago for that.
+    #[must_use]
+    pub fn read_tail_for_clients(&self, after: Sequence, bytes_max: usize) -> Option<LogPage> {
+        let after = self.0.quiet.pass(after);
+        let page = self.read_tail(after, bytes_max)?;
+        self.0.quiet.note(after, &page.batches);
+        Some(page)
     }
 
     /// The last position before everything that was committed at `time_ms` (since 1970) or later. Waits for the disk.
