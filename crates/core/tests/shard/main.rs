@@ -4,6 +4,7 @@ mod conformance;
 mod conversation;
 #[path = "../../../../fuzz/corpus.rs"]
 mod corpus;
+mod exactly_once;
 #[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
 mod rights;
