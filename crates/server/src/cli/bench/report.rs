@@ -39,7 +39,7 @@ pub(super) fn text(sides: &[Side]) -> String {
         vec![row("", sides.iter().map(|side| side.broker.clone()), (sides.len() == 2).then(|| "ratio".into()))];
     for first in summaries.first().into_iter().flatten() {
         let same: Vec<Option<&Summary>> = summaries.iter().map(|side| find(side, first)).collect();
-        let cells = same.iter().map(|summary| summary.map_or("–".into(), |summary| cell(summary)));
+        let cells = same.iter().map(|summary| summary.map_or("–".into(), cell));
         rows.push(row(&first.figure.title, cells, ratio(&same).map(|ratio| format!("{ratio:.2}"))));
     }
     rows.push(row("checked", sides.iter().map(|side| grouped(side.checked())), None));
