@@ -179,6 +179,8 @@ pub enum Input {
         /// For whom.
         claimant: Claimant,
     },
+    /// Somebody who looks after the node ends a connection.
+    Dismiss(ConnectionId),
     /// The log has grown, and proposals of this shard are decided.
     Committed {
         /// What was appended; `None` if nothing was.
@@ -743,6 +745,7 @@ impl Shard {
             Input::Exchanged { connection, result } => self.on_exchanged(connection, result, now),
             Input::Claimed { connection, previous } => self.on_claimed(connection, previous, now),
             Input::Evict { client_id, connection, claimant } => self.on_evict(&client_id, connection, claimant, now),
+            Input::Dismiss(connection) => self.on_dismissed(connection, now),
             Input::Committed { batch, completions } => {
                 if let Some(batch) = batch {
                     self.on_batch(&batch, now);

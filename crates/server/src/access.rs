@@ -35,6 +35,12 @@ impl Access {
         Arc::clone(&self.read().policy)
     }
 
+    /// The roles there are.
+    #[must_use]
+    pub fn roles(&self) -> Roles {
+        self.read().roles.clone()
+    }
+
     /// Other roles hold from here on. Returns what shards are to be told.
     pub fn set_roles(&self, roles: Roles) -> Arc<Policy> {
         self.change(|state| state.roles = roles)

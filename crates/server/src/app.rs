@@ -6,8 +6,9 @@
 use crate::access::Access;
 use crate::admission::{Admission, Refusals};
 use crate::application::{self, Application};
-use crate::auth::{Account, Accounts, Authenticator, Rules, Secret};
+use crate::auth::{Account, Authenticator, Rules, Secret};
 use crate::cli::screen::{Address, Screen, render};
+use crate::clients::Clients;
 use crate::config::{ClientCertificates, Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
 use crate::entrance::Entrance;
@@ -15,13 +16,14 @@ use crate::http::{self, HttpState};
 use crate::net::{Accepted, BindError, Door, Listener, bind};
 use crate::runtime::{Directory, Inbox, Message, Node, Runtime};
 use crate::sys::Sys;
+use crate::users::Users;
 use crate::{seed, tls, watch};
 use anyhow::Context;
-use rowcast_codec::QoS;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
-use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, NodeId, Sequence, SessionId, TableId};
+use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,9 +80,9 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             Err(error) => tracing::error!("a record of seed/ cannot be put: {error:#}"),
         }
     }
-    let accounts = Arc::new(StoredAccounts { store: store.clone() });
+    let users = Users::new(db.clone());
     let admin_password = match mode {
-        Mode::Run => main.block_on(first_account(&db, &accounts))?,
+        Mode::Run => main.block_on(first_user(&users))?,
         Mode::Dev => None,
     };
     let rules = Rules {
@@ -90,7 +92,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     };
     let keys = config.storage.path.join("keys");
     let secret = Secret::open(&keys).with_context(|| format!("cannot use the keys in {}", keys.display()))?;
-    let authenticator = Authenticator::new(accounts, rules, &secret)?;
+    let authenticator = Authenticator::new(Arc::new(users.clone()), rules, &secret)?;
     let (mqtt_tls, http_tls) = secure(&config, &keys)?;
     let watched: Vec<PathBuf> = mqtt_tls.iter().chain(&http_tls).flat_map(|tls| tls.files().cloned()).collect();
     let seen_files = watch::look_at(watched.iter().cloned());
@@ -99,6 +101,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let doors = open_doors(&config)?;
     let open: Vec<(Door, Address)> =
         doors.iter().map(|listener| (listener.door(), listener.address().clone())).collect();
+    let plain_http = open.iter().find(|(door, _)| *door == Door::Http).map(|(_, address)| address);
+    let _asked_at = AskedAt::write(&config.storage.path, plain_http)?;
     let (started, reach, refusals) = (Instant::now(), Reach::new(shards), Arc::<Refusals>::default());
     let told = (Arc::clone(&refusals), Arc::clone(&reach));
     let sys = Sys::new(store.clone(), db.clone(), inboxes.clone(), told, started);
@@ -116,7 +120,9 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         sys: Arc::clone(&sys),
         started,
     });
-    let http = Arc::new(HttpState::new(db.clone(), authenticator, access, http::Settings::of(&config)));
+    let known = (authenticator, access, users);
+    let clients: Arc<dyn Clients> = Arc::<Node>::clone(&node);
+    let http = Arc::new(HttpState::new(db.clone(), known, clients, http::Settings::of(&config)));
 
     let entrance = Arc::new(Entrance {
         http: Arc::clone(&http),
@@ -250,7 +256,7 @@ fn settings(config: &Config, index: u32, seed: u64, reach: &Arc<Reach>) -> Setti
     }
 }
 
-fn options(config: &Config, node: NodeId) -> Options {
+pub(crate) fn options(config: &Config, node: NodeId) -> Options {
     let cache = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
     let ring_bytes = (cache / 8).min(32 * 1024 * 1024);
     Options {
@@ -285,7 +291,7 @@ fn raise_file_limit() {
 }
 
 /// Whatever is made from here on, by whichever library, is its owner's alone.
-fn keep_files_private() {
+pub(crate) fn keep_files_private() {
     use rustix::fs::Mode;
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
@@ -400,41 +406,53 @@ async fn reload(config: &Config, db: &Db, node: &Node) {
     }
 }
 
-/// Makes the account `admin` if there is none at all; returns the password if it was made up.
-async fn first_account(db: &Db, accounts: &StoredAccounts) -> anyhow::Result<Option<String>> {
-    let mut any = false;
-    reads::each(&accounts.store, TableId::USERS, None, |_, _| any = true)?;
-    if any {
-        return Ok(None);
-    }
+/// Makes the user `admin` if there is no user at all; returns the password if it was made up.
+async fn first_user(users: &Users) -> anyhow::Result<Option<String>> {
     let given = std::env::var("ROWCAST_ADMIN_PASSWORD").ok();
-    let (account, made_up) = Account::first(given.as_deref());
-    let value = account.encode();
-    let change = Change {
-        kind: ChangeKind::Put,
-        qos: QoS::AtLeastOnce,
-        table: TableId::USERS,
-        key: account.name.as_bytes(),
-        publisher: SessionId::NONE,
-        expires_ms: None,
-        properties: &[],
-        payload: &value,
+    let mut made_up = None;
+    let account = || {
+        let (account, password) = Account::first(given.as_deref());
+        made_up = password;
+        account
     };
-    db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[change])).await?;
+    users.add_first(account).await?;
     Ok(made_up)
 }
 
-/// Accounts as the store has them.
-struct StoredAccounts {
-    store: Store,
-}
+/// Where commands on this machine find the node while it runs: a file in its data folder, gone with the value.
+struct AskedAt(PathBuf);
 
-impl Accounts for StoredAccounts {
-    fn find(&self, name: &str) -> Option<Account> {
-        let bytes = self.store.get(TableId::USERS, name.as_bytes()).ok()??;
-        Account::decode(name, bytes.record().ok()?.payload).ok()
+impl AskedAt {
+    /// Writes down where HTTP without TLS is, as one would connect to it; nothing if it is nowhere.
+    fn write(folder: &Path, http: Option<&Address>) -> std::io::Result<AskedAt> {
+        let path = folder.join(HTTP_ADDRESS);
+        match http {
+            Some(address) => std::fs::write(&path, reached_at(address))?,
+            None => drop(std::fs::remove_file(&path)), // One that was killed may have left it.
+        }
+        Ok(AskedAt(path))
     }
 }
+
+impl Drop for AskedAt {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn reached_at(address: &Address) -> String {
+    match address {
+        Address::Unix(path) => format!("unix:{}", std::path::absolute(path).as_ref().unwrap_or(path).display()),
+        Address::Tcp(address) if address.ip().is_unspecified() => {
+            let ip: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            SocketAddr::new(ip, address.port()).to_string()
+        }
+        Address::Tcp(address) => address.to_string(),
+    }
+}
+
+/// The file in the data folder that says where a running node's HTTP is.
+pub(crate) const HTTP_ADDRESS: &str = "http.address";
 
 /// Ends the process when the thread that holds it panics: what that thread owned is in no known state, and starting
 /// again from the log is the tested way out. Half a server would be worse than none.

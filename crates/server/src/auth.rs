@@ -8,6 +8,7 @@ mod account;
 mod basic;
 mod cache;
 mod exchange;
+mod local;
 mod password;
 mod pool;
 pub(crate) mod scram;
@@ -17,6 +18,7 @@ mod throttle;
 pub use account::{Account, AccountError, Accounts};
 pub use basic::{BasicError, Credentials, basic};
 pub use exchange::{Exchange, Step};
+pub use local::LocalKey;
 pub use password::{Hasher, KeptPassword, PasswordHash, generate_password};
 pub use scram::{ClientError as ScramError, METHOD as SCRAM, ScramClient, Verifier};
 pub use secret::Secret;
@@ -45,6 +47,7 @@ struct Shared {
     hasher: Hasher,
     /// What the salts of users that do not exist are made of.
     nobody_key: [u8; 32],
+    local_key: LocalKey,
     cache: Mutex<Cache>,
     throttle: Mutex<Throttle>,
     pool: Pool,
@@ -153,6 +156,7 @@ impl Authenticator {
             rules,
             hasher,
             nobody_key: secret.key("salts of nobody"),
+            local_key: LocalKey::new(secret),
             cache: Mutex::new(Cache::new()),
             throttle: Mutex::new(Throttle::new()),
             pool: Pool::start(THREADS, WAITING_MAX)?,
@@ -184,6 +188,22 @@ impl Authenticator {
     pub fn certified(&self, user: &str) -> Result<Principal, AuthError> {
         let account = self.shared.accounts.find(user).filter(|account| account.active);
         account.map(|account| Principal::of(&account)).ok_or(AuthError::Refused)
+    }
+
+    /// Who shows a token that only those have who may read this node's keys. `None`: it is another scheme.
+    #[must_use]
+    pub fn with_local_key(&self, authorization: &str, now_secs: u64) -> Option<Result<Principal, AuthError>> {
+        let fits = self.shared.local_key.verify(authorization, now_secs)?;
+        Some(if fits { Ok(Principal::local()) } else { Err(AuthError::Refused) })
+    }
+
+    /// What is to be kept of a new password, made where passwords are checked. `None`: there are too many.
+    pub async fn keep(&self, password: Vec<u8>) -> Option<KeptPassword> {
+        let (answer, answered) = oneshot::channel();
+        let hasher = self.shared.hasher.clone();
+        let keep = move || drop(answer.send(hasher.keep(&password).ok()));
+        self.shared.pool.submit(Box::new(keep)).ok()?;
+        answered.await.ok().flatten()
     }
 
     /// Who somebody is by now who was `known` a moment ago. `None`: their account is gone, or shut.

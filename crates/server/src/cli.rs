@@ -10,13 +10,16 @@ mod credentials;
 mod format;
 mod http;
 mod init;
+mod node;
 mod percent;
 mod properties;
 mod publish;
+mod role;
 pub mod screen;
 mod serve;
 mod subscribe;
 mod url;
+mod user;
 
 use crate::application::ApplicationError;
 use crate::config::LoadError;
@@ -72,6 +75,10 @@ enum Command {
     /// Load an MQTT broker, and see what it does and whether anything is lost
     #[command(disable_help_flag = true)]
     Bench(Box<bench::BenchCommand>),
+    /// Manage who may sign in
+    User(user::UserCommand),
+    /// Show what users can be allowed to do
+    Role(role::RoleCommand),
     /// Write completions for a shell to standard output
     #[command(after_help = "Example:\n  rowcast completions bash > /etc/bash_completion.d/rowcast")]
     Completions {
@@ -114,6 +121,8 @@ impl Command {
             Self::Patch(change) => change.run(Method::PATCH),
             Self::Delete(delete) => delete.run(),
             Self::Bench(bench) => bench.run(),
+            Self::User(user) => user.run(),
+            Self::Role(role) => role.run(),
             Self::Completions { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "rowcast", &mut std::io::stdout());
                 Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! depends on the record as it is (preconditions, merge patches, times of creation) is decided in the writer, where it
 //! cannot race. Nothing here knows of HTTP or MQTT.
 
+mod alone;
 mod completions;
 mod condition;
 mod insert;
@@ -15,6 +16,7 @@ pub(crate) mod tests;
 mod walk;
 mod write;
 
+pub use alone::Alone;
 pub use completions::Completions;
 pub use condition::{Condition, Unmet, Versions};
 pub use insert::Inserted;

@@ -8,6 +8,7 @@
 //! | `describe`       | what a table is                                         |
 //! | `preconditions`  | entity tags                                             |
 //! | `negotiation`    | what a client accepts                                   |
+//! | `admin`          | users, roles, sessions: for super users                 |
 //! | `auth`, `cors`   | who asks, and for which page                            |
 //! | `problem`        | how refusals look, and the table from errors to statuses|
 //! | `upgrade`        | how MQTT over WebSocket begins                          |
@@ -17,6 +18,7 @@
 //! What a table can do beyond that (queries, other formats, streams of changes) is refused by name until it is there;
 //! nothing asked for is left out in silence.
 
+mod admin;
 mod auth;
 mod body;
 mod cors;
@@ -41,9 +43,11 @@ pub use router::OpenTopics;
 
 use crate::access::Access;
 use crate::auth::Authenticator;
+use crate::clients::Clients;
 use crate::config::{Config, Cors};
 use crate::db::Db;
 use crate::peer::{Ambient, Peer};
+use crate::users::Users;
 use crate::websocket::{Role, WebSocket};
 use body::Body;
 use hyper::body::Incoming;
@@ -69,11 +73,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 /// What all connections share.
-#[derive(Debug)]
 pub struct HttpState {
     db: Db,
     authenticator: Authenticator,
     access: Arc<Access>,
+    users: Users,
+    clients: Arc<dyn Clients>,
     settings: Settings,
     readiness: Readiness,
     closing: watch::Sender<bool>,
@@ -114,9 +119,14 @@ impl Settings {
 impl HttpState {
     /// What is needed to answer requests about `db`.
     #[must_use]
-    pub fn new(db: Db, authenticator: Authenticator, access: Arc<Access>, settings: Settings) -> HttpState {
+    pub fn new(
+        db: Db,
+        (authenticator, access, users): (Authenticator, Arc<Access>, Users),
+        clients: Arc<dyn Clients>,
+        settings: Settings,
+    ) -> HttpState {
         let (readiness, closing) = (Readiness::default(), watch::Sender::new(false));
-        HttpState { db, authenticator, access, settings, readiness, closing }
+        HttpState { db, authenticator, access, users, clients, settings, readiness, closing }
     }
 
     /// How long peers may take.
@@ -253,6 +263,11 @@ const NO_CLIENT: &str = "";
 
 /// What a method does to a resource.
 async fn dispatch(call: &mut Call<'_>, method: &Method, resource: &Resource) -> Result<Response<Body>, Problem> {
+    if let Resource::Admin(resource) = resource
+        && let Some(answered) = admin::answer(call, method.as_str(), resource).await
+    {
+        return answered;
+    }
     match (resource, method.as_str()) {
         (Resource::Health, "GET" | "HEAD") => Ok(health::health()),
         (Resource::Ready, "GET" | "HEAD") => Ok(health::ready(&call.state.readiness.reasons())),
@@ -290,6 +305,7 @@ fn operation(head: &Parts) -> Operation {
 fn allowed(resource: &Resource) -> &'static str {
     match resource {
         Resource::Health | Resource::Ready => "GET, HEAD, OPTIONS",
+        Resource::Admin(resource) => resource.allowed(),
         Resource::Table(table) | Resource::Records { table, below: None } if !table.is_open_topics() => {
             "GET, HEAD, POST, OPTIONS"
         }

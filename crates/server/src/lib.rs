@@ -7,6 +7,7 @@ pub mod application;
 pub mod auth;
 pub mod cli;
 pub mod client;
+pub mod clients;
 pub mod config;
 pub mod db;
 pub mod entrance;
@@ -25,5 +26,6 @@ pub mod sys;
 #[cfg(test)]
 mod tidy;
 pub mod tls;
+pub mod users;
 pub mod watch;
 pub mod websocket;

@@ -20,6 +20,7 @@ use rowcast_codec::TopicFilter;
 use rowcast_core::catalog::{Catalog, ResolvedFilter};
 use rowcast_core::policy::{AttributeGrant, Role, TableGrant, TopicGrant};
 use rowcast_core::schema::{Diagnostic, Source, Table};
+use serde_json::json;
 
 /// Reads a whole file. Nothing but comments is no roles. Roles of which anything is wrong are not there at all.
 pub fn read(source: &Source, catalog: &Catalog) -> Result<Roles, Vec<Diagnostic>> {
@@ -40,6 +41,39 @@ pub fn read(source: &Source, catalog: &Catalog) -> Result<Roles, Vec<Diagnostic>
         roles.insert(name.name.into(), role);
     }
     if reader.mistakes.is_empty() { Ok(roles) } else { Err(reader.mistakes) }
+}
+
+/// A role as it would be written in `roles.yaml`, of which JSON is a part.
+#[must_use]
+pub fn to_json(role: &Role) -> serde_json::Value {
+    if role.super_user {
+        return json!({ "super_user": true });
+    }
+    let tables = role.tables.iter().map(|grant| (grant.table.to_string(), table_to_json(grant)));
+    let topics = role
+        .topics
+        .iter()
+        .map(|TopicGrant { filter, read, publish }| json!({ "filter": filter, "read": read, "publish": publish }));
+    let mut written = serde_json::Map::new();
+    if !role.tables.is_empty() {
+        written.insert("tables".to_owned(), tables.collect());
+    }
+    if !role.topics.is_empty() {
+        written.insert("topics".to_owned(), topics.collect());
+    }
+    written.into()
+}
+
+fn table_to_json(grant: &TableGrant) -> serde_json::Value {
+    let TableGrant { table: _, read, insert, update, delete, publish, attributes } = grant;
+    let mut written = json!({ "read": read, "insert": insert, "update": update, "delete": delete, "publish": publish });
+    if let Some(attributes) = attributes {
+        let one = |AttributeGrant { name, read, insert, update }: &AttributeGrant| {
+            (name.to_string(), json!({ "read": read, "insert": insert, "update": update }))
+        };
+        written["attributes"] = attributes.iter().map(one).collect();
+    }
+    written
 }
 
 /// The role that is always one of super users.

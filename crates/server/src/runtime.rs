@@ -14,6 +14,7 @@ pub use inbox::{Inbox, Message};
 use crate::access::Access;
 use crate::admission::{Admission, Place, Refusals};
 use crate::auth::{AuthError, Authenticator, Exchange, Step};
+use crate::clients::{Clients, Connected};
 use crate::db::{Db, now_ms};
 use crate::peer::Peer;
 use crate::sys::Sys;
@@ -100,6 +101,18 @@ pub struct Runtime {
 const READ_BYTES: usize = 64 * 1024;
 /// How long to wait before asking busy readers again.
 const BUSY_WAIT: Duration = Duration::from_millis(2);
+
+impl Clients for Node {
+    fn connected(&self, after: &str, max: usize) -> Vec<Connected> {
+        self.directory.list(after, max)
+    }
+
+    fn dismiss(&self, client_id: &str) -> bool {
+        let Some((shard, connection)) = self.directory.find(client_id) else { return false };
+        let inbox = self.inboxes.get(shard as usize);
+        inbox.inspect(|inbox| inbox.push(Message::Input(Input::Dismiss(connection)))).is_some()
+    }
+}
 
 impl Runtime {
     /// The runtime of shard `index`.

@@ -186,6 +186,18 @@ pub struct StoredSession {
     pub connected: bool,
 }
 
+impl StoredSession {
+    /// Whose the session in a row is; `None` if the row is no session.
+    #[must_use]
+    pub fn owner(row: &[u8]) -> Option<Option<Box<str>>> {
+        #[derive(Deserialize)]
+        struct Owned {
+            user: Option<Box<str>>,
+        }
+        serde_json::from_slice(row).ok().map(|Owned { user }| user)
+    }
+}
+
 /// A subscription as it is stored in [`TableId::SUBSCRIPTIONS`](crate::TableId::SUBSCRIPTIONS), in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StoredSubscription {

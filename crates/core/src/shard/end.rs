@@ -31,7 +31,6 @@ impl Shard {
         let max = self.settings.limits.session_expiry_max_secs;
         let Some(connection) = self.connection_mut(id) else { return };
         let is_v5 = connection.is_v5();
-        let mut forgotten = None;
         if let (true, Some(expiry)) = (is_v5, disconnect.properties.session_expiry_secs)
             && let Some(session) = &mut connection.session
         {
@@ -39,22 +38,35 @@ impl Shard {
                 let words = "a session that was to end with its connection cannot be kept after all";
                 return self.close(id, ReasonCode::ProtocolError, words, now); // MQTT 5 §3.14.2.2.2
             }
-            let was_durable = session.is_durable();
-            session.expiry_secs = expiry.min(max);
-            if was_durable && !session.is_durable() {
-                let rows = rows_of(session);
-                let client_id = session.client_id.clone();
-                let token = self.token(id.slot);
-                self.proposals.push(Some(token), Durability::Sync, &deletes_of(&client_id, &rows));
-                forgotten = Some(token);
+            match expiry.min(max) {
+                0 => self.forget_session(id),
+                expiry_secs => session.expiry_secs = expiry_secs,
             }
         }
-        let Some(connection) = self.connection_mut(id) else { return };
-        connection.forgotten = forgotten;
         let goodbye = !is_v5 || disconnect.reason == ReasonCode::Success;
         let words = if goodbye { "the client said goodbye".to_owned() } else { disconnect.reason.to_string() };
         let cause = if goodbye { Cause::Goodbye } else { Cause::Closed };
         self.end(id, cause, (Some(disconnect.reason), &words), now);
+    }
+
+    /// A session is not to outlive its connection: what is stored of it goes.
+    pub(super) fn forget_session(&mut self, id: ConnectionId) {
+        let Some(session) = self.connection_mut(id).and_then(|connection| connection.session.as_mut()) else { return };
+        if !session.is_durable() {
+            return;
+        }
+        session.expiry_secs = 0;
+        let (rows, client_id) = (rows_of(session), session.client_id.clone());
+        let token = self.token(id.slot);
+        self.proposals.push(Some(token), Durability::Sync, &deletes_of(&client_id, &rows));
+        if let Some(connection) = self.connection_mut(id) {
+            connection.forgotten = Some(token);
+        }
+    }
+
+    /// Somebody who looks after the node does not want this client.
+    pub(super) fn on_dismissed(&mut self, id: ConnectionId, now: Moment) {
+        self.close(id, ReasonCode::AdministrativeAction, "the connection was ended by an administrator", now);
     }
 
     /// The node stops.

@@ -44,6 +44,9 @@ impl Shard {
                 }
                 None => {
                     connection.rights = Rights::default();
+                    if row.is_none() {
+                        self.forget_session(id); // A later user of that name is somebody else.
+                    }
                     self.close(id, ReasonCode::NotAuthorized, "the account may not be used any more", now);
                 }
             }

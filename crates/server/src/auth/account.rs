@@ -100,6 +100,13 @@ impl Account {
         serde_json::to_vec(&stored).expect("an account is plain data")
     }
 
+    /// What of it others may see.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let Account { name, password: _, role, super_user, active } = self;
+        serde_json::json!({ "name": name, "role": role, "superUser": super_user, "active": active })
+    }
+
     /// The account `name` from its stored value.
     pub fn decode(name: &str, value: &[u8]) -> Result<Account, AccountError> {
         let stored: Stored = serde_json::from_slice(value)?;

@@ -33,6 +33,19 @@ pub(super) fn encode_path(text: &str) -> String {
     encoded
 }
 
+/// Text as one part of a path, or as a value in a query: nothing in it means anything.
+pub(super) fn encode_part(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// The byte that the two digits after a `%` stand for.
 fn encoded_byte(after: &[u8]) -> Option<u8> {
     let [high, low, ..] = after else { return None };
@@ -72,6 +85,14 @@ mod tests {
             ("dog/?select(owner{name})", "dog/?select(owner%7Bname%7D)"),
         ] {
             assert_eq!(encode_path(typed), sent);
+        }
+    }
+
+    #[test]
+    fn a_part_means_nothing_but_itself() {
+        for (plain, encoded) in [("rex", "rex"), ("a/b?c&d=%41", "a%2Fb%3Fc%26d%3D%2541"), ("Mülle", "M%C3%BClle")] {
+            assert_eq!(encode_part(plain), encoded);
+            assert_eq!(decode(encoded).as_deref(), Some(plain));
         }
     }
 }

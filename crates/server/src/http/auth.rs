@@ -21,6 +21,10 @@ pub(super) async fn authenticate(
     if values.next().is_some() {
         return Err(Problem::new(Kind::MalformedRequest, "there is more than one Authorization header"));
     }
+    let text = value.to_str().unwrap_or_default();
+    if let Some(known) = authenticator.with_local_key(text, crate::db::now_ms() / 1000) {
+        return known.map_err(refused);
+    }
     let credentials = value.to_str().ok().and_then(|value| auth::basic(value).ok());
     let credentials = credentials.ok_or_else(|| challenge("the Authorization header is not one of Basic"))?;
     let verified = match authenticator.recognise(&credentials.user, &credentials.password) {

@@ -36,6 +36,7 @@ pub(super) enum Kind {
     NotAcceptable,
     BodyTooSlow,
     KeyExists,
+    Conflict,
     PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -64,6 +65,7 @@ impl Kind {
             Self::NotAcceptable => ("not-acceptable", StatusCode::NOT_ACCEPTABLE, "No acceptable format"),
             Self::BodyTooSlow => ("body-too-slow", StatusCode::REQUEST_TIMEOUT, "The body took too long"),
             Self::KeyExists => ("key-exists", StatusCode::CONFLICT, "There is a record with this key already"),
+            Self::Conflict => ("conflict", StatusCode::CONFLICT, "This cannot be as things are"),
             Self::PreconditionFailed => {
                 ("precondition-failed", StatusCode::PRECONDITION_FAILED, "The record is not as expected")
             }

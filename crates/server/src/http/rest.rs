@@ -285,7 +285,7 @@ async fn event_payload(call: &mut Call<'_>) -> Result<Payload, Problem> {
     Ok(Payload { bytes: whole_body(call).await?, content_type })
 }
 
-async fn whole_body(call: &mut Call<'_>) -> Result<Bytes, Problem> {
+pub(super) async fn whole_body(call: &mut Call<'_>) -> Result<Bytes, Problem> {
     let encodings = call.headers.get_all(header::CONTENT_ENCODING);
     if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let problem = Problem::new(Kind::UnsupportedMediaType, "a body is sent as it is, without Content-Encoding");
@@ -296,7 +296,7 @@ async fn whole_body(call: &mut Call<'_>) -> Result<Bytes, Problem> {
 }
 
 /// What a body is said to be, if anything.
-fn sent_content_type(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
+pub(super) fn sent_content_type(headers: &HeaderMap) -> Result<Option<Box<str>>, Problem> {
     let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {

@@ -1,5 +1,6 @@
 //! From a path to what it names.
 
+use super::admin;
 use super::problem::Problem;
 use crate::db::TableRef;
 use rowcast_core::policy::{Operation, Rights, Sight};
@@ -13,6 +14,8 @@ pub(super) enum Resource {
     Health,
     /// `/ready`
     Ready,
+    /// Below `/$admin/`.
+    Admin(admin::Resource),
     /// `/dog`: the table itself.
     Table(TableRef),
     /// `/dog/`, all of its records; `/dog/a/?`, those below `a`.
@@ -26,6 +29,7 @@ impl Resource {
     pub(super) fn is_allowed(&self, rights: &Rights, operation: Operation) -> bool {
         let (table, filter) = match self {
             Self::Health | Self::Ready => return true,
+            Self::Admin(_) => return rights.is_everything(),
             Self::Record { table, key } => return rights.may(operation, table.id(), key),
             Self::Table(table) | Self::Records { table, below: None } => (table, "#".to_owned()),
             Self::Records { table, below: Some(below) } => (table, format!("{below}/#")),
@@ -60,6 +64,10 @@ pub(super) fn resolve(
         "ready" => return Ok(Resource::Ready),
         _ => {}
     }
+    if let Some(below) = path.strip_prefix(ADMIN) {
+        let resource = admin::Resource::resolve(below);
+        return resource.map(Resource::Admin).ok_or_else(|| Problem::not_found("nothing has this path"));
+    }
     let (table, rest) = table(tables, open_topics, path).ok_or_else(|| Problem::not_found("no table has this path"))?;
     Ok(match rest {
         None => Resource::Table(table),
@@ -87,6 +95,7 @@ fn table<'p>(tables: &Arc<Tables>, open_topics: OpenTopics, path: &'p str) -> Op
 }
 
 const OPEN_TOPICS: &str = "$topics";
+const ADMIN: &str = "$admin/";
 
 #[cfg(test)]
 mod tests {
@@ -126,12 +135,26 @@ mod tests {
         for path in ["", "/", "cat", "cat/1", "hidden", "hidden/1", "closed", "closed/1", "farm", "farm/x", "DOG/1"] {
             check(path, None, "nothing");
         }
-        for path in ["health/", "/health", "ready/x", "metrics", "$admin/users", "$SYS/x", "topics/x", "..", "../dog/1"]
-        {
+        for path in [
+            "health/", "/health", "ready/x", "metrics", "$admin", "$admin/", "$admin/x", "$SYS/x", "topics/x", "..",
+            "../dog/1",
+        ] {
             check(path, None, "nothing");
         }
         check("health", None, "health");
         check("ready", Some("x"), "ready");
+    }
+
+    #[test]
+    fn what_is_for_administrators_has_names() {
+        check("$admin/users", None, "Users");
+        check("$admin/users/", None, "Users");
+        check("$admin/users/rex", None, r#"User("rex")"#);
+        check("$admin/roles/kennel", None, r#"Role("kennel")"#);
+        check("$admin/sessions", Some("after=x"), "Sessions");
+        check("$admin/connections/a/b", None, r#"Connection("a/b")"#);
+        check("$admin/connections/", None, "nothing");
+        check("$admin/sessions/x", None, "nothing");
     }
 
     #[test]
@@ -165,6 +188,7 @@ mod tests {
             Err(_) => "nothing".to_owned(),
             Ok(Resource::Health) => "health".to_owned(),
             Ok(Resource::Ready) => "ready".to_owned(),
+            Ok(Resource::Admin(resource)) => format!("{resource:?}"),
             Ok(Resource::Table(table)) => format!("table {}", name(&table)),
             Ok(Resource::Records { table, below: None }) => format!("all of {}", name(&table)),
             Ok(Resource::Records { table, below: Some(below) }) => format!("below {below} of {}", name(&table)),

@@ -1,6 +1,7 @@
 //! The whole door over a database in memory: a real socket, raw bytes and a real client.
 
 mod access;
+mod admin;
 mod bounds;
 mod listings;
 mod races;
@@ -10,10 +11,10 @@ mod rights;
 
 use super::*;
 use crate::access::{Access, Roles};
-use crate::auth::{Account, Accounts, Hasher, Rules, Secret};
+use crate::auth::{Account, Hasher, Rules, Secret};
+use crate::clients::Connected;
 use crate::db::tests::{Home, run};
 use http_body_util::{BodyExt, Full};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -32,7 +33,7 @@ struct Server {
 enum Local {
     /// A super user.
     Trusted,
-    /// Nobody; there are the accounts of [`Known`].
+    /// Nobody; there are the users `rex` with the password `bone` and the role `kennel`, and `admin` with `secret`.
     Unknown,
 }
 
@@ -68,7 +69,7 @@ fn with_settings(change: impl FnOnce(&mut Settings), local: Local, test: impl As
     });
 }
 
-/// A server whose accounts are those of [`Known`], with other rules for signing in.
+/// A server that knows `rex` with the password `bone`, who is no super user, and `admin` with `secret`, with other rules for signing in.
 fn with_rules(change: impl FnOnce(&mut Rules), test: impl AsyncFnOnce(&Server)) {
     run(async {
         let mut rules =
@@ -79,12 +80,21 @@ fn with_rules(change: impl FnOnce(&mut Rules), test: impl AsyncFnOnce(&Server)) 
     });
 }
 
-/// `rex` with the password `bone`, who is no super user, and `admin` with `secret`.
-struct Known(Mutex<HashMap<String, Account>>);
+/// Clients that are there, in the order of their names, until they are dismissed.
+struct There(Mutex<Vec<&'static str>>);
 
-impl Accounts for Known {
-    fn find(&self, name: &str) -> Option<Account> {
-        self.0.lock().unwrap().get(name).cloned()
+impl Clients for There {
+    fn connected(&self, after: &str, max: usize) -> Vec<Connected> {
+        let there = self.0.lock().unwrap();
+        let some = there.iter().filter(|client_id| **client_id > after).take(max);
+        some.map(|&client_id| Connected { client_id: client_id.into(), user: Some("rex".into()) }).collect()
+    }
+
+    fn dismiss(&self, client_id: &str) -> bool {
+        let mut there = self.0.lock().unwrap();
+        let before = there.len();
+        there.retain(|other| *other != client_id);
+        there.len() < before
     }
 }
 
@@ -103,16 +113,17 @@ impl Server {
         home.declare(SCHEMA).await;
         let mut settings = Settings::of(&Config::new(crate::config::Mode::Run, "unused".into()));
         change(&mut settings);
-        let accounts = Arc::new(Known(Mutex::default()));
+        let users = Users::new(home.db.clone());
         if !rules.authorize_local {
             for (name, password, role) in [("rex", "bone", "kennel"), ("admin", "secret", Account::ADMIN)] {
                 let password = Hasher::default().keep(password.as_bytes()).unwrap();
-                accounts.0.lock().unwrap().insert(name.to_owned(), Account::new(name, password, role).unwrap());
+                users.add(&Account::new(name, password, role).unwrap()).await.unwrap();
             }
         }
         let access = Arc::new(Access::new(Roles::new(), home.db.tables()));
-        let authenticator = Authenticator::new(accounts, rules, &Secret::random().unwrap()).unwrap();
-        let state = Arc::new(HttpState::new(home.db.clone(), authenticator, access, settings));
+        let authenticator = Authenticator::new(Arc::new(users.clone()), rules, &Secret::random().unwrap()).unwrap();
+        let clients = Arc::new(There(Mutex::new(vec!["a/b", "c"])));
+        let state = Arc::new(HttpState::new(home.db.clone(), (authenticator, access, users), clients, settings));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::clone(&state);

@@ -157,3 +157,14 @@ fn what_is_not_understood_is_shown_where_it_stands() {
         assert_eq!(first.source.place(first.span.start), format!("roles.yaml:{place}"), "{text}: {shown}");
     }
 }
+
+#[test]
+fn a_role_that_is_shown_is_the_same_when_it_is_read() {
+    let written = "a: { tables: { Dog: { read: true, attributes: { name: { read: true } } }, Note: { publish: true } }, \
+                   topics: [{ filter: \"home/%u/#\", read: true }] }\nb: { super_user: true }\nc:\n";
+    let roles = parse(written).expect("roles");
+    let shown = |roles: &Roles| -> serde_json::Value {
+        roles.iter().map(|(name, role)| (name.to_string(), to_json(role))).collect()
+    };
+    assert_eq!(parse(&shown(&roles).to_string()).expect("roles again"), roles);
+}

@@ -1,5 +1,6 @@
 //! Which connection has which client identifier, over all shards.
 
+use crate::clients::Connected;
 use rowcast_core::shard::{Claimant, ConnectionId};
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,24 @@ impl Directory {
         }
     }
 
+    /// The connection that has a client identifier, and its shard.
+    pub fn find(&self, client_id: &str) -> Option<(u32, ConnectionId)> {
+        self.lock().get(client_id).map(|owner| (owner.shard, owner.connection))
+    }
+
+    /// The first `max` clients whose identifiers come behind `after`, in their order.
+    pub fn list(&self, after: &str, max: usize) -> Vec<Connected> {
+        let owners = self.lock();
+        let mut names: Vec<&str> = owners.keys().map(|id| &**id).filter(|id| *id > after).collect();
+        if names.len() > max {
+            names.select_nth_unstable(max);
+            names.truncate(max);
+        }
+        names.sort_unstable();
+        let connected = |id: &str| Connected { client_id: id.into(), user: owners[id].user.clone() };
+        names.into_iter().map(connected).collect()
+    }
+
     /// The map is whole after every step, so a panic elsewhere spoils nothing.
     fn lock(&self) -> MutexGuard<'_, FxHashMap<Box<str>, Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,5 +96,23 @@ mod tests {
         assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Refused);
         directory.release("c", 1, second.connection);
         assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Granted);
+    }
+
+    #[test]
+    fn clients_are_listed_in_order_and_found() {
+        let directory = Directory::default();
+        for (slot, id) in [(1, "b"), (2, "a"), (3, "d"), (4, "c")] {
+            directory.claim(id, Some("rex".into()), claimant(0, slot));
+        }
+        let list = |after: &str, max: usize| -> String {
+            directory.list(after, max).iter().map(|client| &*client.client_id).collect()
+        };
+        for (after, max, expected) in
+            [("", 9, "abcd"), ("", 2, "ab"), ("b", 9, "cd"), ("bb", 1, "c"), ("d", 9, ""), ("", 0, "")]
+        {
+            assert_eq!(list(after, max), expected, "{max} behind {after:?}");
+        }
+        assert_eq!(directory.find("a"), Some((0, claimant(0, 2).connection)));
+        assert_eq!(directory.find("x"), None);
     }
 }

@@ -29,6 +29,7 @@ mod sync;
 mod sys;
 mod tls;
 mod tools;
+mod users;
 mod websocket;
 mod wills;
 mod wire;
