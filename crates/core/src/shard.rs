@@ -70,6 +70,8 @@ pub struct Moment {
     pub wall_ms: u64,
     /// The last committed sequence of the node.
     pub committed: Sequence,
+    /// Whether something was proposed on the node that is not decided yet.
+    pub undecided: bool,
 }
 
 /// What a shard is made with.
@@ -950,7 +952,7 @@ impl Shard {
             Packet::Pubrec(ack) => self.on_pubrec(id, ack, now),
             Packet::Pubrel(ack) => self.on_pubrel(id, ack, now),
             Packet::Pubcomp(ack) => self.on_pubcomp(id, ack, now),
-            Packet::Subscribe(subscribe) => self.on_subscribe(id, subscribe, None, now),
+            Packet::Subscribe(subscribe) => self.on_subscribe(id, subscribe, now),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, unsubscribe, now),
             Packet::Pingreq => drop(self.send(id, &Packet::Pingresp, now)),
             Packet::Disconnect(disconnect) => self.on_disconnect(id, disconnect, now),

@@ -67,10 +67,12 @@ impl Node {
     #[must_use]
     pub fn now(&self) -> Moment {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let undecided = self.queue.has_undecided(); // Before the sequence: what is decided on is part of that.
         Moment {
             monotonic_ms: self.started.elapsed().as_millis() as u64,
             wall_ms: wall.as_millis() as u64,
             committed: self.store.committed(),
+            undecided,
         }
     }
 }
@@ -149,9 +151,14 @@ impl Runtime {
     /// Has the shard do something, after what came before it from elsewhere, and carries out what it asks for.
     pub(crate) fn with<T>(self: &Rc<Self>, act: impl FnOnce(&mut Shard, Moment) -> T) -> T {
         self.receive_inputs();
-        let result = act(&mut self.shard.borrow_mut(), self.node.now());
+        let result = act(&mut self.shard.borrow_mut(), self.now());
         self.carry_out();
         result
+    }
+
+    fn now(&self) -> Moment {
+        let now = self.node.now();
+        Moment { undecided: now.undecided || self.refused.borrow().is_some(), ..now }
     }
 
     /// A look at the shard.
@@ -267,7 +274,7 @@ impl Runtime {
             return;
         }
         let was_full = self.inbox().is_full();
-        let now = self.node.now();
+        let now = self.now();
         let messages = self.inbox().take();
         if was_full {
             // The others stopped reading for our sake.

@@ -4,6 +4,7 @@ use crate::limits::{PROPOSAL_BYTES, TURN_BYTES_MAX, TURN_CHANGES_MAX};
 use crate::writer::Origin;
 use rowcast_core::Proposals;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub struct Queue(Arc<Shared>);
 struct Shared {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    undecided: AtomicUsize, // Pieces pushed, and not yet decided on by the writer.
     bytes_max: usize,
     room: Box<dyn Fn(Origin) + Send + Sync>,
 }
@@ -34,7 +36,8 @@ impl Queue {
     /// trying again; it must not block, and not push.
     #[must_use]
     pub fn new(bytes_max: usize, room: Box<dyn Fn(Origin) + Send + Sync>) -> Queue {
-        Queue(Arc::new(Shared { waiting: Mutex::default(), arrived: Condvar::new(), bytes_max, room }))
+        let (waiting, arrived, undecided) = (Mutex::default(), Condvar::new(), AtomicUsize::new(0));
+        Queue(Arc::new(Shared { waiting, arrived, undecided, bytes_max, room }))
     }
 
     /// Hands proposals to the writer, or gives them back: the queue is full or closed. An empty queue takes what is
@@ -52,6 +55,7 @@ impl Queue {
             return Err(proposals);
         }
         waiting.bytes += cost;
+        self.0.undecided.fetch_add(1, Ordering::Relaxed);
         waiting.work.push_back((origin, proposals));
         drop(waiting);
         self.0.arrived.notify_one();
@@ -89,6 +93,17 @@ impl Queue {
             (self.0.room)(origin);
         }
         Some(taken)
+    }
+
+    /// The writer has decided on so many pieces of what it took, and what came of it can be seen.
+    pub(crate) fn decided(&self, pieces: usize) {
+        self.0.undecided.fetch_sub(pieces, Ordering::Release);
+    }
+
+    /// Whether something that was pushed is not decided on yet. After `false`, all that was pushed before can be seen.
+    #[must_use]
+    pub fn has_undecided(&self) -> bool {
+        self.0.undecided.load(Ordering::Acquire) > 0
     }
 
     /// Takes no more. What waits is still written; then the writer ends.

@@ -211,7 +211,9 @@ fn take_turns(
     while let Some(work) = queue.drain(next_expiry.saturating_duration_since(Instant::now())) {
         upkeep.check()?;
         if !work.is_empty() {
+            let pieces = work.len();
             let Committed { batch, completions } = writer.turn(work, wall_clock_ms())?;
+            queue.decided(pieces);
             upkeep.written(batch.as_ref().map_or(0, |batch| batch.bytes().len()));
             sink.committed(batch, completions);
         }

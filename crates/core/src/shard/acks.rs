@@ -45,6 +45,9 @@ impl Shard {
         let slot = (token.0 >> 40) as usize;
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let id = super::id_of(slot, connection);
+        if connection.looking_up.as_ref().is_some_and(|looking_up| looking_up.behind == Some(token)) {
+            return self.on_behind(id, now);
+        }
         if connection.held.as_ref().is_some_and(|(held, _)| *held == token) {
             if outcome == Outcome::Full {
                 // After a crash nobody would know these identifiers: the client comes back and gets them then.

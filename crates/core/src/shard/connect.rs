@@ -92,6 +92,10 @@ impl Shard {
         if connect.client_id.len() > usize::from(limits.client_id_bytes) {
             return refused(ReasonCode::ClientIdentifierNotValid, "the client identifier is too long");
         }
+        if connect.client_id.is_empty() && connect.version == Version::V31 {
+            let words = "MQTT 3.1 has no connection without a client identifier"; // MQTT 3.1, section CONNECT.
+            return refused(ReasonCode::ClientIdentifierNotValid, words);
+        }
         if connect.client_id.is_empty() && !is_v5 && !connect.clean_start {
             let words = "a session that lasts needs a client identifier";
             return refused(ReasonCode::ClientIdentifierNotValid, words); // [MQTT-3.1.3-8]

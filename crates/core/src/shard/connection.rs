@@ -189,14 +189,16 @@ pub(super) struct Will {
     pub entry: Vec<u8>,
 }
 
-/// A packet that cannot be handled before something is looked up. Those behind it stay in the socket meanwhile, so that
-/// the client sees everything happen in its order.
+/// A packet that cannot be handled before something is looked up or written. Those behind it stay in the socket
+/// meanwhile, so that the client sees everything happen in its order.
 #[derive(Debug)]
 pub(super) struct LookUp {
     /// The packet, encoded.
     pub packet: Vec<u8>,
     /// What asks for it, once all that came before is answered; `None`: it was asked for.
     pub effect: Option<Effect>,
+    /// The proposal that stands behind all that it waits for to be written.
+    pub behind: Option<Token>,
 }
 
 /// A message that nobody logs, waiting for room in the window.

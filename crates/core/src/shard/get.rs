@@ -51,7 +51,7 @@ impl Shard {
             .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
         let Some(connection) = self.connection_mut(id) else { return Ok(()) };
         let effect = Some(Effect::Get { connection: id, table, key });
-        connection.looking_up = Some(Box::new(LookUp { packet, effect }));
+        connection.looking_up = Some(Box::new(LookUp { packet, effect, behind: None }));
         self.look_up(id);
         Ok(())
     }

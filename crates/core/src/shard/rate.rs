@@ -127,6 +127,6 @@ mod tests {
     }
 
     fn at(ms: u64) -> Moment {
-        Moment { monotonic_ms: ms, wall_ms: ms, committed: Sequence::ZERO }
+        Moment { monotonic_ms: ms, wall_ms: ms, committed: Sequence::ZERO, undecided: false }
     }
 }

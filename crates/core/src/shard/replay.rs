@@ -46,7 +46,7 @@ impl Shard {
             tables,
             now_ms: now.wall_ms,
         });
-        connection.looking_up = Some(Box::new(LookUp { packet, effect: None }));
+        connection.looking_up = Some(Box::new(LookUp { packet, effect: None, behind: None }));
         self.effects.push(Effect::Locate { connection: id, sought });
         true
     }
@@ -57,7 +57,7 @@ impl Shard {
         let Some(looking_up) = connection.looking_up.take() else { return };
         connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
         if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(Version::V5, &looking_up.packet) {
-            self.on_subscribe(id, &subscribe, Some(located), now);
+            self.subscribe(id, &subscribe, Some(located), now);
         }
         self.wake(id); // Its packets are handled again.
     }

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::connect::asks_for_meta;
-use super::connection::{Changed, ConnectionId, Join, Joining, Pending, ReplayTold, Then};
+use super::connection::{Changed, ConnectionId, Join, Joining, LookUp, Pending, ReplayTold, Then};
 use super::publish::{internal_delete, internal_row, levels};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
@@ -16,7 +16,7 @@ use crate::proposal::Durability;
 use crate::replay::{AskError, Located, Start};
 use crate::sys;
 use rowcast_codec::{
-    QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
+    Packet, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
     Unsubscribe, UserProperties, Version,
 };
 use rustc_hash::FxHashMap;
@@ -62,8 +62,37 @@ impl Asks {
 }
 
 impl Shard {
+    /// A SUBSCRIBE takes its place behind all that was published before it, whether acknowledged or not: what is on its
+    /// way to the log then is state for it, sent with RETAIN=1 or, if it wants no state, not at all
+    /// [MQTT-3.3.1-9] [MQTT-3.3.1-11].
+    pub(super) fn on_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, now: Moment) {
+        if !now.undecided && self.proposals.is_empty() {
+            return self.subscribe(id, subscribe, None, now);
+        }
+        let Some(connection) = self.connection(id) else { return };
+        let mut packet = Vec::new();
+        if Packet::Subscribe(subscribe.clone()).encode(connection.version, &mut packet).is_err() {
+            return self.close(id, ReasonCode::PacketTooLarge, "SUBSCRIBE is too large", now);
+        }
+        let token = self.token(id.slot);
+        self.proposals.push(Some(token), Durability::Memory, &[]);
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.looking_up = Some(Box::new(LookUp { packet, effect: None, behind: Some(token) }));
+    }
+
+    /// All that stood before a SUBSCRIBE is written.
+    pub(super) fn on_behind(&mut self, id: ConnectionId, now: Moment) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(looking_up) = connection.looking_up.take() else { return };
+        connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
+        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(connection.version, &looking_up.packet) {
+            self.subscribe(id, &subscribe, None, now);
+        }
+        self.wake(id); // Its packets are handled again.
+    }
+
     /// `located`: where the past begins that it asks for, once that is known.
-    pub(super) fn on_subscribe(
+    pub(super) fn subscribe(
         &mut self,
         id: ConnectionId,
         subscribe: &Subscribe<'_>,

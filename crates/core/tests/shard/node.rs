@@ -258,7 +258,12 @@ impl<S: Keep> Node<S> {
     }
 
     fn moment(&self) -> Moment {
-        Moment { monotonic_ms: self.now_ms, wall_ms: self.wall_ms(), committed: self.store.committed() }
+        Moment {
+            monotonic_ms: self.now_ms,
+            wall_ms: self.wall_ms(),
+            committed: self.store.committed(),
+            undecided: !self.proposed.is_empty(),
+        }
     }
 
     pub(crate) fn tables(&self) -> &Tables {
