@@ -11,11 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn qos_2_messages_come_exactly_once_whatever_is_cut_off() {
-    for topic in ["e", "note/1"] {
-        let steps = check(topic, None);
-        for cut in [Cut::Kill, Cut::Power, Cut::Takeover] {
-            for step in 0..steps {
-                check(topic, Some((step, cut)));
+    for version in [Version::V311, Version::V5] {
+        for topic in ["e", "note/1"] {
+            let steps = check(version, topic, None);
+            for cut in [Cut::Kill, Cut::Power, Cut::Takeover] {
+                for step in 0..steps {
+                    check(version, topic, Some((step, cut)));
+                }
             }
         }
     }
@@ -37,11 +39,11 @@ const STEPS_MAX: usize = 10_000;
 
 /// Has three messages published and delivered, and one thing happen before a step. Returns how many steps there were.
 #[track_caller]
-fn check(topic: &'static str, cut: Option<(usize, Cut)>) -> usize {
+fn check(version: Version, topic: &'static str, cut: Option<(usize, Cut)>) -> usize {
     let limits = Limits::default();
     let setup = Setup { shards: 2, limits, open_topics: true, close_on_rejected: false, seed: 1 };
     let mut node = Node::new(setup, Store::default());
-    let mut clients = [Client::new("from", 0), Client::new("to", 1)];
+    let mut clients = [Client::new("from", version, 0), Client::new("to", version, 1)];
     for client in &mut clients {
         client.connect(&mut node);
     }
@@ -61,9 +63,10 @@ fn check(topic: &'static str, cut: Option<(usize, Cut)>) -> usize {
         assert!(steps < STEPS_MAX, "it does not come to rest");
     }
     settle(&mut node, &mut clients);
-    assert_eq!(clients[1].got, MESSAGES, "on {topic} after {cut:?}");
-    assert!(clients[0].waiting.is_empty(), "{:?} on {topic} after {cut:?}", clients[0].waiting);
-    assert!(clients[1].received.is_empty(), "{:?} on {topic} after {cut:?}", clients[1].received);
+    let told = format!("{version:?} on {topic} after {cut:?}");
+    assert_eq!(clients[1].got, MESSAGES, "{told}");
+    assert!(clients[0].waiting.is_empty(), "{:?}, {told}", clients[0].waiting);
+    assert!(clients[1].received.is_empty(), "{:?}, {told}", clients[1].received);
     steps
 }
 
@@ -100,6 +103,7 @@ fn cut_off(node: &mut Node, clients: &mut [Client], cut: Cut) {
 /// One that keeps its own side of the session, whatever becomes of its connections.
 struct Client {
     name: &'static str,
+    version: Version,
     shard: usize,
     socket: Option<SocketId>,
     partial: Vec<u8>,
@@ -120,9 +124,9 @@ enum Outgoing {
 }
 
 impl Client {
-    fn new(name: &'static str, shard: usize) -> Client {
+    fn new(name: &'static str, version: Version, shard: usize) -> Client {
         let (waiting, received) = (BTreeMap::new(), BTreeSet::new());
-        Client { name, shard, socket: None, partial: Vec::new(), waiting, received, got: Vec::new() }
+        Client { name, version, shard, socket: None, partial: Vec::new(), waiting, received, got: Vec::new() }
     }
 
     fn socket(&self) -> SocketId {
@@ -134,7 +138,8 @@ impl Client {
         self.partial.clear();
         self.shard = (self.shard + 1) % node.shards();
         self.socket = Some(node.connect(self.shard, true, false));
-        self.send(node, "CONNECT v3.1.1");
+        let connect = if self.version == Version::V5 { "CONNECT v5 expiry=60" } else { "CONNECT v3.1.1" };
+        self.send(node, connect);
     }
 
     fn publish(&mut self, node: &mut Node, what: &str, payload: &'static str) {
@@ -144,7 +149,7 @@ impl Client {
     }
 
     fn send(&mut self, node: &mut Node, line: &str) {
-        let bytes = text::encode(line, self.name, &mut Version::V311.clone()).expect("a packet");
+        let bytes = text::encode(line, self.name, &mut self.version.clone()).expect("a packet");
         node.send(self.socket(), &bytes);
     }
 
@@ -154,7 +159,7 @@ impl Client {
             && length <= self.partial.len()
         {
             let frame: Vec<u8> = self.partial.drain(..length).collect();
-            let packet = Packet::decode(Version::V311, &frame).expect("the node speaks MQTT");
+            let packet = Packet::decode(self.version, &frame).expect("the node speaks MQTT");
             self.on_packet(node, &packet);
         }
     }
@@ -175,6 +180,7 @@ impl Client {
                 self.send(node, &format!("PUBCOMP {}", ack.packet_id.get()));
             }
             Packet::Pubrec(ack) => {
+                assert!(!ack.reason.is_error(), "{}: {ack:?}", self.name);
                 self.waiting.insert(ack.packet_id.get(), Outgoing::Release);
                 self.send(node, &format!("PUBREL {}", ack.packet_id.get()));
             }
