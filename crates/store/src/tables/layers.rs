@@ -310,6 +310,7 @@ const APPLY_CELLS: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::KEY_BYTES_MAX;
     use crate::tables::walk::WALK_CELLS_MAX;
     use crate::tables::{LsmState, MemState};
     use rowcast_codec::QoS;
@@ -438,6 +439,36 @@ mod tests {
         assert_eq!(bytes(), once);
         state.apply(&[put(b"2")], Sequence(3)).unwrap();
         assert_eq!(bytes(), 2 * once);
+    }
+
+    #[test]
+    fn a_key_longer_than_any_is_looked_for_in_vain() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = LsmState::open(folder.path(), 1).unwrap();
+        check(&state, 5, 20, 10);
+        let table = TABLES[1];
+        for length in [KEY_BYTES_MAX, 65_531, 65_532, 65_535, 70_000] {
+            for byte in [b'0', b'z', u8::MAX] {
+                let key = vec![byte; length];
+                assert!(state.get(table, &key).unwrap().is_none(), "{length} of {byte}");
+                let page = |from, prefix| {
+                    let scan = Scan { table, from, prefix, bytes_max: usize::MAX, records_max: usize::MAX };
+                    state.scan(&scan).unwrap().len()
+                };
+                let all = page(Bound::Unbounded, None);
+                assert!(all > 0);
+                // Those that were put begin with zeros, and go on with other digits.
+                let behind = if byte == b'0' { all - page_of_first(&state, table) } else { 0 };
+                assert_eq!(page(Bound::Included(&key), None), behind, "{length} of {byte}");
+                assert_eq!(page(Bound::Excluded(&key), None), behind, "{length} of {byte}");
+                assert_eq!(page(Bound::Unbounded, Some(&key)), 0, "{length} of {byte}");
+            }
+        }
+    }
+
+    /// How many of the keys are all zeros: at most one.
+    fn page_of_first(state: &dyn State, table: TableId) -> usize {
+        usize::from(state.get(table, b"00000").unwrap().is_some())
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl Tables<LsmBase> {
 
 impl Base for LsmBase {
     fn get(&self, key: &[u8]) -> Result<Option<Slice>, BaseError> {
+        if key.len() > CELL_KEY_BYTES_MAX {
+            return Ok(None);
+        }
         self.0.tree.get(key, ALL).map_err(base_error)
     }
 
@@ -88,7 +91,14 @@ impl Base for LsmBase {
         from: Bound<&[u8]>,
         to: &[u8],
     ) -> Box<dyn DoubleEndedIterator<Item = Result<(Slice, Slice), BaseError>> + Send> {
-        let range = self.0.tree.range::<&[u8], _>((from, Bound::Excluded(to)), ALL, None);
+        // No key is longer than the library's, which panics at one: only the cut one itself lies between it and the whole.
+        let cut = |key: &'_ [u8]| key.len() > CELL_KEY_BYTES_MAX;
+        let from = match from {
+            Bound::Included(key) | Bound::Excluded(key) if cut(key) => Bound::Excluded(&key[..CELL_KEY_BYTES_MAX]),
+            from => from,
+        };
+        let to = if cut(to) { Bound::Included(&to[..CELL_KEY_BYTES_MAX]) } else { Bound::Excluded(to) };
+        let range = self.0.tree.range::<&[u8], _>((from, to), ALL, None);
         Box::new(range.map(|cell| cell.into_inner().map_err(base_error)))
     }
 
@@ -218,6 +228,10 @@ const ALL: SeqNo = 1 << 62;
 
 /// One active and [`FROZEN_MAX`] frozen memtables make three quarters of the memory.
 const MEMORY_PARTS: usize = (1 + FROZEN_MAX) * 4 / 3;
+
+/// Bytes of the longest key of `lsm-tree`. Ours are shorter ([`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX)), but what is
+/// looked for need not be: a topic has up to 65,535 bytes before its table is added.
+const CELL_KEY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Smaller ones would make more files than compaction is worth.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
