@@ -39,7 +39,8 @@ enum Ended {
 async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, ended: Ended) -> std::io::Result<()> {
     stream.shutdown().await?;
     if ended == Ended::Here {
-        let mut unread = [0; 1024];
+        // Not a part of what is kept for each connection while it lives.
+        let mut unread = vec![0; 1024];
         while stream.read(&mut unread).await? > 0 {}
     }
     Ok(())
