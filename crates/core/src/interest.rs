@@ -100,6 +100,9 @@ type Holders = FxHashMap<(Subscriber, u32), Subscription>;
 
 /// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
 const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
+/// Cached topics that are looked at one by one when a filter with wildcards changes. With more of them all are
+/// forgotten, or a client with ten thousand filters would hold up its shard for as many looks at each.
+const FORGET_ONE_BY_ONE_MAX: usize = 64;
 /// What a cached topic counts for beside its subscriptions.
 const CACHED_TOPIC_COST: usize = 4;
 
@@ -304,13 +307,18 @@ impl Interest {
 
     /// Takes the answers that a change of `filter` makes wrong out of the cache.
     fn forget(&mut self, filter: &TopicFilter<'_>) {
-        let cached = &mut self.cached;
         if !filter.has_wildcards() {
             if let Some(matches) = self.cache.remove(filter.as_str()) {
-                *cached -= matches.len() + CACHED_TOPIC_COST;
+                self.cached -= matches.len() + CACHED_TOPIC_COST;
             }
             return;
         }
+        if self.cache.len() > FORGET_ONE_BY_ONE_MAX {
+            // Matching them again, as they come, costs everybody less than looking at all of them now.
+            self.forget_all();
+            return;
+        }
+        let cached = &mut self.cached;
         self.cache.retain(|topic, matches| {
             let stays = !Topic::new(topic).is_ok_and(|topic| filter.matches(&topic));
             if !stays {

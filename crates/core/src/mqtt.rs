@@ -4,4 +4,5 @@ pub mod ended;
 pub mod group;
 pub mod replay;
 pub mod session;
+pub mod snapshots;
 pub mod window;

@@ -3,6 +3,7 @@
 use super::ended::Ended;
 use super::group::key_of;
 use super::replay::{Past, Replay};
+use super::snapshots::{Snapshot, Snapshots};
 use super::window::{Delivery, Window};
 use crate::interest::Subscription;
 use crate::position::{Sequence, SessionId};
@@ -42,9 +43,7 @@ pub struct Session {
     /// its node: it has DUP=1.
     pub in_doubt: Sequence,
     /// Retained state that is still to be sent, one subscription after the other.
-    pub snapshots: VecDeque<Snapshot>,
-    /// How many snapshots were begun.
-    pub snapshots_begun: u64,
+    pub snapshots: Snapshots,
     /// The past of subscriptions that is still to be sent, one replay after the other.
     ///
     /// Invariant: while there is one, the session reads the log; nothing reaches it live.
@@ -99,53 +98,12 @@ pub enum Flow {
     },
 }
 
-/// The current records that a new subscription is still to be sent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Tells it from others of its session: an answer to a read may come when it is no longer the first.
-    #[serde(skip)]
-    pub number: u64,
-    /// The subscription's filter, as the client spelled it.
-    pub filter: Box<str>,
-    /// Records not changed after this are left out: the client has them.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub from: u64,
-    /// Records changed after this are left out: the log brings them.
-    pub until: u64,
-    /// Where to go on: a place in the filter's list of ranges, and the key behind which to read.
-    pub range: usize,
-    /// The last key that was looked at in that range, encoded.
-    pub after: Option<Vec<u8>>,
-}
-
 fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-impl Snapshot {
-    /// [`Snapshot::until`] of a subscription that is not on disk yet: it begins with its row.
-    pub const NOT_YET: Sequence = Sequence(u64::MAX);
-
-    /// All of the present range was looked at.
-    pub fn pass_range(&mut self) {
-        self.range += 1;
-        self.after = None;
-    }
-
-    /// Whether it can be read, when the log was delivered up to `flow`.
-    #[must_use]
-    pub fn is_ready(&self, flow: Flow) -> bool {
-        self.until != Self::NOT_YET.0
-            && match flow {
-                Flow::Live => true,
-                // What the log brings first is older than what the snapshot shows.
-                Flow::Behind { after } => after.0 >= self.until,
-            }
-    }
 }
 
 /// A session as it is stored in [`TableId::SESSIONS`](crate::TableId::SESSIONS), in JSON. Enough to continue with the same packet identifiers:
@@ -322,8 +280,7 @@ impl Session {
             live_after: after,
             away_until: Sequence::ZERO,
             in_doubt: Sequence::ZERO,
-            snapshots: VecDeque::new(),
-            snapshots_begun: 0,
+            snapshots: Snapshots::default(),
             replays: VecDeque::new(),
             replays_begun: 0,
             redeliver: VecDeque::new(),
@@ -369,7 +326,7 @@ impl Session {
             in_flight: self.window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect(),
             in_doubt: self.in_doubt.0,
             ended: self.ended.clone(),
-            snapshots: self.snapshots.clone(),
+            snapshots: self.snapshots.stored(),
             replays: self.replays.clone(),
             replays_begun: self.replays_begun,
             connected,
@@ -407,10 +364,7 @@ impl Session {
         session.window = Window::restore(stored.count, stored.in_flight);
         session.flow = Flow::Behind { after: Sequence(stored.position) };
         session.away_until = committed;
-        for snapshot in stored.snapshots {
-            session.snapshots_begun += 1;
-            session.snapshots.push_back(Snapshot { number: session.snapshots_begun, ..snapshot });
-        }
+        session.snapshots = Snapshots::restore(stored.snapshots);
         session.replays = stored.replays;
         session.replays_begun = stored.replays_begun;
         session.in_doubt = Sequence(stored.in_doubt);
@@ -431,26 +385,7 @@ impl Session {
 
     /// A subscription that is not on disk yet is to be sent its current records once it is.
     pub fn expect_snapshot(&mut self, filter: &str) {
-        self.begin_snapshot(filter, Sequence::ZERO, Snapshot::NOT_YET);
-    }
-
-    /// Begins sending the current records of a subscription, those changed behind `from` and up to `until`; all over
-    /// again, if it was under way.
-    pub fn begin_snapshot(&mut self, filter: &str, from: Sequence, until: Sequence) {
-        // What the one under way was still to bring, this one brings.
-        let under_way = self.snapshots.iter().find(|snapshot| &*snapshot.filter == filter);
-        let from = under_way.map_or(from, |snapshot| from.min(Sequence(snapshot.from)));
-        self.snapshots.retain(|snapshot| &*snapshot.filter != filter);
-        self.snapshots_begun += 1;
-        let number = self.snapshots_begun;
-        self.snapshots.push_back(Snapshot {
-            number,
-            filter: filter.into(),
-            from: from.0,
-            until: until.0,
-            range: 0,
-            after: None,
-        });
+        self.snapshots.begin(filter, Sequence::ZERO, Snapshot::NOT_YET);
     }
 
     /// What the server says of itself stands in no log: who comes back gets all of it, as it is now.
@@ -458,20 +393,8 @@ impl Session {
         let own = self.subscriptions.iter().filter(|(_, held)| held.share.is_none()).map(|(spelled, _)| spelled);
         let of_sys: Vec<Box<str>> = own.filter(|spelled| sys::is_below(spelled)).cloned().collect();
         for spelled in of_sys {
-            self.begin_snapshot(&spelled, Sequence::ZERO, Sequence::ZERO);
+            self.snapshots.begin(&spelled, Sequence::ZERO, Sequence::ZERO);
         }
-    }
-
-    /// Says up to where the snapshots of subscriptions reach that were not on disk yet: what `until` says of a filter.
-    pub fn settle_snapshots(&mut self, until: impl Fn(&str) -> Option<Sequence>) {
-        self.snapshots.retain_mut(|snapshot| {
-            if snapshot.until != Snapshot::NOT_YET.0 {
-                return true;
-            }
-            let settled = until(&snapshot.filter);
-            snapshot.until = settled.unwrap_or_default().0;
-            settled.is_some()
-        });
     }
 
     /// How many more messages of an earlier connection may go out again: those that did count, as the client may take

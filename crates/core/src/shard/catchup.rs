@@ -12,7 +12,8 @@ use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::ended::Ended;
 use crate::mqtt::replay::Walk;
-use crate::mqtt::session::{Flow, Snapshot, StoredSubscription};
+use crate::mqtt::session::{Flow, StoredSubscription};
+use crate::mqtt::snapshots::Snapshot;
 use crate::mqtt::window::Delivery;
 use crate::policy::View;
 use crate::position::{Sequence, TableId};
@@ -144,7 +145,7 @@ impl Shard {
             },
             _ => Next::Nothing,
         };
-        let Some(snapshot) = session.snapshots.front().filter(|snapshot| snapshot.is_ready(session.flow)) else {
+        let Some(snapshot) = session.snapshots.first().filter(|snapshot| snapshot.is_ready(session.flow)) else {
             return log;
         };
         let qos = session.subscriptions.get(&snapshot.filter).map_or(QoS::AtMostOnce, |held| held.subscription.qos);
@@ -346,13 +347,13 @@ impl Shard {
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return true };
         let Some(session) = &mut connection.session else { return true };
-        let Some(snapshot) = session.snapshots.front_mut() else { return false };
+        let Some(snapshot) = session.snapshots.first_mut() else { return false };
         let Some(held) = session.subscriptions.get(&snapshot.filter) else {
-            session.snapshots.pop_front(); // Unsubscribed meanwhile.
+            session.snapshots.end_first(); // Unsubscribed meanwhile.
             return false;
         };
         let Some(range) = self.tables.ranges(&held.filter).into_iter().nth(snapshot.range) else {
-            session.snapshots.pop_front();
+            session.snapshots.end_first();
             if session.is_durable() {
                 session.dirty = true;
             }
@@ -383,14 +384,14 @@ impl Shard {
         let Some(session) = &mut connection.session else { return };
         let asked = connection.snapshot_read;
         let Some(Snapshot { filter, from, until, range, .. }) =
-            session.snapshots.front().filter(|snapshot| snapshot.number == asked).cloned()
+            session.snapshots.first().filter(|snapshot| snapshot.number == asked).cloned()
         else {
             return self.pump(id, now); // Unsubscribed meanwhile; another may be waiting.
         };
         let held = session.subscriptions.get(&filter).cloned();
         let table = held.as_ref().and_then(|held| self.tables.ranges(&held.filter).get(range).map(|range| range.table));
         let (Some(held), Some(table)) = (held, table) else {
-            session.snapshots.pop_front(); // Unsubscribed, or its table dropped, meanwhile.
+            session.snapshots.end_first(); // Unsubscribed, or its table dropped, meanwhile.
             return self.pump(id, now);
         };
         let durable = session.is_durable() && held.subscription.qos != QoS::AtMostOnce;
@@ -404,14 +405,14 @@ impl Shard {
                 break;
             }
             let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-            if let Some(snapshot) = session.snapshots.front_mut() {
+            if let Some(snapshot) = session.snapshots.first_mut() {
                 snapshot.after = Some(scanned.key.to_vec());
             }
         }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         if all
             && complete
-            && let Some(snapshot) = session.snapshots.front_mut()
+            && let Some(snapshot) = session.snapshots.first_mut()
         {
             snapshot.pass_range();
         }
@@ -645,7 +646,7 @@ impl Shard {
         let kept = kept.map(|(filter, held)| (filter.clone(), held.subscription.since));
         let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
         for (filter, since) in missed {
-            session.begin_snapshot(&filter, position.max(since), until);
+            session.snapshots.begin(&filter, position.max(since), until);
         }
         if !session.subscriptions.is_empty() && session.subscriptions.values().all(|held| held.share.is_some()) {
             return; // It is its groups that lose something.

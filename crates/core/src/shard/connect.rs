@@ -308,7 +308,7 @@ impl Shard {
             session.away_until = now.committed;
             session.flow = crate::mqtt::session::Flow::Behind { after };
         }
-        session.settle_snapshots(|_| Some(now.committed)); // Their SUBACK was never sent.
+        session.snapshots.settle(|_| Some(now.committed)); // Their SUBACK was never sent.
         session.settle_unanswered(seen);
         if session_present {
             session.begin_sys_snapshots();
@@ -440,7 +440,7 @@ impl Shard {
             let subscription = options.subscription(id, since);
             session.subscriptions.insert(spelled.into(), Held { filter, share, subscription, options });
         }
-        session.settle_snapshots(|filter| {
+        session.snapshots.settle(|filter| {
             let has_filter =
                 |key: &[u8]| rows::parse_subscription(key).is_some_and(|(_, _, spelled)| spelled == filter);
             stored.subscriptions.iter().find(|(key, ..)| has_filter(key)).map(|&(_, _, version)| version)

@@ -342,9 +342,9 @@ impl Shard {
             held.subscription.since = since;
         }
         match (joining, held.options.past) {
-            (Joining::WithRecords, _) => session.begin_snapshot(filter, Sequence::ZERO, since),
+            (Joining::WithRecords, _) => session.snapshots.begin(filter, Sequence::ZERO, since),
             (Joining::WithPast, Some(past)) => {
-                session.snapshots.retain(|snapshot| &*snapshot.filter != filter);
+                session.snapshots.end(filter);
                 session.settle_replay(past.replay, since);
             }
             _ => {}
@@ -364,7 +364,7 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
-        session.settle_snapshots(|_| None);
+        session.snapshots.settle(|_| None);
         session.replays.retain(|replay| replay.until != Replay::NOT_YET.0);
         let mut shared = Vec::new();
         for Changed { filter, before, .. } in changed.into_iter().rev() {
@@ -409,7 +409,7 @@ impl Shard {
                 continue;
             };
             reasons.push(ReasonCode::Success);
-            session.snapshots.retain(|snapshot| &*snapshot.filter != spelled);
+            session.snapshots.end(spelled);
             session.end_subscription(spelled, &held, seen);
             rows.push(rows::subscription(&session.client_id, spelled, &held.options));
             if held.share.is_some() {
