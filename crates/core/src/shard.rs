@@ -58,7 +58,7 @@ use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Subac
 use rustc_hash::FxHashMap;
 use session_count::SessionCount;
 use slab::Slab;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The time and the state of the log, as the runtime sees them when it calls.
@@ -206,7 +206,7 @@ pub enum Input {
         /// For whom.
         connection: ConnectionId,
         /// In the order of their keys.
-        records: Vec<ScannedRecord>,
+        records: VecDeque<ScannedRecord>,
         /// The range holds no more.
         complete: bool,
     },
@@ -381,6 +381,8 @@ pub enum Effect {
         /// Whose.
         client_id: Box<str>,
     },
+    /// Tell this shard, once the others on its thread had their turn: there was more to be done than they should wait for.
+    Later(Box<Input>),
     /// Something an operator should know.
     Report(Report),
 }
@@ -764,7 +766,7 @@ impl Shard {
                 self.on_group_log_read(id, &batches, lost_until);
             }
             Input::RecordsRead { connection, records, complete } => {
-                self.on_records_read(connection, &records, complete, now);
+                self.on_records_read(connection, records, complete, now);
             }
             Input::Fetched { reader: Reader::Connection(id), messages } => self.on_fetched(id, messages, now),
             Input::Fetched { reader: Reader::Group(id), messages } => self.on_group_fetched(id, messages),

@@ -29,6 +29,7 @@ use rowcast_core::{Proposals, Sequence, TableId};
 use rowcast_store::{Origin, Queue, Store, reads};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,6 +94,8 @@ pub struct Runtime {
     /// Connections whose sockets are not read until there is room again, by slot.
     stalled: RefCell<FxHashSet<u32>>,
     effects: RefCell<Vec<Effect>>,
+    /// What the shard goes on with once others had their turn; one for each connection or group at most.
+    later: RefCell<VecDeque<Input>>,
     inputs: RefCell<Vec<Message>>,
     turn_due: Cell<bool>,
     /// Bytes read from whichever socket is read now.
@@ -130,6 +133,7 @@ impl Runtime {
             refused: RefCell::default(),
             stalled: RefCell::default(),
             effects: RefCell::default(),
+            later: RefCell::default(),
             inputs: RefCell::default(),
             turn_due: Cell::new(false),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
@@ -250,6 +254,20 @@ impl Runtime {
                 message(&self, other);
             }
             self.hand_over();
+            self.go_on().await;
+        }
+    }
+
+    /// Has the shard go on with one thing that it put off.
+    async fn go_on(self: &Rc<Self>) {
+        let next = self.later.borrow_mut().pop_front();
+        if let Some(input) = next {
+            // Has sockets looked at, which otherwise happens once in many turns.
+            tokio::task::yield_now().await;
+            self.tell(input);
+        }
+        if !self.later.borrow().is_empty() {
+            self.inbox().notify();
         }
     }
 
@@ -378,7 +396,7 @@ impl Runtime {
             Effect::ReadRecords { connection, range, after, records, .. } if range.table == TableId::SYS => {
                 self.note_figures(); // What its own client did is in what it is told.
                 let (records, complete) = self.node.sys.page(&range, after.as_deref(), records);
-                self.post(self.index, Input::RecordsRead { connection, records, complete });
+                self.post(self.index, Input::RecordsRead { connection, records: records.into(), complete });
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
                 let store_read = move |store: &Store| reads::records(store, &range, after.as_deref(), records, bytes);
@@ -407,6 +425,10 @@ impl Runtime {
                         Err(error) => runtime.give_up(connection, &error),
                     },
                 );
+            }
+            Effect::Later(input) => {
+                self.later.borrow_mut().push_back(*input);
+                self.inbox().notify();
             }
             Effect::Share { shard, mail } => self.post(shard, Input::Share(mail)),
             Effect::Lag(lag) => {
@@ -527,7 +549,9 @@ impl Runtime {
 
     fn records_read(self: &Rc<Self>, connection: ConnectionId, read: Result<reads::Records, rowcast_store::ReadError>) {
         match read {
-            Ok((records, complete)) => self.tell(Input::RecordsRead { connection, records, complete }),
+            Ok((records, complete)) => {
+                self.tell(Input::RecordsRead { connection, records: records.into(), complete });
+            }
             Err(error) => self.give_up(connection, &error),
         }
     }

@@ -7,7 +7,7 @@
 use super::connection::{Connection, ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Replayed, Selected};
 use super::publish::internal_row;
-use super::{Effect, Fetched, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
+use super::{Effect, Fetched, Input, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::ended::Ended;
@@ -22,6 +22,7 @@ use crate::record::Record;
 use rowcast_codec::{Ack, EncodeError, Packet, PacketId, QoS, ReasonCode};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ use std::sync::Arc;
 pub(super) const READ_BYTES: usize = 256 * 1024;
 /// Records that one read brings at most.
 const READ_RECORDS: usize = 4_096;
+/// Records, or entries of the log, that are handled at a time: nobody else on the thread is served meanwhile.
+pub(super) const TURN_ENTRIES: usize = 256;
 /// Deliveries that are fetched again at a time.
 const REDELIVERIES: usize = 64;
 
@@ -157,6 +160,11 @@ impl Shard {
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,
         }
+    }
+
+    /// Goes on with the rest of what was read, once others had their turn.
+    pub(super) fn later(&mut self, rest: Input) {
+        self.effects.push(Effect::Later(Box::new(rest)));
     }
 
     pub(super) fn start_read(&mut self, id: ConnectionId, effect: impl FnOnce(ConnectionId) -> Effect) {
@@ -374,7 +382,13 @@ impl Shard {
     }
 
     /// Records of the first snapshot are here.
-    pub(super) fn on_records_read(&mut self, id: ConnectionId, records: &[ScannedRecord], complete: bool, now: Moment) {
+    pub(super) fn on_records_read(
+        &mut self,
+        id: ConnectionId,
+        mut records: VecDeque<ScannedRecord>,
+        complete: bool,
+        now: Moment,
+    ) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if connection.generation != id.generation {
             return;
@@ -396,25 +410,35 @@ impl Shard {
         };
         let durable = session.is_durable() && held.subscription.qos != QoS::AtMostOnce;
         let sent_before = connection.outbox.len();
-        let mut all = true;
-        for scanned in records {
-            let wanted = Wanting { filter: &held.filter, subscription: held.subscription, changed: &changed };
-            let delivered = self.send_record(id, table, scanned, &wanted, from..=until, now);
+        let mut has_room = true;
+        let mut last = None;
+        let wanted = Wanting { filter: &held.filter, subscription: held.subscription, changed: &changed };
+        for _ in 0..TURN_ENTRIES {
+            let Some(scanned) = records.pop_front() else { break };
+            let delivered = self.send_record(id, table, &scanned, &wanted, from..=until, now);
             if delivered == Delivered::NoRoom {
-                all = false;
+                has_room = false;
                 break;
             }
-            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-            if let Some(snapshot) = session.snapshots.first_mut() {
-                snapshot.after = Some(scanned.key.to_vec());
+            last = Some(scanned.key);
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        let rest = has_room && !records.is_empty();
+        if rest {
+            connection.reading = true; // It goes on with what was read.
+            connection.changed = Some(changed);
+        }
+        let Some(session) = &mut connection.session else { return };
+        if let Some(snapshot) = session.snapshots.first_mut() {
+            if let Some(last) = last {
+                snapshot.after = Some(last.to_vec());
+            }
+            if has_room && !rest && complete {
+                snapshot.pass_range();
             }
         }
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        if all
-            && complete
-            && let Some(snapshot) = session.snapshots.first_mut()
-        {
-            snapshot.pass_range();
+        if rest {
+            self.later(Input::RecordsRead { connection: id, records, complete });
         }
         if durable {
             self.hold(id, sent_before, &[]);
@@ -509,14 +533,24 @@ impl Shard {
         if let Some(number) = replay_read {
             return self.on_replay_read(id, number, batches, lost_until, now);
         }
+        let Some(session) = &connection.session else { return };
+        let Flow::Behind { after } = session.flow else { return self.pump(id, now) };
         if let Some(oldest) = lost_until {
             self.on_log_lost(id, oldest);
             return self.pump(id, now); // What is there is read again, behind the state it follows.
         }
-        'read: for batch in batches {
+        let mut turn = Turn::behind(after);
+        'read: for (at, batch) in batches.iter().enumerate() {
             for entry in batch.entries() {
                 // What this shard has not shown to anybody comes as it is shown.
-                if entry.sequence > self.seen || !self.catch_up(id, &entry, now) {
+                if entry.sequence > self.seen {
+                    break 'read;
+                }
+                if !turn.has_room_for(entry.sequence) {
+                    self.read_on_later(id, batches[at..].to_vec());
+                    break 'read;
+                }
+                if !self.catch_up(id, &entry, now) {
                     break 'read;
                 }
             }
@@ -524,6 +558,13 @@ impl Shard {
         }
         self.wake(id);
         self.pump(id, now);
+    }
+
+    /// Goes on with the rest of a piece of the log, once others had their turn.
+    pub(super) fn read_on_later(&mut self, id: ConnectionId, batches: Vec<Arc<Batch>>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.reading = true;
+        self.later(Input::LogRead { reader: Reader::Connection(id), batches, lost_until: None });
     }
 
     /// Everything up to `sequence` was looked at.
@@ -685,6 +726,30 @@ impl Shard {
         for (_, connection) in &mut self.connections {
             store_if_dirty(connection, seen, &mut self.proposals);
         }
+    }
+}
+
+/// What is handled at a time of a piece of the log.
+pub(super) struct Turn {
+    after: Sequence,
+    left: usize,
+}
+
+impl Turn {
+    /// Entries up to `after` are passed over.
+    pub(super) fn behind(after: Sequence) -> Turn {
+        Turn { after, left: TURN_ENTRIES }
+    }
+
+    /// Whether another entry is to be handled in this turn.
+    pub(super) fn has_room_for(&mut self, entry: Sequence) -> bool {
+        if entry > self.after {
+            if self.left == 0 {
+                return false;
+            }
+            self.left -= 1;
+        }
+        true
     }
 }
 

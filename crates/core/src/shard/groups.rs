@@ -4,11 +4,11 @@
 //! A group reads the log like a session does, live or behind, and hands out what it finds to the members that have
 //! room. See `docs/decisions/0008-shared-subscriptions.md`.
 
-use super::catchup::{READ_BYTES, selects};
+use super::catchup::{READ_BYTES, Turn, selects};
 use super::durable::canonical;
 use super::lag::Lag;
 use super::publish::{internal_delete, internal_row};
-use super::{Effect, Fetched, Found, Reader, Shard, Wanted};
+use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
 use crate::change::{Change, Entry};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
@@ -297,8 +297,17 @@ impl Shard {
             self.report_lost(client_id, position, oldest);
             return self.pump_group(slot);
         }
-        'read: for batch in batches {
+        let Flow::Behind { after } = group.flow else { return self.pump_group(slot) };
+        let mut turn = Turn::behind(after);
+        'read: for (at, batch) in batches.iter().enumerate() {
             for entry in batch.entries() {
+                if !turn.has_room_for(entry.sequence) {
+                    let Some(group) = self.groups.find(id) else { return };
+                    group.reading = true;
+                    let (reader, batches) = (Reader::Group(id), batches[at..].to_vec());
+                    self.later(Input::LogRead { reader, batches, lost_until: None });
+                    break 'read;
+                }
                 if !self.group_catch_up(slot, &entry) {
                     break 'read;
                 }

@@ -1,7 +1,7 @@
 //! The past of new subscriptions (`rowcast-since`, `rowcast-last`): where it begins, and how it reaches the client. What a
 //! replay is to a session is in [`crate::mqtt::replay`].
 
-use super::catchup::READ_BYTES;
+use super::catchup::{READ_BYTES, Turn};
 use super::connection::{ConnectionId, LookUp, ReplayTold};
 use super::deliver::{self, Delivered, Outgoing, Replayed};
 use super::{Effect, Moment, Reader, Shard};
@@ -100,7 +100,7 @@ impl Shard {
         match session.walk() {
             Walk::Replay(replay) if replay.number == number => match lost_until {
                 Some(oldest) => self.on_replay_lost(id, replay, oldest),
-                None => self.replay(id, number, batches, now),
+                None => self.replay(id, replay, batches, now),
             },
             _ => {} // Its subscriptions are gone meanwhile.
         }
@@ -118,19 +118,29 @@ impl Shard {
     }
 
     /// Delivers what is in the batches, as far as there is room, and notes how far that is.
-    fn replay(&mut self, id: ConnectionId, number: NonZeroU32, batches: &[Arc<Batch>], now: Moment) {
-        for entry in batches.iter().flat_map(|batch| batch.entries()) {
-            let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
-            let Some(&replay) = session.replays.front().filter(|replay| replay.number == number) else { return };
-            if entry.sequence.0 <= replay.after {
-                continue;
+    fn replay(&mut self, id: ConnectionId, replay: Replay, batches: &[Arc<Batch>], now: Moment) {
+        let mut turn = Turn::behind(Sequence(replay.after));
+        for (at, batch) in batches.iter().enumerate() {
+            for entry in batch.entries() {
+                let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+                let is_it = |found: &&Replay| found.number == replay.number;
+                let Some(&replay) = session.replays.front().filter(is_it) else { return };
+                if entry.sequence.0 <= replay.after {
+                    continue;
+                }
+                if !turn.has_room_for(entry.sequence) {
+                    if let Some(connection) = self.connection_mut(id) {
+                        connection.replay_read = Some(replay.number);
+                    }
+                    return self.read_on_later(id, batches[at..].to_vec());
+                }
+                let is_past = entry.sequence.0 <= replay.until;
+                if is_past && self.replay_entry(id, replay, &entry, now) == Delivered::NoRoom {
+                    return;
+                }
+                let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+                session.advance_replay(entry.sequence);
             }
-            let is_past = entry.sequence.0 <= replay.until;
-            if is_past && self.replay_entry(id, replay, &entry, now) == Delivered::NoRoom {
-                return;
-            }
-            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-            session.advance_replay(entry.sequence);
         }
     }
 

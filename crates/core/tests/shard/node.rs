@@ -643,6 +643,7 @@ impl<S: Keep> Node<S> {
                     None => self.jobs.push_back((shard, Job::Load(client_id, claimant))),
                 },
                 Effect::Report(report) => self.on_report(report),
+                Effect::Later(input) => self.answers.push_back((shard, *input)),
                 Effect::Share { shard, mail } => self.mail[shard as usize].push_back(Input::Share(mail)),
                 Effect::Lag(lag) => {
                     let others = self.mail.iter_mut().enumerate().filter(|(other, _)| *other != shard);
@@ -738,11 +739,11 @@ impl<S: Keep> Node<S> {
             }
             Effect::ReadRecords { connection, range, after, records, .. } if range.table == TableId::SYS => {
                 let (records, complete) = sys::page(&self.sys, &range, after.as_deref(), records);
-                Input::RecordsRead { connection, records, complete }
+                Input::RecordsRead { connection, records: records.into(), complete }
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
                 let (records, complete) = self.store.read_records(&range, after.as_deref(), records, bytes);
-                Input::RecordsRead { connection, records, complete }
+                Input::RecordsRead { connection, records: records.into(), complete }
             }
             Effect::Locate { connection, sought } => Input::Located { connection, located: self.store.locate(&sought) },
             Effect::Get { connection, table, key } => Input::Got { connection, record: self.store.record(table, &key) },
