@@ -20,6 +20,7 @@ mod pages;
 mod python;
 mod random;
 mod recovery;
+mod retention;
 mod roles;
 mod scram;
 mod server;

@@ -40,10 +40,20 @@ fn many_messages_arrive_in_order() {
     check("stream");
 }
 
+#[test]
+fn the_keep_alive_of_the_server_is_kept() {
+    check_with("keep_alive", "mqtt: { limits: { keepAliveMax: 1s } }");
+}
+
 #[track_caller]
 fn check(scenario: &str) {
+    check_with(scenario, "");
+}
+
+#[track_caller]
+fn check_with(scenario: &str, configuration: &str) {
     for transport in ["tcp", "websockets"] {
-        let server = Application::dogs().start();
+        let server = Application::dogs().configured(configuration).start();
         let port = if transport == "tcp" { server.mqtt() } else { server.http() };
         let mut command = Command::new(installed(repository().join(".venv/bin/python")));
         command.arg(client("python/scenarios.py")).args([scenario, transport]).arg(port.to_string());

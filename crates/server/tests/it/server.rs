@@ -274,9 +274,15 @@ impl Server {
     /// Fails unless it is at work and serves a new client.
     #[track_caller]
     pub(crate) fn assert_alive(&mut self) {
+        self.assert_running();
+        self.connect("").ping();
+    }
+
+    /// Fails if the process has ended.
+    #[track_caller]
+    pub(crate) fn assert_running(&mut self) {
         let ended = self.process.try_wait().expect("it was started here");
         assert_eq!(ended, None, "rowcast ended:\n{}", self.log());
-        self.connect("").ping();
     }
 
     /// Resident memory in bytes.

@@ -336,7 +336,13 @@ fn a_client_that_falls_silent_is_disconnected() {
 /// Fails if anything comes before a message that is published now.
 #[track_caller]
 pub(crate) fn assert_nothing_more(reader: &mut Client, writer: &mut Client) {
-    writer.publish("dog/end", "nothing more", 1, false);
+    assert_nothing_more_of("dog/end", reader, writer);
+}
+
+/// The same, with that message on another topic.
+#[track_caller]
+pub(crate) fn assert_nothing_more_of(topic: &str, reader: &mut Client, writer: &mut Client) {
+    writer.publish(topic, "nothing more", 1, false);
     let seen = reader.receive();
     assert_eq!(seen.text(), "nothing more", "{seen}");
 }

@@ -405,6 +405,15 @@ impl Client {
         std::iter::from_fn(|| self.try_next()).collect()
     }
 
+    /// Reads until the server closes, in the middle of a packet perhaps.
+    #[track_caller]
+    pub(crate) fn read_to_the_end(mut self) {
+        match std::io::copy(&mut self.stream, &mut std::io::sink()) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("it does not end: {error}"),
+            _ => {}
+        }
+    }
+
     pub(crate) fn next_id(&mut self) -> u16 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.last_id
@@ -436,12 +445,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn unsubscribe(&mut self, filter: &str) {
         let id = self.next_id();
-        let mut body = id.to_be_bytes().to_vec();
-        if self.version == Version::V5 {
-            body.push(0);
-        }
-        text(&mut body, filter);
-        self.send(&packet(0xA2, &body));
+        self.send(&unsubscribe(self.version, id, &[filter]));
         // Messages may be on their way.
         loop {
             match self.next() {
@@ -696,6 +700,15 @@ pub(crate) fn subscribe(version: Version, id: u16, filters: &[(&str, u8)], prope
         body.push(*options);
     }
     packet(0x82, &body)
+}
+
+pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    if version == Version::V5 {
+        body.push(0);
+    }
+    filters.iter().for_each(|filter| text(&mut body, filter));
+    packet(0xA2, &body)
 }
 
 /// An acknowledgement without a reason: PUBACK 0x40, PUBREC 0x50, PUBREL 0x62, PUBCOMP 0x70.

@@ -17,15 +17,18 @@ V311, V5 = paho.MQTTv311, paho.MQTTv5
 class Client:
     """A connected client whose events are taken from queues."""
 
-    def __init__(self, port, version, name="", lasting=False, will=None):
+    def __init__(self, port, version, name="", lasting=False, will=None, keep_alive=60):
         clean = {} if version == V5 else {"clean_session": not lasting}
         self.version = version
         self.connected, self.messages, self.answers = queue.Queue(), queue.Queue(), queue.Queue()
         self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=version, transport=TRANSPORT, **clean)
-        self.paho.on_connect = lambda client, data, flags, reason, properties: self.connected.put((flags, reason))
+        self.paho.on_connect = lambda client, data, flags, reason, properties: self.connected.put((flags, reason, properties))
         self.paho.on_message = lambda client, data, message: self.messages.put(message)
         self.paho.on_subscribe = lambda client, data, mid, reasons, properties: self.answers.put(reasons)
         self.paho.on_publish = lambda client, data, mid, reason, properties: self.answers.put(reason)
+        self.pings, self.gone = queue.Queue(), queue.Queue()
+        self.paho.on_disconnect = lambda client, data, flags, reason, properties: self.gone.put(reason)
+        self.paho.on_log = lambda client, data, level, text: "PINGRESP" in text and self.pings.put(text)
         if will:
             self.paho.will_set(*will)
         options = {}
@@ -34,9 +37,9 @@ class Client:
             if lasting:
                 options["properties"] = Properties(PacketTypes.CONNECT)
                 options["properties"].SessionExpiryInterval = 3600
-        self.paho.connect("127.0.0.1", port, **options)
+        self.paho.connect("127.0.0.1", port, keep_alive, **options)
         self.paho.loop_start()
-        flags, reason = self.connected.get(timeout=DEADLINE)
+        flags, reason, self.told = self.connected.get(timeout=DEADLINE)
         assert not reason.is_failure, reason
         self.session_present = flags.session_present
 
@@ -161,6 +164,21 @@ def stream(port, version):
         for number in range(1000):
             writer.paho.publish(f"stream/{number % 10}", str(number), quality)
         equal([int(reader.message().payload) for _ in range(1000)], list(range(1000)))
+
+
+def keep_alive(port, version):
+    """The server wants to hear from everyone each second, and tells those who can be told."""
+    if version == V5:
+        client = Client(port, version, keep_alive=3600)
+        equal(client.told.ServerKeepAlive, 1)
+        equal(client.gone.get(timeout=DEADLINE).value, 0x8D)  # paho does not do as it is told by itself.
+        client.disconnect()
+    client = Client(port, version, keep_alive=1)
+    for _ in range(3):
+        equal(client.pings.get(timeout=DEADLINE), "Received PINGRESP")
+    assert not client.publish("still", "there").is_failure
+    assert client.gone.empty()
+    client.disconnect()
 
 
 if __name__ == "__main__":
