@@ -14,7 +14,7 @@ use crate::db::{Completions, Db};
 use crate::entrance::Entrance;
 use crate::http::{self, HttpState};
 use crate::net::{Accepted, BindError, Door, Listener, bind};
-use crate::runtime::{Directory, Inbox, Message, Node, Runtime};
+use crate::runtime::{Directory, Inbox, Message, Node, NotWithout, Runtime};
 use crate::sys::Sys;
 use crate::users::Users;
 use crate::{seed, tls, watch};
@@ -453,19 +453,6 @@ fn reached_at(address: &Address) -> String {
 
 /// The file in the data folder that says where a running node's HTTP is.
 pub(crate) const HTTP_ADDRESS: &str = "http.address";
-
-/// Ends the process when the thread that holds it panics: what that thread owned is in no known state, and starting
-/// again from the log is the tested way out. Half a server would be worse than none.
-struct NotWithout(&'static str);
-
-impl Drop for NotWithout {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("the {} ended with a panic; the server ends with it", self.0);
-            std::process::exit(1);
-        }
-    }
-}
 
 /// Tells the shards, and whoever else waits, what the writer did.
 struct Fanout {

@@ -7,9 +7,11 @@
 
 mod directory;
 mod inbox;
+mod needed;
 
 pub use directory::Directory;
 pub use inbox::{Inbox, Message};
+pub use needed::NotWithout;
 
 use crate::access::Access;
 use crate::admission::{Admission, Place, Refusals};
@@ -154,6 +156,8 @@ impl Runtime {
 
     /// Has the shard do something, after what came before it from elsewhere, and carries out what it asks for.
     pub(crate) fn with<T>(self: &Rc<Self>, act: impl FnOnce(&mut Shard, Moment) -> T) -> T {
+        // The executor catches what a task panics with.
+        let _needed = NotWithout("shard");
         self.receive_inputs();
         let result = act(&mut self.shard.borrow_mut(), self.now());
         self.carry_out();
