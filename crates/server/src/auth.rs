@@ -1,12 +1,13 @@
 //! Who is asking: passwords, and what is known of whoever has none.
 //!
 //! Checking a password takes tens of milliseconds and megabytes on purpose. It happens on threads of its own, behind
-//! a bounded queue; a password that was right a moment ago is recognised without it; and who keeps being wrong waits
-//! longer each time. What someone may do is not decided here.
+//! a bounded queue. It happens once for all who bring the same password at the same time, and not at all for one that is
+//! in use already; and who keeps guessing waits longer each time. What someone may do is not decided here.
 
 mod account;
 mod basic;
 mod cache;
+mod checks;
 mod exchange;
 mod local;
 mod password;
@@ -17,6 +18,7 @@ mod throttle;
 
 pub use account::{Account, AccountError, Accounts};
 pub use basic::{BasicError, Credentials, basic};
+pub use cache::Lease;
 pub use exchange::{Exchange, Step};
 pub use local::LocalKey;
 pub use password::{Hasher, KeptPassword, PasswordHash, generate_password};
@@ -25,11 +27,13 @@ pub use secret::Secret;
 
 use crate::peer::Peer;
 use crate::tls::Proof;
-use cache::Cache;
+use cache::{Cache, Known, Tag};
+use checks::{Check, Checks, Verdict};
 use pool::Pool;
 use rowcast_core::policy;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use throttle::Throttle;
@@ -48,9 +52,11 @@ struct Shared {
     /// What the salts of users that do not exist are made of.
     nobody_key: [u8; 32],
     local_key: LocalKey,
-    cache: Mutex<Cache>,
+    cache: Cache,
+    checks: Checks,
     throttle: Mutex<Throttle>,
     pool: Pool,
+    hashed: AtomicU64,
 }
 
 /// What the configuration says about signing in.
@@ -60,8 +66,17 @@ pub struct Rules {
     pub authorize_local: bool,
     /// Others without credentials are refused, not `anonymous`.
     pub require_authentication: bool,
-    /// How long a password that was right is recognised without hashing.
+    /// How long a password that was right is recognised without hashing after its last use.
     pub cache_ttl: Duration,
+}
+
+/// Someone who has shown who they are.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Who that is.
+    pub principal: Principal,
+    /// To be kept for as long as they are here: meanwhile their password is recognised, however long that is.
+    pub lease: Option<Lease>,
 }
 
 /// Someone who may be here.
@@ -157,9 +172,11 @@ impl Authenticator {
             hasher,
             nobody_key: secret.key("salts of nobody"),
             local_key: LocalKey::new(secret),
-            cache: Mutex::new(Cache::new()),
+            cache: Cache::new(rules.cache_ttl),
+            checks: Checks::default(),
             throttle: Mutex::new(Throttle::new()),
-            pool: Pool::start(THREADS, WAITING_MAX)?,
+            pool: Pool::start(threads(), WAITING_MAX)?,
+            hashed: AtomicU64::default(),
         };
         Ok(Authenticator { shared: Arc::new(shared) })
     }
@@ -214,36 +231,55 @@ impl Authenticator {
         account.active.then(|| Principal::of(&account).for_policy())
     }
 
-    /// Answers at once if the password was right a moment ago and the account still stands; `None`: [`verify`] it.
-    ///
-    /// [`verify`]: Authenticator::verify
-    #[must_use]
-    pub fn recognise(&self, user: &str, password: &[u8]) -> Option<Principal> {
-        let account = self.shared.accounts.find(user)?;
-        self.shared.recognises(&account, password).then(|| Principal::of(&account))
-    }
-
-    /// Checks a password. Takes as long for a user that does not exist as for one that does, and longer for who was
-    /// wrong often. Needs a tokio runtime with time; dropping the future takes the check back.
-    pub async fn verify(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<Principal, AuthError> {
-        let account = self.shared.accounts.find(user);
-        if let Some(account) = &account
-            && self.shared.recognises(account, password)
-        {
-            return Ok(Principal::of(account));
+    /// Checks a password. Takes as long for a user that does not exist as for one that does, no time for a password in
+    /// use, and longer for who was wrong often. Needs a tokio runtime with time; dropping the future takes the check back.
+    pub async fn verify(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<SignedIn, AuthError> {
+        let shared = &self.shared;
+        let account = shared.accounts.find(user);
+        let tag = shared.cache.tag(user, account.as_ref(), password);
+        match (shared.cache.recall(user, &tag, Instant::now()), &account) {
+            (Some(Known::Right(lease)), Some(account)) => {
+                return Ok(SignedIn { principal: Principal::of(account), lease: Some(lease) });
+            }
+            (Some(Known::Wrong), _) => return Err(AuthError::Refused),
+            _ => {}
         }
-        self.wait_for_turn(user, peer).await?;
-        let (answer, answered) = oneshot::channel();
-        let attempt = Attempt { user: user.to_owned(), password: password.to_owned(), peer, account };
-        let shared = Arc::downgrade(&self.shared);
-        let check = move || {
-            // Whoever asked may have gone, or the program be about to end.
-            if let (false, Some(shared)) = (answer.is_closed(), shared.upgrade()) {
-                let _ = answer.send(shared.check(&attempt));
+        let answered = match shared.checks.join(&tag) {
+            Some(answered) => answered,
+            None => {
+                self.wait_for_turn(user, peer).await?;
+                let (answered, check) = shared.checks.join_or_begin(tag);
+                if let Some(check) = check {
+                    let attempt =
+                        Attempt { user: user.into(), password: password.into(), peer, account: account.clone() };
+                    self.submit(check, attempt)?;
+                }
+                answered
             }
         };
-        self.shared.pool.submit(Box::new(check)).map_err(|_| AuthError::Overloaded)?;
-        answered.await.unwrap_or(Err(AuthError::Overloaded))
+        match (answered.await.unwrap_or(Verdict::None), account) {
+            (Verdict::Right, Some(account)) => {
+                let lease = match shared.cache.recall(user, &tag, Instant::now()) {
+                    Some(Known::Right(lease)) => Some(lease),
+                    _ => None,
+                };
+                Ok(SignedIn { principal: Principal::of(&account), lease })
+            }
+            (Verdict::None, _) => Err(AuthError::Overloaded),
+            _ => Err(AuthError::Refused),
+        }
+    }
+
+    fn submit(&self, check: Check, attempt: Attempt) -> Result<(), AuthError> {
+        let shared = Arc::downgrade(&self.shared);
+        let job = move || {
+            // Whoever asked may have gone, or the program be about to end.
+            if let (true, Some(shared)) = (check.is_wanted(), shared.upgrade()) {
+                let verdict = shared.check(&attempt, check.tag());
+                check.done(verdict);
+            }
+        };
+        self.shared.pool.submit(Box::new(job)).map_err(|_| AuthError::Overloaded)
     }
 
     /// Holds back who was wrong lately, or turns them away.
@@ -266,29 +302,30 @@ struct Attempt {
 }
 
 impl Shared {
-    /// Whether this very password was right for this very account a moment ago.
-    fn recognises(&self, account: &Account, password: &[u8]) -> bool {
-        account.active && lock(&self.cache).contains(account, password, Instant::now())
-    }
-
     /// On a thread of the pool.
-    fn check(&self, attempt: &Attempt) -> Result<Principal, AuthError> {
+    fn check(&self, attempt: &Attempt, tag: Tag) -> Verdict {
         let Attempt { user, password, peer, account } = attempt;
+        // Its twin may have been in front of it in the queue.
+        match self.cache.recall(user, &tag, Instant::now()) {
+            Some(Known::Right(_)) => return Verdict::Right,
+            Some(Known::Wrong) => return Verdict::Wrong,
+            None => {}
+        }
+        self.hashed.fetch_add(1, Ordering::Relaxed);
         let right = match account {
-            // Its twin may have been in front of it in the queue.
-            Some(account) if self.recognises(account, password) => return Ok(Principal::of(account)),
             Some(account) => self.hasher.verify(password, &account.password.hash) && account.active,
             None => self.hasher.verify_nobody(password),
         };
-        match account {
-            Some(account) if right => {
-                lock(&self.cache).insert(account, password, Instant::now() + self.rules.cache_ttl);
-                Ok(Principal::of(account))
+        let now = Instant::now();
+        if right {
+            if self.cache.right(user, tag, now).is_some() {
+                lock(&self.throttle).succeeded(*peer, now);
             }
-            _ => {
-                lock(&self.throttle).failed(*peer, user, Instant::now());
-                Err(AuthError::Refused)
-            }
+            Verdict::Right
+        } else {
+            self.cache.wrong(tag);
+            lock(&self.throttle).failed(*peer, user, now);
+            Verdict::Wrong
         }
     }
 }
@@ -304,17 +341,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hashing threads. More would take the cores, and 19 MiB each, from the data path.
-const THREADS: usize = 2;
+/// Hashing threads: half of the cores, two at least. They take 19 MiB each, and only what time others leave.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| (cores.get() / 2).clamp(2, 16))
+}
 
-/// Passwords that wait for a thread: what two threads check in the time a client waits for CONNACK.
+/// Passwords that wait for a thread: what two threads check in the time a client waits for CONNACK. Those beyond are told
+/// to come again.
 const WAITING_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashMap;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     pub(super) const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     pub(super) const RULES: Rules =
@@ -334,6 +374,10 @@ mod tests {
     }
 
     impl Kept {
+        pub(super) fn remove(&self, name: &str) {
+            lock(&self.accounts).remove(name);
+        }
+
         pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Account)) {
             change(lock(&self.accounts).get_mut(name).expect(name));
         }
@@ -361,6 +405,17 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
     }
 
+    fn hashed(authenticator: &Authenticator) -> u64 {
+        authenticator.shared.hashed.load(Ordering::Relaxed)
+    }
+
+    /// Who is let in without hashing.
+    fn recognise(authenticator: &Authenticator, user: &str, password: &[u8]) -> Option<Principal> {
+        let before = hashed(authenticator);
+        let known = run(authenticator.verify(user, password, HOME)).ok()?;
+        (hashed(authenticator) == before).then_some(known.principal)
+    }
+
     #[test]
     fn only_the_right_password_of_an_active_account_opens() {
         let authenticator = authenticator(&kept(), RULES);
@@ -383,7 +438,8 @@ mod tests {
             let peer = IpAddr::from([192, 0, 2, host]);
             // Twice: the second time may come from the cache.
             for _ in 0..2 {
-                assert_eq!(run(authenticator.verify(user, password.as_bytes(), peer)), expected, "{user} {password}");
+                let answer = run(authenticator.verify(user, password.as_bytes(), peer));
+                assert_eq!(answer.map(|known| known.principal), expected, "{user} {password}");
             }
         }
     }
@@ -392,15 +448,15 @@ mod tests {
     fn a_right_password_is_recognised_until_anything_changes() {
         let accounts = kept();
         let authenticator = authenticator(&accounts, RULES);
-        assert_eq!(authenticator.recognise("rex", b"bone"), None);
-        run(authenticator.verify("rex", b"bone", HOME)).expect("right");
-        assert_eq!(authenticator.recognise("rex", b"bone").expect("recognised").role, "kennel".into());
-        assert_eq!(authenticator.recognise("rex", b"bones"), None);
-        assert_eq!(authenticator.recognise("admin", b"bone"), None);
+        assert_eq!(recognise(&authenticator, "rex", b"bone"), None);
+        let signed_in = run(authenticator.verify("rex", b"bone", HOME)).expect("right");
+        assert_eq!(recognise(&authenticator, "rex", b"bone").expect("recognised").role, "kennel".into());
+        assert_eq!(recognise(&authenticator, "rex", b"bones"), None);
+        assert_eq!(recognise(&authenticator, "admin", b"bone"), None);
 
         let change = |change: &dyn Fn(&mut Account)| {
             accounts.change("rex", |account| change(account));
-            authenticator.recognise("rex", b"bone")
+            recognise(&authenticator, "rex", b"bone")
         };
         let role = change(&|account| account.role = "reader".to_owned());
         assert_eq!(role.expect("still right").role, "reader".into(), "a role acts at once");
@@ -412,15 +468,16 @@ mod tests {
             }),
             None
         );
-        lock(&accounts.accounts).remove("rex");
-        assert_eq!(run(authenticator.verify("rex", b"bone", HOME)), Err(AuthError::Refused));
+        accounts.remove("rex");
+        assert_eq!(run(authenticator.verify("rex", b"bone", HOME)).err(), Some(AuthError::Refused));
+        drop(signed_in);
     }
 
     #[test]
     fn nothing_is_recognised_without_a_cache() {
         let authenticator = authenticator(&kept(), Rules { cache_ttl: Duration::ZERO, ..RULES });
-        run(authenticator.verify("rex", b"bone", HOME)).expect("right");
-        assert_eq!(authenticator.recognise("rex", b"bone"), None);
+        let _signed_in = run(authenticator.verify("rex", b"bone", HOME)).expect("right");
+        assert_eq!(recognise(&authenticator, "rex", b"bone"), None);
     }
 
     #[test]
@@ -467,6 +524,126 @@ mod tests {
         run(authenticator.verify("rex", b"bone", HOME)).expect("known and right, from the same address");
         let elsewhere: IpAddr = "2001:db8::1".parse().expect("an address");
         run(authenticator.verify("rex", b"bone", elsewhere)).expect("right");
+    }
+
+    /// Everyone at once from one address: what came of each, in order.
+    fn storm(
+        authenticator: &Authenticator,
+        credentials: impl Iterator<Item = (String, String)>,
+    ) -> Vec<Result<SignedIn, AuthError>> {
+        run(async {
+            let mut attempts = Vec::new();
+            for (user, password) in credentials {
+                let authenticator = authenticator.clone();
+                let attempt = async move { authenticator.verify(&user, password.as_bytes(), HOME).await };
+                attempts.push(tokio::spawn(attempt));
+            }
+            let mut answers = Vec::new();
+            for attempt in attempts {
+                answers.push(attempt.await.expect("no panic"));
+            }
+            answers
+        })
+    }
+
+    /// Many users, `u7` with the password `p7`.
+    fn many(users: usize) -> Arc<Kept> {
+        let kept = kept();
+        for number in 0..users {
+            let (name, password) = (format!("u{number}"), format!("p{number}"));
+            let password = Hasher::cheap().keep(password.as_bytes()).expect("hashed");
+            let account = Account::new(&name, password, "kennel").expect("a name");
+            lock(&kept.accounts).insert(name, account);
+        }
+        kept
+    }
+
+    fn device(number: usize) -> (String, String) {
+        (format!("u{number}"), format!("p{number}"))
+    }
+
+    #[test]
+    fn ten_thousand_clients_of_one_user_at_once_are_one_hash() {
+        let authenticator = authenticator(&kept(), RULES);
+        for expected in [1, 1] {
+            let answers = storm(&authenticator, (0..10_000).map(|_| ("rex".to_owned(), "bone".to_owned())));
+            assert!(answers.iter().all(Result::is_ok));
+            assert_eq!(hashed(&authenticator), expected);
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_a_few_users_is_one_hash_each() {
+        let authenticator = authenticator(&many(100), RULES);
+        let answers = storm(&authenticator, (0..10_000).map(|client| device(client % 100)));
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(hashed(&authenticator), 100);
+    }
+
+    #[test]
+    fn a_wrong_password_that_many_bring_at_once_is_one_hash_and_one_failure() {
+        let authenticator = authenticator(&kept(), RULES);
+        for _ in 0..2 {
+            let answers = storm(&authenticator, (0..1000).map(|_| ("rex".to_owned(), "ball".to_owned())));
+            assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&AuthError::Refused)));
+            assert_eq!(hashed(&authenticator), 1);
+        }
+        let nobody = storm(&authenticator, (0..1000).map(|_| ("nobody".to_owned(), "ball".to_owned())));
+        assert!(nobody.iter().all(|answer| answer.as_ref().err() == Some(&AuthError::Refused)));
+        assert_eq!(hashed(&authenticator), 2);
+    }
+
+    #[test]
+    fn of_more_users_than_can_be_hashed_some_are_told_to_come_again_and_none_that_they_are_wrong() {
+        const USERS: usize = 2_000;
+        let authenticator = authenticator(&many(USERS), RULES);
+        let is_wrong = |device: usize| device.is_multiple_of(20);
+        let credentials = |number: usize| match device(number) {
+            (user, _) if is_wrong(number) => (user, "wrong".to_owned()),
+            right => right,
+        };
+        let mut left: Vec<usize> = (0..USERS).collect();
+        let mut signed_in = Vec::new();
+        while !left.is_empty() {
+            let answers = storm(&authenticator, left.iter().copied().map(credentials));
+            let mut again = Vec::new();
+            for (number, answer) in left.into_iter().zip(answers) {
+                match answer {
+                    Ok(known) => signed_in.push((number, known)),
+                    Err(AuthError::Overloaded) => again.push(number),
+                    Err(AuthError::Refused) => assert!(is_wrong(number), "{number}"),
+                    Err(error) => panic!("{number}: {error}"),
+                }
+            }
+            left = again;
+        }
+        assert_eq!(signed_in.len(), USERS - USERS / 20);
+        assert_eq!(hashed(&authenticator), USERS as u64);
+        // They come back, those that are wrong too.
+        let answers = storm(&authenticator, (0..USERS).map(credentials));
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), signed_in.len());
+        assert_eq!(hashed(&authenticator), USERS as u64);
+    }
+
+    #[test]
+    fn a_password_in_use_is_recognised_for_as_long_as_it_is() {
+        let rules = Rules { cache_ttl: Duration::from_millis(1), ..RULES };
+        let authenticator = authenticator(&kept(), rules);
+        let pass = || {
+            let begin = Instant::now();
+            while begin.elapsed() <= rules.cache_ttl * 2 {
+                std::thread::yield_now();
+            }
+        };
+        let first = run(authenticator.verify("rex", b"bone", HOME)).expect("right");
+        if first.lease.is_none() {
+            return; // It took longer than that to get here.
+        }
+        pass();
+        assert_eq!(recognise(&authenticator, "rex", b"bone").map(|known| known.user), Some("rex".into()));
+        drop(first);
+        pass();
+        assert_eq!(recognise(&authenticator, "rex", b"bone"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use needed::NotWithout;
 
 use crate::access::Access;
 use crate::admission::{Admission, Place, Refusals};
-use crate::auth::{AuthError, Authenticator, Exchange, Step};
+use crate::auth::{AuthError, Authenticator, Exchange, Lease, SignedIn, Step};
 use crate::clients::{Clients, Connected};
 use crate::db::{Db, now_ms};
 use crate::peer::Peer;
@@ -87,8 +87,8 @@ pub struct Runtime {
     shard: RefCell<Shard>,
     /// Of the connections' tasks, by slot.
     wakers: RefCell<Vec<Option<Waker>>>,
-    /// Where the peers of connections that are being authenticated are, by slot.
-    addresses: RefCell<Vec<IpAddr>>,
+    /// The other ends of connections, by slot.
+    visitors: RefCell<Vec<Visitor>>,
     /// What was said so far by connections whose clients prove who they are in several steps.
     exchanges: RefCell<FxHashMap<ConnectionId, Exchange>>,
     /// Proposals the queue had no room for.
@@ -102,6 +102,19 @@ pub struct Runtime {
     turn_due: Cell<bool>,
     /// Bytes read from whichever socket is read now.
     pub(crate) buffer: RefCell<Box<[u8]>>,
+}
+
+/// What is known of a connection's other end, and is not the shard's to know.
+struct Visitor {
+    address: IpAddr,
+    /// Keeps the password it came in with from being hashed again while it is here.
+    lease: Option<Lease>,
+}
+
+impl Default for Visitor {
+    fn default() -> Visitor {
+        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None }
+    }
 }
 
 /// Bytes read from a socket at once: many packets a system call, and few enough that others get their turn.
@@ -130,7 +143,7 @@ impl Runtime {
             index,
             shard: RefCell::new(shard),
             wakers: RefCell::default(),
-            addresses: RefCell::default(),
+            visitors: RefCell::default(),
             exchanges: RefCell::default(),
             refused: RefCell::default(),
             stalled: RefCell::default(),
@@ -195,11 +208,11 @@ impl Runtime {
         let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), is_beyond };
         let id = self.with(|shard, now| shard.accept(known, now));
         let slot = id.slot as usize;
-        let mut addresses = self.addresses.borrow_mut();
-        if addresses.len() <= slot {
-            addresses.resize(slot + 1, IpAddr::from([0, 0, 0, 0]));
+        let mut visitors = self.visitors.borrow_mut();
+        if visitors.len() <= slot {
+            visitors.resize_with(slot + 1, Visitor::default);
         }
-        addresses[slot] = peer.ip();
+        visitors[slot] = Visitor { address: peer.ip(), lease: None };
         self.inbox().connections.fetch_add(1, Ordering::Relaxed);
         id
     }
@@ -208,6 +221,9 @@ impl Runtime {
     pub(crate) fn gone(self: &Rc<Self>, id: ConnectionId) {
         if let Some(waker) = self.wakers.borrow_mut().get_mut(id.slot as usize) {
             *waker = None;
+        }
+        if let Some(visitor) = self.visitors.borrow_mut().get_mut(id.slot as usize) {
+            visitor.lease = None;
         }
         self.exchanges.borrow_mut().remove(&id);
         self.with(|shard, now| shard.disconnected(id, now));
@@ -465,15 +481,23 @@ impl Runtime {
 
     async fn authenticate(self: Rc<Self>, connection: ConnectionId, user: &str, password: &[u8]) {
         let address = self.address(connection);
-        let result = match self.node.authenticator.recognise(user, password) {
-            Some(known) => Ok(known),
-            None => self.node.authenticator.verify(user, password, address).await,
-        };
-        let result = result.map(|known| known.for_policy()).map_err(reason);
+        let result = self.node.authenticator.verify(user, password, address).await.map_err(reason);
+        let result = result.map(|SignedIn { principal, lease }| {
+            self.lend(connection, lease);
+            principal.for_policy()
+        });
         self.with(|shard, now| {
             let result = result.and_then(|known| self.renew(known).ok_or(reason(AuthError::Refused)));
             shard.input(Input::Authenticated { connection, result }, now);
         });
+    }
+
+    /// A connection is let in by a password that is known for as long as it is here.
+    fn lend(&self, connection: ConnectionId, lease: Option<Lease>) {
+        let is_there = self.shard.borrow().state(connection).is_some();
+        if let (true, Some(visitor)) = (is_there, self.visitors.borrow_mut().get_mut(connection.slot as usize)) {
+            visitor.lease = lease;
+        }
     }
 
     /// Who somebody is who was `known` a moment ago. To be asked behind what the shard has heard by now: it hears of
@@ -509,8 +533,8 @@ impl Runtime {
 
     /// Where a connection comes from.
     fn address(&self, connection: ConnectionId) -> IpAddr {
-        let address = self.addresses.borrow().get(connection.slot as usize).copied();
-        address.unwrap_or(IpAddr::from([0, 0, 0, 0]))
+        let visitors = self.visitors.borrow();
+        visitors.get(connection.slot as usize).map_or(Visitor::default().address, |visitor| visitor.address)
     }
 
     /// Looks for a stored session and answers the claim.

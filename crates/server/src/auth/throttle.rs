@@ -5,8 +5,9 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Failures by address and by user name. Both fade with time; a success does not wash them off, or an attacker with
-/// an account of their own would never wait.
+/// Failures by address and by user name. Both fade with time. A password that is hashed and right takes a quarter of a
+/// failure off its address, so that those behind one address do not pay for a few among them; one that is recognised
+/// takes nothing off, or an attacker with an account of their own would never wait.
 ///
 /// An address that goes on is turned away without hashing anything. A user name is only slowed: whoever could turn
 /// it away could lock its owner out. An IPv6 address counts as its /64, which one customer has to themselves.
@@ -28,6 +29,11 @@ impl Throttle {
         }
         let by_user = self.users.turn(user, now).min(USER_WAIT_MAX);
         Ok(by_address.max(by_user))
+    }
+
+    /// An attempt was right, for the first time in a while.
+    pub(super) fn succeeded(&mut self, peer: IpAddr, now: Instant) {
+        self.addresses.forgive(&network(peer), now);
     }
 
     /// An attempt was wrong.
@@ -86,6 +92,13 @@ impl<K: Hash + Eq> Failures<K> {
         failed.at = now;
     }
 
+    fn forgive(&mut self, key: &K, now: Instant) {
+        if let Some(failed) = self.records.get_mut(key) {
+            failed.count = (failed.count_at(now) - FORGIVEN).max(0.0);
+            failed.at = now;
+        }
+    }
+
     /// Forgets who has paid, or else whoever failed least: a flood of names must not wash off the worst.
     fn make_room(&mut self, now: Instant) {
         self.records.retain(|_, failed| failed.count_at(now) > 0.0);
@@ -127,6 +140,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 const FORGET_AFTER: Duration = Duration::from_secs(5);
 const COUNT_MAX: f32 = 60.0;
+/// Failures that are forgotten when another attempt is right.
+const FORGIVEN: f32 = 0.25;
 
 /// The longest an attempt is held; clients give up about then.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -160,6 +175,24 @@ mod tests {
         (0..10).for_each(|_| throttle.failed(peer, "rex", now));
         let waits: Vec<_> = (0..60).map(|_| throttle.admit(peer, "rex", now).is_ok()).collect();
         assert_eq!(waits.iter().filter(|admitted| **admitted).count(), 50, "5 s at one per 100 ms");
+    }
+
+    #[test]
+    fn a_few_that_are_wrong_do_not_hold_up_many_behind_their_address_that_are_right() {
+        let mut throttle = Throttle::new();
+        let (now, peer) = (Instant::now(), address("192.0.2.1"));
+        for device in 0..10_000 {
+            assert_eq!(throttle.admit(peer, &device.to_string(), now), Ok(Duration::ZERO), "{device}");
+            match device % 6 {
+                0 => throttle.failed(peer, &device.to_string(), now),
+                _ => throttle.succeeded(peer, now),
+            }
+        }
+        for guess in 0..20 {
+            throttle.failed(peer, &guess.to_string(), now);
+            throttle.succeeded(peer, now);
+        }
+        assert!(throttle.admit(peer, "admin", now) > Ok(Duration::ZERO), "more guesses than they are worth");
     }
 
     #[test]

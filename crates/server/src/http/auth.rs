@@ -27,11 +27,8 @@ pub(super) async fn authenticate(
     }
     let credentials = value.to_str().ok().and_then(|value| auth::basic(value).ok());
     let credentials = credentials.ok_or_else(|| challenge("the Authorization header is not one of Basic"))?;
-    let verified = match authenticator.recognise(&credentials.user, &credentials.password) {
-        Some(principal) => Ok(principal),
-        None => authenticator.verify(&credentials.user, &credentials.password, peer.ip()).await,
-    };
-    verified.map_err(refused)
+    let verified = authenticator.verify(&credentials.user, &credentials.password, peer.ip()).await;
+    verified.map(|known| known.principal).map_err(refused)
 }
 
 /// Trust in this machine, or in a certificate, is not trust in every page its browser shows: neither a page of another

@@ -1,7 +1,8 @@
 //! Many clients at once, and memory that stays bounded.
 
 use crate::recovery::put;
-use crate::server::Application;
+use crate::server::{Application, Server};
+use crate::wire::{Client, Connect, Version};
 
 /// A smaller variant of ten thousand clients and a hundred thousand records.
 const CLIENTS: usize = 200;
@@ -85,4 +86,43 @@ fn one_wildcard_brings_all_records_whole_and_in_order_while_others_are_served() 
     }
     let more = server.memory().saturating_sub(before);
     assert!(more < 32 * 1024 * 1024, "{more} bytes more for reading {MANY} records");
+}
+
+/// Clients of one user, the smaller variant of ten thousand, that come all at once.
+const STORM: usize = 400;
+/// Seconds of processor time that are far more than it takes to let them in, and far less than to hash each password.
+const STORM_CPU_SECS: f64 = 8.0;
+
+#[test]
+fn a_storm_of_clients_is_let_in_without_a_storm_of_hashes() {
+    const PASSWORD: &str = "correct horse battery";
+    let application = Application::dogs().for_real().with_variable("ROWCAST_ADMIN_PASSWORD", PASSWORD);
+    let server = application.start();
+    let storm = || {
+        let mut clients: Vec<Client> = (0..STORM).map(|_| Client::dial(server.mqtt(), Version::V5)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let wrong = number % 100 == 99;
+            let password = if wrong { "wrong" } else { PASSWORD };
+            client.send(&Connect::new(Version::V5, &format!("c{number}")).with_user("admin", password).bytes());
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let expected = if number % 100 == 99 { 0x86 } else { 0 };
+            assert_eq!(client.next().code(), Some(expected), "{number}");
+        }
+        clients
+    };
+    let before = cpu_secs(&server);
+    for _ in 0..2 {
+        storm().iter_mut().step_by(100).for_each(Client::ping);
+    }
+    let spent = cpu_secs(&server) - before;
+    assert!(spent < STORM_CPU_SECS, "{spent} s of processor time for twice {STORM} clients");
+}
+
+/// Processor time of all its threads.
+fn cpu_secs(server: &Server) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("a number")).sum();
+    ticks / 100.0
 }
