@@ -183,6 +183,8 @@ pub enum Input {
     },
     /// Somebody who looks after the node ends a connection.
     Dismiss(ConnectionId),
+    /// What a client came in with is good no longer.
+    Expired(ConnectionId),
     /// The log has grown, and proposals of this shard are decided.
     Committed {
         /// What was appended; `None` if nothing was.
@@ -750,6 +752,7 @@ impl Shard {
             Input::Claimed { connection, previous } => self.on_claimed(connection, previous, now),
             Input::Evict { client_id, connection, claimant } => self.on_evict(&client_id, connection, claimant, now),
             Input::Dismiss(connection) => self.on_dismissed(connection, now),
+            Input::Expired(connection) => self.on_expired(connection, now),
             Input::Committed { batch, completions } => {
                 if let Some(batch) = batch {
                     self.on_batch(&batch, now);

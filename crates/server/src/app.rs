@@ -6,7 +6,7 @@
 use crate::access::Access;
 use crate::admission::{Admission, Refusals};
 use crate::application::{self, Application};
-use crate::auth::{Account, Authenticator, Rules, Secret};
+use crate::auth::{Account, Authenticator, Rules};
 use crate::cli::screen::{Address, Screen, render};
 use crate::clients::Clients;
 use crate::config::{ClientCertificates, Config, Listen, Mode, RejectedPublish};
@@ -89,12 +89,16 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         authorize_local: config.authentication.authorize_local,
         require_authentication: config.mqtt.require_authentication,
         cache_ttl: config.authentication.cache_ttl,
+        tokens_as_passwords: config.mqtt.jwt,
     };
     let keys = config.storage.path.join("keys");
-    let secret = Secret::open(&keys).with_context(|| format!("cannot use the keys in {}", keys.display()))?;
-    let authenticator = Authenticator::new(Arc::new(users.clone()), rules, &secret)?;
+    let authenticator = Authenticator::new(Arc::new(users.clone()), rules, config.token_rules(), &keys)
+        .with_context(|| format!("nobody could sign in; the server's own keys are in {}", keys.display()))?;
     let (mqtt_tls, http_tls) = secure(&config, &keys)?;
     let watched: Vec<PathBuf> = mqtt_tls.iter().chain(&http_tls).flat_map(|tls| tls.files().cloned()).collect();
+    let key_file: Vec<PathBuf> = authenticator.key_file().map(Path::to_owned).into_iter().collect();
+    let seen_keys = watch::look_at(key_file.iter().cloned());
+    let signs_in = authenticator.clone();
     let seen_files = watch::look_at(watched.iter().cloned());
     let is_made = config.tls.identities.is_empty() && mqtt_tls.is_some() | http_tls.is_some();
     let authority = is_made.then(|| tls::authority::certificate(&keys));
@@ -173,6 +177,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         tokio::spawn(async move {
             watch::files(&watched, seen_files, || shown.reload_certificates()).await;
         });
+        tokio::spawn(async move { watch::files(&key_file, seen_keys, || signs_in.reload_keys()).await });
         tokio::spawn(sys.run(config.mqtt.sys_interval));
         let accepting = doors.into_iter().map(|listener| {
             let node = Arc::clone(&node);

@@ -15,6 +15,7 @@ mod pool;
 pub(crate) mod scram;
 mod secret;
 mod throttle;
+mod token;
 
 pub use account::{Account, AccountError, Accounts};
 pub use basic::{BasicError, Credentials, basic};
@@ -24,6 +25,7 @@ pub use local::LocalKey;
 pub use password::{Hasher, KeptPassword, PasswordHash, generate_password};
 pub use scram::{ClientError as ScramError, METHOD as SCRAM, ScramClient, Verifier};
 pub use secret::Secret;
+pub use token::{Issued, IssuerRules, KeyFileError, TokenAlgorithm, TokenError, TokenRules, Usage};
 
 use crate::peer::Peer;
 use crate::tls::Proof;
@@ -33,10 +35,12 @@ use pool::Pool;
 use rowcast_core::policy;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use throttle::Throttle;
+use token::Tokens;
 use tokio::sync::oneshot;
 
 /// Checks credentials. Cheap to clone; all clones share the threads, the cache and the memory of failures.
@@ -57,6 +61,7 @@ struct Shared {
     throttle: Mutex<Throttle>,
     pool: Pool,
     hashed: AtomicU64,
+    tokens: Tokens,
 }
 
 /// What the configuration says about signing in.
@@ -68,6 +73,8 @@ pub struct Rules {
     pub require_authentication: bool,
     /// How long a password that was right is recognised without hashing after its last use.
     pub cache_ttl: Duration,
+    /// Clients of MQTT may send a token in the place of a password.
+    pub tokens_as_passwords: bool,
 }
 
 /// Someone who has shown who they are.
@@ -77,6 +84,8 @@ pub struct SignedIn {
     pub principal: Principal,
     /// To be kept for as long as they are here: meanwhile their password is recognised, however long that is.
     pub lease: Option<Lease>,
+    /// When they have to show it again, in seconds since 1970: when their token expires.
+    pub until_secs: Option<u64>,
 }
 
 /// Someone who may be here.
@@ -101,6 +110,9 @@ pub enum AuthError {
     /// There are no credentials, and without them nobody is let in.
     #[error("a user name and a password are required")]
     Required,
+    /// A token that opens nothing. Whoever has it may know why.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// Enhanced authentication by a method that is not there.
     #[error("the authentication method is not known")]
     UnknownMethod,
@@ -113,6 +125,17 @@ pub enum AuthError {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+}
+
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The keys of this server cannot be read or made, or threads not be started.
+    #[error("cannot use the server's keys: {0}")]
+    Io(#[from] std::io::Error),
+    /// The keys of those who make tokens for it cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
 }
 
 impl Principal {
@@ -155,17 +178,25 @@ impl Principal {
 }
 
 impl Authenticator {
-    /// An authenticator over `accounts`. Starts its threads; they end with the last clone.
-    pub fn new(accounts: Arc<dyn Accounts>, rules: Rules, secret: &Secret) -> std::io::Result<Authenticator> {
-        Authenticator::with_hasher(accounts, rules, secret, Hasher::default())
+    /// An authenticator over `accounts`, whose keys are in the folder `keys`. Starts its threads; they end with the last
+    /// clone.
+    pub fn new(
+        accounts: Arc<dyn Accounts>,
+        rules: Rules,
+        tokens: TokenRules,
+        keys: &Path,
+    ) -> Result<Authenticator, StartError> {
+        Authenticator::with_hasher(accounts, rules, tokens, keys, Hasher::default())
     }
 
     fn with_hasher(
         accounts: Arc<dyn Accounts>,
         rules: Rules,
-        secret: &Secret,
+        tokens: TokenRules,
+        keys: &Path,
         hasher: Hasher,
-    ) -> std::io::Result<Authenticator> {
+    ) -> Result<Authenticator, StartError> {
+        let secret = &Secret::open(keys)?;
         let shared = Shared {
             accounts,
             rules,
@@ -177,6 +208,7 @@ impl Authenticator {
             throttle: Mutex::new(Throttle::new()),
             pool: Pool::start(threads(), WAITING_MAX)?,
             hashed: AtomicU64::default(),
+            tokens: Tokens::new(tokens, keys, secret)?,
         };
         Ok(Authenticator { shared: Arc::new(shared) })
     }
@@ -231,6 +263,53 @@ impl Authenticator {
         account.active.then(|| Principal::of(&account).for_policy())
     }
 
+    /// Who sends this as user name and password over MQTT: a password, or a token if they are taken there. A token needs
+    /// no user name; one that is given must be its user's.
+    pub async fn sign_in(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<SignedIn, AuthError> {
+        if !self.shared.rules.tokens_as_passwords || !token::is_token(password) {
+            return self.verify(user, password, peer).await;
+        }
+        let token = std::str::from_utf8(password).map_err(|_| TokenError::Malformed)?;
+        let known = self.bearer(token, Usage::Access)?;
+        match user.is_empty() || *user == *known.principal.user {
+            true => Ok(known),
+            false => Err(TokenError::OtherParty.into()),
+        }
+    }
+
+    /// Who shows this token.
+    pub fn bearer(&self, token: &str, usage: Usage) -> Result<SignedIn, TokenError> {
+        self.bearer_at(token, usage, now_secs())
+    }
+
+    fn bearer_at(&self, token: &str, usage: Usage, now_secs: u64) -> Result<SignedIn, TokenError> {
+        let claimed = self.shared.tokens.verify(token, usage, now_secs)?;
+        let account = self.shared.accounts.find(&claimed.user);
+        let account = account.filter(|account| self.shared.tokens.is_for(&claimed, account));
+        let principal = Principal::of(&account.ok_or(TokenError::Revoked)?);
+        Ok(SignedIn { principal, lease: None, until_secs: Some(claimed.until_secs) })
+    }
+
+    /// Makes a token for a user; `None`: they have no account, or it is shut.
+    pub fn issue(&self, user: &Principal, usage: Usage) -> std::io::Result<Option<Issued>> {
+        let account = self.shared.accounts.find(&user.user).filter(|account| account.active && user.has_account);
+        account.map(|account| self.shared.tokens.issue(&account, usage, now_secs())).transpose()
+    }
+
+    /// The file with the keys of those who make tokens for this server, if there is one.
+    #[must_use]
+    pub fn key_file(&self) -> Option<&Path> {
+        self.shared.tokens.key_file()
+    }
+
+    /// Reads that file again; if it cannot be used, the keys stay as they were.
+    pub fn reload_keys(&self) {
+        match self.shared.tokens.reload() {
+            Ok(()) => tracing::info!("the keys for tokens were read again"),
+            Err(error) => tracing::error!(%error, "the keys for tokens stay as they were"),
+        }
+    }
+
     /// Checks a password. Takes as long for a user that does not exist as for one that does, no time for a password in
     /// use, and longer for who was wrong often. Needs a tokio runtime with time; dropping the future takes the check back.
     pub async fn verify(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<SignedIn, AuthError> {
@@ -239,7 +318,7 @@ impl Authenticator {
         let tag = shared.cache.tag(user, account.as_ref(), password);
         match (shared.cache.recall(user, &tag, Instant::now()), &account) {
             (Some(Known::Right(lease)), Some(account)) => {
-                return Ok(SignedIn { principal: Principal::of(account), lease: Some(lease) });
+                return Ok(SignedIn { principal: Principal::of(account), lease: Some(lease), until_secs: None });
             }
             (Some(Known::Wrong), _) => return Err(AuthError::Refused),
             _ => {}
@@ -263,7 +342,7 @@ impl Authenticator {
                     Some(Known::Right(lease)) => Some(lease),
                     _ => None,
                 };
-                Ok(SignedIn { principal: Principal::of(&account), lease })
+                Ok(SignedIn { principal: Principal::of(&account), lease, until_secs: None })
             }
             (Verdict::None, _) => Err(AuthError::Overloaded),
             _ => Err(AuthError::Refused),
@@ -336,8 +415,13 @@ impl fmt::Debug for Authenticator {
     }
 }
 
+fn now_secs() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}
+
 /// What is behind these locks is whole after every statement, so a panic elsewhere spoils nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -357,8 +441,18 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     pub(super) const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-    pub(super) const RULES: Rules =
-        Rules { authorize_local: false, require_authentication: true, cache_ttl: Duration::from_secs(30) };
+    pub(super) const RULES: Rules = Rules {
+        authorize_local: false,
+        require_authentication: true,
+        cache_ttl: Duration::from_secs(30),
+        tokens_as_passwords: true,
+    };
+    pub(super) const TOKENS: TokenRules = TokenRules {
+        algorithm: TokenAlgorithm::Hs256,
+        timeout: Duration::from_secs(100),
+        refresh_timeout: Duration::from_secs(1000),
+        issuer: None,
+    };
 
     #[derive(Default)]
     pub(super) struct Kept {
@@ -397,8 +491,12 @@ mod tests {
     }
 
     pub(super) fn authenticator(accounts: &Arc<Kept>, rules: Rules) -> Authenticator {
-        let secret = Secret::random().expect("random");
-        Authenticator::with_hasher(accounts.clone(), rules, &secret, Hasher::cheap()).expect("threads")
+        let keys = tempfile::tempdir().expect("a folder");
+        with_tokens(accounts, rules, TOKENS, keys.path())
+    }
+
+    pub(super) fn with_tokens(accounts: &Arc<Kept>, rules: Rules, tokens: TokenRules, keys: &Path) -> Authenticator {
+        Authenticator::with_hasher(accounts.clone(), rules, tokens, keys, Hasher::cheap()).expect("it starts")
     }
 
     pub(super) fn run<T>(future: impl Future<Output = T>) -> T {

@@ -15,6 +15,7 @@ mod units;
 pub(crate) use keys::read_text;
 pub use load::{Given, LoadError, Loaded, load};
 
+use crate::auth::{IssuerRules, TokenAlgorithm, TokenRules};
 use rowcast_core::limits::Limits;
 use rowcast_core::schema::Durability;
 use std::num::NonZeroUsize;
@@ -74,6 +75,8 @@ pub struct Mqtt {
     pub open_topics: bool,
     /// `rejectedPublish`: what a client below MQTT 5 sees of a publish that was refused.
     pub rejected_publish: RejectedPublish,
+    /// `jwt`: a token may be sent in the place of a password.
+    pub jwt: bool,
     /// `sysInterval`: how often who subscribed to `$SYS` is told what changed.
     pub sys_interval: Duration,
     /// `limits`, and `sessionExpiryMax`.
@@ -199,6 +202,23 @@ pub struct Authentication {
     pub token_timeout: Duration,
     /// `refreshTokenTimeout`: how long it can be exchanged for a new one.
     pub refresh_token_timeout: Duration,
+    /// `jwt`: how tokens made here are signed, and whose are believed besides.
+    pub jwt: Jwt,
+}
+
+/// `authentication.jwt:`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Jwt {
+    /// `algorithm`: how tokens made here are signed.
+    pub algorithm: TokenAlgorithm,
+    /// `keys`: public keys of somebody else, whose tokens are believed too.
+    pub keys: Option<PathBuf>,
+    /// `issuer`: what `iss` of theirs has to be.
+    pub issuer: Option<String>,
+    /// `audience`: what `aud` of theirs has to hold.
+    pub audience: Option<String>,
+    /// `userClaim`: which claim of theirs names the user.
+    pub user_claim: String,
 }
 
 /// `storage:`
@@ -259,6 +279,19 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// What holds for tokens.
+    #[must_use]
+    pub fn token_rules(&self) -> TokenRules {
+        let Authentication { token_timeout, refresh_token_timeout, jwt, .. } = &self.authentication;
+        let Jwt { algorithm, keys, issuer, audience, user_claim } = jwt.clone();
+        TokenRules {
+            algorithm,
+            timeout: *token_timeout,
+            refresh_timeout: *refresh_token_timeout,
+            issuer: keys.map(|keys| IssuerRules { keys, issuer, audience, user_claim }),
+        }
+    }
+
     /// The defaults of `mode` for the application in `folder`.
     #[must_use]
     pub fn new(mode: Mode, folder: PathBuf) -> Config {
@@ -281,6 +314,7 @@ impl Config {
                 require_authentication: true,
                 open_topics: true,
                 rejected_publish: RejectedPublish::Acknowledge,
+                jwt: true,
                 sys_interval: Duration::from_secs(10),
                 limits: Limits::default(),
             },
@@ -297,6 +331,13 @@ impl Config {
                 cache_ttl: Duration::from_secs(30),
                 token_timeout: Duration::from_hours(24),
                 refresh_token_timeout: Duration::from_hours(24 * 30),
+                jwt: Jwt {
+                    algorithm: TokenAlgorithm::Hs256,
+                    keys: None,
+                    issuer: None,
+                    audience: None,
+                    user_claim: "sub".to_owned(),
+                },
             },
             storage: Storage {
                 path: folder.join("data"),

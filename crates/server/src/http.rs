@@ -8,6 +8,7 @@
 //! | `describe`       | what a table is                                         |
 //! | `preconditions`  | entity tags                                             |
 //! | `negotiation`    | what a client accepts                                   |
+//! | `token`          | tokens in the place of passwords                        |
 //! | `admin`          | users, roles, sessions: for super users                 |
 //! | `auth`, `cors`   | who asks, and for which page                            |
 //! | `problem`        | how refusals look, and the table from errors to statuses|
@@ -35,6 +36,7 @@ mod rest;
 mod router;
 #[cfg(test)]
 mod tests;
+mod token;
 mod upgrade;
 
 pub use health::Readiness;
@@ -236,23 +238,30 @@ async fn respond(state: &HttpState, peer: &Peer, head: &Parts, body: &mut Incomi
         _ => return Err(Problem::new(Kind::MalformedRequest, "a request names a path, which begins with a slash")),
     };
     let query = head.uri.query();
-    let principal = match &*path {
+    let usage = token::Resource::usage(&path);
+    let asker = match &*path {
         "health" | "ready" => None,
-        _ => Some(auth::authenticate(&state.authenticator, &state.settings.cors, &head.headers, peer).await?),
+        _ => Some(auth::authenticate(&state.authenticator, &state.settings.cors, &head.headers, peer, usage).await?),
     };
-    let rights = principal.as_ref().map(|principal| state.access.policy().rights(&principal.for_policy(), NO_CLIENT));
+    let principal = asker.as_ref().map(|asker| &asker.principal);
+    let rights = principal.map(|principal| state.access.policy().rights(&principal.for_policy(), NO_CLIENT));
     let rights = rights.unwrap_or_default();
     let resource = router::resolve(&state.db.tables(), state.settings.open_topics, &path, query);
     let is_allowed = match &resource {
         Ok(resource) => resource.is_allowed(&rights, operation(head)),
         Err(_) => rights.is_everything(), // Nobody else is told which tables there are.
     };
-    if let (Some(principal), false) = (&principal, is_allowed) {
+    if let (Some(principal), false) = (principal, is_allowed) {
         return Err(auth::denied(principal, "there is no right to this"));
+    }
+    if let (Ok(Resource::Token(resource)), Some(asker)) = (&resource, &asker)
+        && head.method == Method::POST
+    {
+        return token::issue(&state.authenticator, asker, *resource);
     }
     let mut call = Call { state, headers: &head.headers, path: &path, query, body, rights: &rights };
     let answered = dispatch(&mut call, &head.method, &resource?).await;
-    answered.map_err(|problem| match (&principal, problem.denial()) {
+    answered.map_err(|problem| match (principal, problem.denial()) {
         (Some(principal), Some(words)) => auth::denied(principal, words.to_owned()),
         _ => problem,
     })
@@ -305,6 +314,7 @@ fn operation(head: &Parts) -> Operation {
 fn allowed(resource: &Resource) -> &'static str {
     match resource {
         Resource::Health | Resource::Ready => "GET, HEAD, OPTIONS",
+        Resource::Token(_) => "POST, OPTIONS",
         Resource::Admin(resource) => resource.allowed(),
         Resource::Table(table) | Resource::Records { table, below: None } if !table.is_open_topics() => {
             "GET, HEAD, POST, OPTIONS"

@@ -31,7 +31,7 @@ use rowcast_core::{Proposals, Sequence, TableId};
 use rowcast_store::{Origin, Queue, Store, reads};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub struct Runtime {
     wakers: RefCell<Vec<Option<Waker>>>,
     /// The other ends of connections, by slot.
     visitors: RefCell<Vec<Visitor>>,
+    /// Connections whose tokens expire, by when they do, in seconds since 1970.
+    expiring: RefCell<BTreeSet<(u64, ConnectionId)>>,
     /// What was said so far by connections whose clients prove who they are in several steps.
     exchanges: RefCell<FxHashMap<ConnectionId, Exchange>>,
     /// Proposals the queue had no room for.
@@ -109,11 +111,13 @@ struct Visitor {
     address: IpAddr,
     /// Keeps the password it came in with from being hashed again while it is here.
     lease: Option<Lease>,
+    /// When the token it came in with expires, in seconds since 1970.
+    until_secs: Option<u64>,
 }
 
 impl Default for Visitor {
     fn default() -> Visitor {
-        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None }
+        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None, until_secs: None }
     }
 }
 
@@ -144,6 +148,7 @@ impl Runtime {
             shard: RefCell::new(shard),
             wakers: RefCell::default(),
             visitors: RefCell::default(),
+            expiring: RefCell::default(),
             exchanges: RefCell::default(),
             refused: RefCell::default(),
             stalled: RefCell::default(),
@@ -212,7 +217,7 @@ impl Runtime {
         if visitors.len() <= slot {
             visitors.resize_with(slot + 1, Visitor::default);
         }
-        visitors[slot] = Visitor { address: peer.ip(), lease: None };
+        visitors[slot] = Visitor { address: peer.ip(), ..Visitor::default() };
         self.inbox().connections.fetch_add(1, Ordering::Relaxed);
         id
     }
@@ -224,6 +229,9 @@ impl Runtime {
         }
         if let Some(visitor) = self.visitors.borrow_mut().get_mut(id.slot as usize) {
             visitor.lease = None;
+            if let Some(until_secs) = visitor.until_secs.take() {
+                self.expiring.borrow_mut().remove(&(until_secs, id));
+            }
         }
         self.exchanges.borrow_mut().remove(&id);
         self.with(|shard, now| shard.disconnected(id, now));
@@ -293,11 +301,23 @@ impl Runtime {
 
     fn tick(self: &Rc<Self>) {
         self.with(Shard::tick);
+        self.expire();
         self.note_figures();
         if self.index == 0
             && let Some(count) = self.node.refusals.take(self.node.now().monotonic_ms)
         {
             tracing::warn!(count, "connections refused: more connections or sessions than mqtt.limits allows");
+        }
+    }
+
+    /// Ends connections whose tokens have expired by now.
+    fn expire(self: &Rc<Self>) {
+        let now_secs = now_ms() / 1000;
+        loop {
+            let first = self.expiring.borrow().first().copied().filter(|(until_secs, _)| *until_secs <= now_secs);
+            let Some((until_secs, id)) = first else { return };
+            self.expiring.borrow_mut().remove(&(until_secs, id));
+            self.with(|shard, now| shard.input(Input::Expired(id), now));
         }
     }
 
@@ -394,6 +414,7 @@ impl Runtime {
                         });
                         shard.input(Input::Exchanged { connection, result }, now);
                     });
+                    runtime.why.set(None);
                 });
             }
             Effect::Claim { client_id, user, claimant } => {
@@ -481,22 +502,26 @@ impl Runtime {
 
     async fn authenticate(self: Rc<Self>, connection: ConnectionId, user: &str, password: &[u8]) {
         let address = self.address(connection);
-        let result = self.node.authenticator.verify(user, password, address).await.map_err(reason);
-        let result = result.map(|SignedIn { principal, lease }| {
-            self.lend(connection, lease);
-            principal.for_policy()
+        let result = self.node.authenticator.sign_in(user, password, address).await.map_err(reason);
+        let result = result.map(|known| {
+            let principal = known.principal.for_policy();
+            self.settle(connection, known);
+            principal
         });
         self.with(|shard, now| {
             let result = result.and_then(|known| self.renew(known).ok_or(reason(AuthError::Refused)));
             shard.input(Input::Authenticated { connection, result }, now);
         });
+        self.why.set(None);
     }
 
-    /// A connection is let in by a password that is known for as long as it is here.
-    fn lend(&self, connection: ConnectionId, lease: Option<Lease>) {
+    /// Notes what a connection came in with: a password is known for as long as it is here, a token ends it some time.
+    fn settle(&self, connection: ConnectionId, known: SignedIn) {
         let is_there = self.shard.borrow().state(connection).is_some();
         if let (true, Some(visitor)) = (is_there, self.visitors.borrow_mut().get_mut(connection.slot as usize)) {
-            visitor.lease = lease;
+            visitor.lease = known.lease;
+            visitor.until_secs = known.until_secs;
+            self.expiring.borrow_mut().extend(known.until_secs.map(|until_secs| (until_secs, connection)));
         }
     }
 
@@ -619,7 +644,7 @@ impl Runtime {
 
 fn reason(error: AuthError) -> ReasonCode {
     match error {
-        AuthError::Refused => ReasonCode::BadUserNameOrPassword,
+        AuthError::Refused | AuthError::Token(_) => ReasonCode::BadUserNameOrPassword,
         AuthError::Required => ReasonCode::NotAuthorized,
         AuthError::UnknownMethod => ReasonCode::BadAuthenticationMethod,
         AuthError::Overloaded => ReasonCode::ServerBusy,

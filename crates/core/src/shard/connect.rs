@@ -192,7 +192,14 @@ impl Shard {
         }
         match result {
             Ok(principal) => self.on_known(id, principal, now),
-            Err(reason) => self.refuse_connect(id, reason, "the user name or password is wrong", now),
+            Err(reason) => {
+                let words = match reason {
+                    ReasonCode::ServerBusy => "too many passwords are being checked; come again after a pause",
+                    ReasonCode::ConnectionRateExceeded => "too many attempts failed; come again after a pause",
+                    _ => "the user name or password is wrong",
+                };
+                self.refuse_connect(id, reason, words, now)
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 /// A connection of a shard. Numbers of closed ones come back with another generation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionId {
     /// Its place among the shard's connections.
     pub slot: u32,

@@ -69,6 +69,11 @@ impl Shard {
         self.close(id, ReasonCode::AdministrativeAction, "the connection was ended by an administrator", now);
     }
 
+    /// The client may come again with something better.
+    pub(super) fn on_expired(&mut self, id: ConnectionId, now: Moment) {
+        self.close(id, ReasonCode::NotAuthorized, "the token has expired", now);
+    }
+
     /// The node stops.
     pub(super) fn on_shutdown(&mut self, now: Moment) {
         let ids: Vec<ConnectionId> =

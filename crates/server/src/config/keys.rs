@@ -7,6 +7,7 @@ use super::raw::{Node, Place, Value, parse_file};
 use super::read::{Reading, Section, Unknown};
 use super::units::{Misfit, choice, duration, number, size, switch, text, texts};
 use super::{ClientCertificates, Config, Cors, Host, Level, Listen, LogFormat, Mode, RejectedPublish, TlsFiles};
+use crate::auth::TokenAlgorithm;
 use rowcast_core::limits::{Limits, PACKET_BYTES_MAX};
 use rowcast_core::schema::{Diagnostic, Durability, Source};
 use std::num::NonZeroUsize;
@@ -100,7 +101,7 @@ impl Keys<'_> {
         read_secs(mqtt, "sessionExpiryMax", &mut config.limits.session_expiry_max_secs);
         mqtt.read("sysInterval", &mut config.sys_interval, duration(Duration::from_millis(100)..=HOUR));
         mqtt.section("limits", |limits| read_limits(limits, &mut config.limits));
-        self.not_yet(mqtt, "jwt", "signing in with tokens");
+        mqtt.read("jwt", &mut config.jwt, switch);
     }
 
     fn http(&mut self, http: &mut Section<'_>) {
@@ -157,8 +158,17 @@ impl Keys<'_> {
             Value::Integer(millis @ 0..=86_400_000) if milliseconds_allowed => Ok(Duration::from_millis(millis as u64)),
             _ => duration(Duration::ZERO..=DAY)(node),
         });
-        section.read("tokenTimeout", &mut config.token_timeout, duration(MINUTE..=CENTURY));
-        section.read("refreshTokenTimeout", &mut config.refresh_token_timeout, duration(MINUTE..=CENTURY));
+        section.read("tokenTimeout", &mut config.token_timeout, duration(SECOND..=CENTURY));
+        section.read("refreshTokenTimeout", &mut config.refresh_token_timeout, duration(SECOND..=CENTURY));
+        let (jwt, folder) = (&mut config.jwt, &self.config.folder);
+        section.section("jwt", |section| {
+            let algorithms = [("HS256", TokenAlgorithm::Hs256), ("EdDSA", TokenAlgorithm::EdDsa)];
+            section.read("algorithm", &mut jwt.algorithm, choice(&algorithms));
+            section.read("keys", &mut jwt.keys, |node| path(node, folder).map(Some));
+            section.read("issuer", &mut jwt.issuer, |node| text(node).map(Some));
+            section.read("audience", &mut jwt.audience, |node| text(node).map(Some));
+            section.read("userClaim", &mut jwt.user_claim, text);
+        });
     }
 
     fn storage(&mut self, storage: &mut Section<'_>) {
@@ -311,6 +321,7 @@ fn not_available(what: &str) -> String {
     format!("{what} is not available in this version")
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -319,7 +330,7 @@ const CENTURY: Duration = Duration::from_hours(24 * 36_525);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Authentication, Http, Logging, Mqtt, Retention, Storage, Tls};
+    use crate::config::{Authentication, Http, Jwt, Logging, Mqtt, Retention, Storage, Tls};
     use rowcast_core::schema::{Color, render};
 
     #[test]
@@ -375,7 +386,7 @@ mqtt:
   rejectedPublish: disconnect
   sessionExpiryMax: 1d
   sysInterval: 1s
-  jwt: null
+  jwt: false
   limits:
     packetBytes: 1MiB
     connectPacketBytes: 2KiB
@@ -404,7 +415,8 @@ http:
   cors: true
   corsAccessList: [https://example.org, http://localhost:3000]
   limits: { bodyBytes: 1MiB, scanRecords: 20 }
-authentication: { authorizeLocal: true, cacheTTL: 1s, tokenTimeout: 2h, refreshTokenTimeout: 3d }
+authentication: { authorizeLocal: true, cacheTTL: 1s, tokenTimeout: 2h, refreshTokenTimeout: 3d, jwt: {
+    algorithm: EdDSA, keys: jwks.json, issuer: https://id.example, audience: dogs, userClaim: name } }
 storage: { path: db, durability: flush, cacheBytes: 64MiB }
 log: { retention: { age: 1d, bytes: 1GiB } }
 logging: { level: debug, format: json, path: log/rowcast.log }
@@ -443,6 +455,7 @@ cluster: null
                 require_authentication: false,
                 open_topics: false,
                 rejected_publish: RejectedPublish::Disconnect,
+                jwt: false,
                 sys_interval: Duration::from_secs(1),
                 limits: Limits {
                     packet_bytes: 1 << 20,
@@ -486,6 +499,13 @@ cluster: null
                 cache_ttl: Duration::from_secs(1),
                 token_timeout: Duration::from_hours(2),
                 refresh_token_timeout: Duration::from_hours(72),
+                jwt: Jwt {
+                    algorithm: TokenAlgorithm::EdDsa,
+                    keys: Some("/app/jwks.json".into()),
+                    issuer: Some("https://id.example".to_owned()),
+                    audience: Some("dogs".to_owned()),
+                    user_claim: "name".to_owned(),
+                },
             },
             storage: Storage { path: "/app/db".into(), durability: Durability::Flush, cache_bytes: 64 << 20 },
             retention: Retention { age: DAY, bytes: 1 << 30 },
@@ -589,7 +609,6 @@ error: expected a section, found 12
             ("mqtt: { network: { proxyProtocol: true } }", "the PROXY protocol is not available in this version"),
             ("hooks: { file: hooks.js }", "running hooks is not available in this version"),
             ("cluster: { name: a }", "clustering is not available in this version"),
-            ("mqtt: { jwt: { secret: x } }", "signing in with tokens is not available in this version"),
         ] {
             refuse_message(text, message);
         }

@@ -215,7 +215,7 @@ fn after(call: &Call<'_>) -> Result<String, Problem> {
     path::decode(&format!("/{after}")).map(|text| text.to_string())
 }
 
-fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
+pub(super) fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::full(value.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -2,33 +2,45 @@
 
 use super::cors::{self, Page};
 use super::problem::{Kind, Problem};
-use crate::auth::{self, AuthError, Authenticator, Principal};
+use crate::auth::{self, AuthError, Authenticator, Principal, SignedIn, Usage};
 use crate::config::Cors;
 use crate::peer::Peer;
 use crate::tls::Proof;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use std::net::IpAddr;
 
-/// The user a request shows credentials of, or whoever it may be without.
+/// The user a request shows credentials of, or whoever it may be without. A token has to be for that `usage`.
 pub(super) async fn authenticate(
     authenticator: &Authenticator,
     cors: &Cors,
     headers: &HeaderMap,
     peer: &Peer,
-) -> Result<Principal, Problem> {
+    usage: Usage,
+) -> Result<SignedIn, Problem> {
+    let without_end = |principal| SignedIn { principal, lease: None, until_secs: None };
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-    let Some(value) = values.next() else { return without_credentials(authenticator, cors, headers, peer) };
+    let Some(value) = values.next() else {
+        return without_credentials(authenticator, cors, headers, peer).map(without_end);
+    };
     if values.next().is_some() {
         return Err(Problem::new(Kind::MalformedRequest, "there is more than one Authorization header"));
     }
     let text = value.to_str().unwrap_or_default();
     if let Some(known) = authenticator.with_local_key(text, crate::db::now_ms() / 1000) {
-        return known.map_err(refused);
+        return known.map(without_end).map_err(refused);
+    }
+    if let Some(token) = bearer(text) {
+        return authenticator.bearer(token, usage).map_err(|error| refused(error.into()));
     }
     let credentials = value.to_str().ok().and_then(|value| auth::basic(value).ok());
-    let credentials = credentials.ok_or_else(|| challenge("the Authorization header is not one of Basic"))?;
-    let verified = authenticator.verify(&credentials.user, &credentials.password, peer.ip()).await;
-    verified.map(|known| known.principal).map_err(refused)
+    let credentials = credentials.ok_or_else(|| challenge("the Authorization header is neither Basic nor Bearer"))?;
+    authenticator.verify(&credentials.user, &credentials.password, peer.ip()).await.map_err(refused)
+}
+
+/// The token of a header of the scheme Bearer (RFC 6750).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Trust in this machine, or in a certificate, is not trust in every page its browser shows: neither a page of another
@@ -66,6 +78,11 @@ pub(super) fn names_this_machine(headers: &HeaderMap) -> bool {
 fn refused(error: AuthError) -> Problem {
     match error {
         AuthError::Refused | AuthError::Required | AuthError::UnknownMethod => challenge(error.to_string()),
+        AuthError::Token(error) => {
+            let words = format!("Bearer realm=\"rowcast\", error=\"invalid_token\", error_description=\"{error}\"");
+            let realm = HeaderValue::from_str(&words).unwrap_or(HeaderValue::from_static("Bearer"));
+            Problem::new(Kind::Unauthenticated, error.to_string()).header(header::WWW_AUTHENTICATE, realm)
+        }
         AuthError::Overloaded => {
             Problem::new(Kind::Busy, error.to_string()).header(header::RETRY_AFTER, HeaderValue::from_static("1"))
         }
@@ -74,7 +91,7 @@ fn refused(error: AuthError) -> Problem {
     }
 }
 
-fn challenge(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+pub(super) fn challenge(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     let realm = HeaderValue::from_static("Basic realm=\"rowcast\", charset=\"UTF-8\"");
     Problem::new(Kind::Unauthenticated, detail).header(header::WWW_AUTHENTICATE, realm)
 }

@@ -1,7 +1,7 @@
 //! From a path to what it names.
 
-use super::admin;
 use super::problem::Problem;
+use super::{admin, token};
 use crate::db::TableRef;
 use rowcast_core::policy::{Operation, Rights, Sight};
 use rowcast_core::tables::Tables;
@@ -14,6 +14,8 @@ pub(super) enum Resource {
     Health,
     /// `/ready`
     Ready,
+    /// `/$admin/token`, which is for every user.
+    Token(token::Resource),
     /// Below `/$admin/`.
     Admin(admin::Resource),
     /// `/dog`: the table itself.
@@ -28,7 +30,7 @@ impl Resource {
     /// Whether somebody may do this here; of several records, whether there could be some they may do it to.
     pub(super) fn is_allowed(&self, rights: &Rights, operation: Operation) -> bool {
         let (table, filter) = match self {
-            Self::Health | Self::Ready => return true,
+            Self::Health | Self::Ready | Self::Token(_) => return true,
             Self::Admin(_) => return rights.is_everything(),
             Self::Record { table, key } => return rights.may(operation, table.id(), key),
             Self::Table(table) | Self::Records { table, below: None } => (table, "#".to_owned()),
@@ -63,6 +65,9 @@ pub(super) fn resolve(
         "health" => return Ok(Resource::Health),
         "ready" => return Ok(Resource::Ready),
         _ => {}
+    }
+    if let Some(resource) = token::Resource::resolve(path) {
+        return Ok(Resource::Token(resource));
     }
     if let Some(below) = path.strip_prefix(ADMIN) {
         let resource = admin::Resource::resolve(below);
@@ -153,6 +158,9 @@ mod tests {
         check("$admin/roles/kennel", None, r#"Role("kennel")"#);
         check("$admin/sessions", Some("after=x"), "Sessions");
         check("$admin/connections/a/b", None, r#"Connection("a/b")"#);
+        check("$admin/token", None, "Pair");
+        check("$admin/token/refresh", None, "Refreshed");
+        check("$admin/token/", None, "nothing");
         check("$admin/connections/", None, "nothing");
         check("$admin/sessions/x", None, "nothing");
     }
@@ -188,6 +196,7 @@ mod tests {
             Err(_) => "nothing".to_owned(),
             Ok(Resource::Health) => "health".to_owned(),
             Ok(Resource::Ready) => "ready".to_owned(),
+            Ok(Resource::Token(resource)) => format!("{resource:?}"),
             Ok(Resource::Admin(resource)) => format!("{resource:?}"),
             Ok(Resource::Table(table)) => format!("table {}", name(&table)),
             Ok(Resource::Records { table, below: None }) => format!("all of {}", name(&table)),

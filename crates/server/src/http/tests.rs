@@ -8,10 +8,11 @@ mod races;
 mod records;
 mod refusals;
 mod rights;
+mod tokens;
 
 use super::*;
 use crate::access::{Access, Roles};
-use crate::auth::{Account, Hasher, Rules, Secret};
+use crate::auth::{Account, Hasher, Rules, TokenAlgorithm, TokenRules};
 use crate::clients::Connected;
 use crate::db::tests::{Home, run};
 use http_body_util::{BodyExt, Full};
@@ -26,6 +27,7 @@ struct Server {
     home: Home,
     state: Arc<HttpState>,
     address: SocketAddr,
+    _keys: tempfile::TempDir,
 }
 
 /// Who comes from this machine without credentials.
@@ -72,8 +74,12 @@ fn with_settings(change: impl FnOnce(&mut Settings), local: Local, test: impl As
 /// A server that knows `rex` with the password `bone`, who is no super user, and `admin` with `secret`, with other rules for signing in.
 fn with_rules(change: impl FnOnce(&mut Rules), test: impl AsyncFnOnce(&Server)) {
     run(async {
-        let mut rules =
-            Rules { authorize_local: false, require_authentication: true, cache_ttl: Duration::from_secs(30) };
+        let mut rules = Rules {
+            authorize_local: false,
+            require_authentication: true,
+            cache_ttl: Duration::from_secs(30),
+            tokens_as_passwords: true,
+        };
         change(&mut rules);
         let server = Server::with_rules(Home::new(), |_| {}, rules).await;
         test(&server).await;
@@ -105,7 +111,12 @@ impl Server {
 
     async fn over(home: Home, change: impl FnOnce(&mut Settings), local: Local) -> Server {
         let authorize_local = local == Local::Trusted;
-        let rules = Rules { authorize_local, require_authentication: true, cache_ttl: Duration::from_secs(30) };
+        let rules = Rules {
+            authorize_local,
+            require_authentication: true,
+            cache_ttl: Duration::from_secs(30),
+            tokens_as_passwords: true,
+        };
         Server::with_rules(home, change, rules).await
     }
 
@@ -121,7 +132,14 @@ impl Server {
             }
         }
         let access = Arc::new(Access::new(Roles::new(), home.db.tables()));
-        let authenticator = Authenticator::new(Arc::new(users.clone()), rules, &Secret::random().unwrap()).unwrap();
+        let tokens = TokenRules {
+            algorithm: TokenAlgorithm::Hs256,
+            timeout: Duration::from_secs(100),
+            refresh_timeout: Duration::from_secs(1000),
+            issuer: None,
+        };
+        let keys = tempfile::tempdir().unwrap();
+        let authenticator = Authenticator::new(Arc::new(users.clone()), rules, tokens, keys.path()).unwrap();
         let clients = Arc::new(There(Mutex::new(vec!["a/b", "c"])));
         let state = Arc::new(HttpState::new(home.db.clone(), (authenticator, access, users), clients, settings));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -137,7 +155,7 @@ impl Server {
                 ));
             }
         });
-        Server { home, state, address }
+        Server { home, state, address, _keys: keys }
     }
 
     async fn connect(&self) -> TcpStream {

@@ -29,6 +29,7 @@ mod story;
 mod sync;
 mod sys;
 mod tls;
+mod tokens;
 mod tools;
 mod users;
 mod websocket;

