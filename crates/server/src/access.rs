@@ -41,6 +41,12 @@ impl Access {
         self.read().roles.clone()
     }
 
+    /// Whether a role may do everything.
+    #[must_use]
+    pub fn is_super_user(&self, role: &str) -> bool {
+        self.read().roles.get(role).is_some_and(|role| role.super_user)
+    }
+
     /// Other roles hold from here on. Returns what shards are to be told.
     pub fn set_roles(&self, roles: Roles) -> Arc<Policy> {
         self.change(|state| state.roles = roles)

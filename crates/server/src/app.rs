@@ -80,7 +80,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             Err(error) => tracing::error!("a record of seed/ cannot be put: {error:#}"),
         }
     }
-    let users = Users::new(db.clone());
+    let known_roles = Arc::clone(&access);
+    let users = Users::new(db.clone(), Arc::new(move |role| known_roles.is_super_user(role)));
     let admin_password = match mode {
         Mode::Run => main.block_on(first_user(&users))?,
         Mode::Dev => None,

@@ -22,8 +22,12 @@ use tokio::sync::{Mutex, MutexGuard};
 #[derive(Clone)]
 pub struct Users {
     db: Db,
+    is_super_role: IsSuperRole,
     turn: Arc<Mutex<()>>,
 }
+
+/// Whether the role of that name may do everything.
+pub type IsSuperRole = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// What is to be different about an account.
 #[derive(Clone, Default)]
@@ -57,10 +61,10 @@ pub enum UserError {
 }
 
 impl Users {
-    /// The users of a database. There must be one value of this, and its clones, a database.
+    /// The users of a database, and which roles may do everything, as they are when it is asked. There must be one value of this, and its clones, a database.
     #[must_use]
-    pub fn new(db: Db) -> Users {
-        Users { db, turn: Arc::default() }
+    pub fn new(db: Db, is_super_role: IsSuperRole) -> Users {
+        Users { db, is_super_role, turn: Arc::default() }
     }
 
     /// The user of that name.
@@ -112,7 +116,7 @@ impl Users {
             account.role = role;
         }
         account.active = edit.active.unwrap_or(account.active);
-        if is_in_charge(&before) && !is_in_charge(&account) {
+        if self.is_in_charge(&before) && !self.is_in_charge(&account) {
             self.another_in_charge(name).await?;
         }
         self.put(&account).await?;
@@ -123,7 +127,7 @@ impl Users {
     pub async fn delete(&self, name: &str) -> Result<(), UserError> {
         let _turn = self.turn().await;
         match self.get(name).await {
-            Ok(account) if is_in_charge(&account) => self.another_in_charge(name).await?,
+            Ok(account) if self.is_in_charge(&account) => self.another_in_charge(name).await?,
             Ok(_) | Err(UserError::Account(_)) => {}
             Err(error) => return Err(error),
         }
@@ -171,6 +175,11 @@ impl Users {
         Ok(found.map_err(DbError::from)?)
     }
 
+    /// Whether they may do everything, by their account or by what their role says now.
+    fn is_in_charge(&self, account: &Account) -> bool {
+        account.active && (account.super_user || (self.is_super_role)(&account.role))
+    }
+
     async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }
@@ -180,7 +189,7 @@ impl Users {
         let mut after = String::new();
         loop {
             let page = self.list(&after).await?;
-            if page.iter().any(|account| account.name != name && is_in_charge(account)) {
+            if page.iter().any(|account| account.name != name && self.is_in_charge(account)) {
                 return Ok(());
             }
             match page.last() {
@@ -222,10 +231,6 @@ impl fmt::Debug for Edit {
         let Edit { password: _, role, active } = self;
         f.debug_struct("Edit").field("role", role).field("active", active).finish_non_exhaustive()
     }
-}
-
-fn is_in_charge(account: &Account) -> bool {
-    account.super_user && account.active
 }
 
 fn account(key: &[u8], record: &Record<'_>) -> Option<Account> {

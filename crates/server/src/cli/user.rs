@@ -9,14 +9,15 @@ use crate::application::{self, Application};
 use crate::auth::{Account, Hasher, KeptPassword, generate_password};
 use crate::config::{Loaded, Mode, load};
 use crate::db::Alone;
-use crate::users::{Edit, PAGE, Users};
+use crate::users::{Edit, IsSuperRole, PAGE, Users};
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What to do with users.
 #[derive(Args, Debug)]
@@ -112,7 +113,7 @@ impl UserCommand {
         let done = match Node::of(&config, missing)? {
             Node::Running(running) => block_on(ask(&running, &task)),
             Node::Stopped(alone) => {
-                let done = block_on(act(&alone, &task));
+                let done = block_on(act(&alone, super_roles(&folder), &task));
                 if !alone.close() {
                     bail!("the data folder could not be closed in good order");
                 }
@@ -205,9 +206,15 @@ async fn ask(node: &Running, task: &Task) -> anyhow::Result<Vec<Value>> {
     Ok(Vec::new())
 }
 
+/// Which roles may do everything. Of a file with mistakes nothing is believed.
+fn super_roles(folder: &Path) -> IsSuperRole {
+    let roles = application::read(folder).map(|application| application.roles).unwrap_or_default();
+    Arc::new(move |role| roles.get(role).is_some_and(|role| role.super_user))
+}
+
 /// Does it to the data of a node that does not run. Returns the users that were asked for.
-async fn act(alone: &Alone, task: &Task) -> anyhow::Result<Vec<Value>> {
-    let users = Users::new(alone.db().clone());
+async fn act(alone: &Alone, is_super_role: IsSuperRole, task: &Task) -> anyhow::Result<Vec<Value>> {
+    let users = Users::new(alone.db().clone(), is_super_role);
     match task {
         Task::Add { name, password, role } => users.add(&Account::new(name, kept(password)?, role)?).await?,
         Task::Edit { name, password, role, active } => {

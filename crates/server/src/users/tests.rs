@@ -17,7 +17,7 @@ fn active(active: bool) -> Edit {
 fn with_users(test: impl AsyncFnOnce(&Home, Users)) {
     run(async {
         let home = Home::new();
-        let users = Users::new(home.db.clone());
+        let users = Users::new(home.db.clone(), Arc::new(|role| role == "chief"));
         test(&home, users).await;
     });
 }
@@ -54,6 +54,13 @@ fn the_last_super_user_stays_one() {
             refused(users.edit(name, role("kennel")).await.map(drop));
             refused(users.edit(name, active(false)).await.map(drop));
         };
+        all_refused("admin").await;
+        // Any role that may do everything counts, and one that may not counts for nothing.
+        users.edit("rex", role("chief")).await.expect("promoted");
+        users.edit("admin", active(false)).await.expect("another is there");
+        all_refused("rex").await;
+        users.edit("admin", active(true)).await.expect("changed");
+        users.edit("rex", role("kennel")).await.expect("another is there");
         all_refused("admin").await;
         users.edit("rex", role(Account::ADMIN)).await.expect("promoted");
         users.edit("admin", active(false)).await.expect("another is there");
