@@ -23,6 +23,7 @@ use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
+use std::env::VarError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -414,16 +415,35 @@ async fn reload(config: &Config, db: &Db, node: &Node) {
 
 /// Makes the user `admin` if there is no user at all; returns the password if it was made up.
 async fn first_user(users: &Users) -> anyhow::Result<Option<String>> {
-    let given = std::env::var("ROWCAST_ADMIN_PASSWORD").ok();
+    if !users.list("").await?.is_empty() {
+        return Ok(None);
+    }
+    let given = match std::env::var(ADMIN_PASSWORD) {
+        // As an unset variable of a script becomes one that is set: nobody meant to have no password.
+        Ok(given) if given.is_empty() => anyhow::bail!("{ADMIN_PASSWORD} is empty; without it a password is made up"),
+        Ok(given) => Some(given),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => anyhow::bail!("{ADMIN_PASSWORD} is not UTF-8"),
+    };
+    let is_short = given.as_ref().is_some_and(|given| given.len() < SHORT_BYTES);
     let mut made_up = None;
     let account = || {
         let (account, password) = Account::first(given.as_deref());
         made_up = password;
         account
     };
-    users.add_first(account).await?;
+    if users.add_first(account).await? && is_short {
+        tracing::warn!(
+            "{ADMIN_PASSWORD} is short, and who guesses it may do everything; `rowcast user password admin` sets another"
+        );
+    }
     Ok(made_up)
 }
+
+/// The variable with the first user's password.
+const ADMIN_PASSWORD: &str = "ROWCAST_ADMIN_PASSWORD";
+/// A password of fewer bytes than this is worth a warning.
+const SHORT_BYTES: usize = 8;
 
 /// Where commands on this machine find the node while it runs: a file in its data folder, gone with the value.
 struct AskedAt(PathBuf);

@@ -68,6 +68,7 @@ pub fn render(screen: &Screen<'_>) -> String {
     tables(&mut out, screen.tables);
     if let Some(password) = screen.admin_password {
         let _ = writeln!(out, "\n  {NAME}admin{NAME:#}   password {TITLE}{password}{TITLE:#}  shown this once");
+        out.push_str("          `rowcast user password admin` sets another, also when it is lost\n");
     }
     let commands = commands(screen);
     if !commands.is_empty() {
@@ -277,6 +278,7 @@ rowcast VERSION  run /srv/kennel
   tables  dog/{id}  id age born ok tags
 
   admin   password abcde-fghij  shown this once
+          `rowcast user password admin` sets another, also when it is lost
 
   try
     export ROWCAST_PASSWORD=...

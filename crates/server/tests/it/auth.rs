@@ -71,6 +71,16 @@ fn the_first_password_is_made_up_and_printed_once() {
 }
 
 #[test]
+fn an_empty_password_is_none() {
+    let application = Application::dogs().for_real().with_variable("ROWCAST_ADMIN_PASSWORD", "");
+    let said = application.start_in_vain();
+    assert!(said.contains("ROWCAST_ADMIN_PASSWORD is empty"), "{said}");
+    let server = Application::dogs().for_real().with_variable("ROWCAST_ADMIN_PASSWORD", "bone").start();
+    server.wait_for_log("ROWCAST_ADMIN_PASSWORD is short");
+    assert!(!server.log().contains("bone"));
+}
+
+#[test]
 fn a_variable_does_not_change_a_password_that_is_set() {
     let application = guarded();
     application.start().terminate();
