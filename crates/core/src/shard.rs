@@ -420,10 +420,14 @@ pub enum Report {
     Refused {
         /// Its identifier.
         client_id: Box<str>,
+        /// As whom it would have been in, if that was known by then.
+        user: Option<Arc<str>>,
         /// From where.
         address: Box<str>,
         /// Why.
         reason: ReasonCode,
+        /// The same in words.
+        words: Box<str>,
     },
     /// A publish was refused.
     RejectedPublish {

@@ -3,9 +3,10 @@
 //! Start: schema, log and tables, accounts, doors, then a thread a shard. Nobody is let in before everything is there.
 //! Stop: doors shut, clients are told, sessions are written down, the writer ends, the log is closed.
 
-use crate::access::Access;
+use crate::access::{Access, Roles};
 use crate::admission::{Admission, Refusals};
 use crate::application::{self, Application};
+use crate::audit::{Audit, Event, Kind};
 use crate::auth::{Account, Authenticator, Rules};
 use crate::cli::screen::{Address, Screen, render};
 use crate::clients::Clients;
@@ -17,12 +18,13 @@ use crate::net::{Accepted, BindError, Door, Listener, bind};
 use crate::runtime::{Directory, Inbox, Message, Node, NotWithout, Runtime};
 use crate::sys::Sys;
 use crate::users::Users;
-use crate::{seed, tls, watch};
+use crate::{roles, seed, tls, watch};
 use anyhow::Context;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
+use std::collections::BTreeSet;
 use std::env::VarError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -81,10 +83,15 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             Err(error) => tracing::error!("a record of seed/ cannot be put: {error:#}"),
         }
     }
+    let audit = match config.audit_file() {
+        Some(file) => Audit::open(&file).with_context(|| format!("cannot write {}", file.path.display()))?,
+        None => Audit::default(),
+    };
+    audit.note(Event::new(Kind::Started));
     let known_roles = Arc::clone(&access);
     let users = Users::new(db.clone(), Arc::new(move |role| known_roles.is_super_user(role)));
     let admin_password = match mode {
-        Mode::Run => main.block_on(first_user(&users))?,
+        Mode::Run => main.block_on(first_user(&users, &audit))?,
         Mode::Dev => None,
     };
     let rules = Rules {
@@ -119,6 +126,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         db: db.clone(),
         authenticator: authenticator.clone(),
         access: Arc::clone(&access),
+        audit: audit.clone(),
         admission: Admission::new(&config.mqtt.limits),
         refusals,
         directory: Directory::default(),
@@ -126,7 +134,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         sys: Arc::clone(&sys),
         started,
     });
-    let known = (authenticator, access, users);
+    let known = (authenticator, access, users, audit.clone());
     let clients: Arc<dyn Clients> = Arc::<Node>::clone(&node);
     let http = Arc::new(HttpState::new(db.clone(), known, clients, http::Settings::of(&config)));
 
@@ -203,6 +211,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     if writer.join().is_err() {
         anyhow::bail!("the writer ended with a panic");
     }
+    audit.note(Event::new(Kind::Stopped));
+    audit.close();
     tracing::info!("stopped");
     Ok(())
 }
@@ -399,7 +409,11 @@ async fn reload(config: &Config, db: &Db, node: &Node) {
         Ok(tables) => {
             db.set_tables(Arc::clone(&tables));
             node.access.set_tables(Arc::clone(&tables));
+            let changed = changed_roles(&node.access.roles(), &roles);
             let policy = node.access.set_roles(roles);
+            if !changed.is_empty() {
+                node.audit.note(Event::new(Kind::RolesChanged).roles(changed));
+            }
             for inbox in &node.inboxes {
                 inbox.push(Message::Input(Input::Tables(Arc::clone(&tables))));
                 inbox.push(Message::Input(Input::Policy(Arc::clone(&policy))));
@@ -413,8 +427,16 @@ async fn reload(config: &Config, db: &Db, node: &Node) {
     }
 }
 
+/// Names of roles that mean something else than before, are new or gone.
+fn changed_roles(before: &Roles, after: &Roles) -> Vec<String> {
+    let meaning = |roles: &Roles, name| roles.get(name).map(roles::to_json);
+    let names: BTreeSet<&Box<str>> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter(|&name| meaning(before, name) != meaning(after, name));
+    changed.map(|name| name.to_string()).collect()
+}
+
 /// Makes the user `admin` if there is no user at all; returns the password if it was made up.
-async fn first_user(users: &Users) -> anyhow::Result<Option<String>> {
+async fn first_user(users: &Users, audit: &Audit) -> anyhow::Result<Option<String>> {
     if !users.list("").await?.is_empty() {
         return Ok(None);
     }
@@ -432,10 +454,14 @@ async fn first_user(users: &Users) -> anyhow::Result<Option<String>> {
         made_up = password;
         account
     };
-    if users.add_first(account).await? && is_short {
-        tracing::warn!(
-            "{ADMIN_PASSWORD} is short, and who guesses it may do everything; `rowcast user password admin` sets another"
-        );
+    if users.add_first(account).await? {
+        let first = Event::new(Kind::UserAdded).by("first start").about(Account::ADMIN);
+        audit.note(first.with(Some(Account::ADMIN), None, false));
+        if is_short {
+            tracing::warn!(
+                "{ADMIN_PASSWORD} is short, and who guesses it may do everything; `rowcast user password admin` sets another"
+            );
+        }
     }
     Ok(made_up)
 }

@@ -33,6 +33,7 @@ use cache::{Cache, Known, Tag};
 use checks::{Check, Checks, Verdict};
 use pool::Pool;
 use rowcast_core::policy;
+use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -82,10 +83,30 @@ pub struct Rules {
 pub struct SignedIn {
     /// Who that is.
     pub principal: Principal,
+    /// By what.
+    pub method: Method,
     /// To be kept for as long as they are here: meanwhile their password is recognised, however long that is.
     pub lease: Option<Lease>,
     /// When they have to show it again, in seconds since 1970: when their token expires.
     pub until_secs: Option<u64>,
+}
+
+/// What somebody showed to be let in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A password.
+    Password,
+    /// A token.
+    Token,
+    /// That they know a password, by SCRAM.
+    Scram,
+    /// A certificate.
+    Certificate,
+    /// That they are on this machine, which is trusted.
+    Local,
+    /// Nothing.
+    Nothing,
 }
 
 /// Someone who may be here.
@@ -233,6 +254,16 @@ impl Authenticator {
         }
     }
 
+    /// What such a client has shown.
+    #[must_use]
+    pub fn shown_without_password(peer: &Peer, principal: &policy::Principal) -> Method {
+        match peer.proof() {
+            Proof::User(_) => Method::Certificate,
+            _ if principal.super_user => Method::Local,
+            _ => Method::Nothing,
+        }
+    }
+
     /// The user that a certificate names, if they may sign in.
     pub fn certified(&self, user: &str) -> Result<Principal, AuthError> {
         let account = self.shared.accounts.find(user).filter(|account| account.active);
@@ -287,7 +318,7 @@ impl Authenticator {
         let account = self.shared.accounts.find(&claimed.user);
         let account = account.filter(|account| self.shared.tokens.is_for(&claimed, account));
         let principal = Principal::of(&account.ok_or(TokenError::Revoked)?);
-        Ok(SignedIn { principal, lease: None, until_secs: Some(claimed.until_secs) })
+        Ok(SignedIn { principal, method: Method::Token, lease: None, until_secs: Some(claimed.until_secs) })
     }
 
     /// Makes a token for a user; `None`: they have no account, or it is shut.
@@ -318,7 +349,12 @@ impl Authenticator {
         let tag = shared.cache.tag(user, account.as_ref(), password);
         match (shared.cache.recall(user, &tag, Instant::now()), &account) {
             (Some(Known::Right(lease)), Some(account)) => {
-                return Ok(SignedIn { principal: Principal::of(account), lease: Some(lease), until_secs: None });
+                return Ok(SignedIn {
+                    principal: Principal::of(account),
+                    method: Method::Password,
+                    lease: Some(lease),
+                    until_secs: None,
+                });
             }
             (Some(Known::Wrong), _) => return Err(AuthError::Refused),
             _ => {}
@@ -342,7 +378,7 @@ impl Authenticator {
                     Some(Known::Right(lease)) => Some(lease),
                     _ => None,
                 };
-                Ok(SignedIn { principal: Principal::of(&account), lease, until_secs: None })
+                Ok(SignedIn { principal: Principal::of(&account), method: Method::Password, lease, until_secs: None })
             }
             (Verdict::None, _) => Err(AuthError::Overloaded),
             _ => Err(AuthError::Refused),

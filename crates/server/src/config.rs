@@ -15,6 +15,7 @@ mod units;
 pub(crate) use keys::read_text;
 pub use load::{Given, LoadError, Loaded, load};
 
+use crate::audit::AuditFile;
 use crate::auth::{IssuerRules, TokenAlgorithm, TokenRules};
 use rowcast_core::limits::Limits;
 use rowcast_core::schema::Durability;
@@ -250,6 +251,21 @@ pub struct Logging {
     pub format: LogFormat,
     /// `path`: a file appended to; otherwise standard error.
     pub path: Option<PathBuf>,
+    /// `audit`: who came in, who did not, and who changed what.
+    pub audit: AuditLog,
+}
+
+/// `logging.audit:`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditLog {
+    /// `enabled`: whether there is one.
+    pub enabled: bool,
+    /// `path`; otherwise `audit/audit.log` in the data folder.
+    pub path: Option<PathBuf>,
+    /// `bytes`: of a file, before the next is begun.
+    pub bytes: u64,
+    /// `files`: how many full ones are kept.
+    pub files: u32,
 }
 
 /// `logging.level`, from few words to many.
@@ -279,6 +295,14 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Where the audit log goes, if it is written.
+    #[must_use]
+    pub fn audit_file(&self) -> Option<AuditFile> {
+        let AuditLog { enabled, path, bytes, files } = &self.logging.audit;
+        let path = path.clone().unwrap_or_else(|| self.storage.path.join("audit/audit.log"));
+        enabled.then_some(AuditFile { path, bytes: *bytes, files: *files })
+    }
+
     /// What holds for tokens.
     #[must_use]
     pub fn token_rules(&self) -> TokenRules {
@@ -345,7 +369,12 @@ impl Config {
                 cache_bytes: 256 * 1024 * 1024,
             },
             retention: Retention { age: Duration::from_hours(24 * 7), bytes: 10 * 1024 * 1024 * 1024 },
-            logging: Logging { level: Level::Info, format: LogFormat::Auto, path: None },
+            logging: Logging {
+                level: Level::Info,
+                format: LogFormat::Auto,
+                path: None,
+                audit: AuditLog { enabled: true, path: None, bytes: 16 * 1024 * 1024, files: 8 },
+            },
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             shutdown_timeout: Duration::from_secs(10),
             folder,

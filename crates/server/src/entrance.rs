@@ -3,6 +3,8 @@
 //! Every step is a task of its own, on the thread that will serve the connection: what a step needed is gone when the
 //! next begins, and a plain connection pays nothing for TLS.
 
+use crate::audit::{Event, Kind};
+use crate::auth::Method;
 use crate::http::{self, HttpState};
 use crate::mqtt;
 use crate::net::{Accepted, Door, Stream};
@@ -87,6 +89,14 @@ impl Entrance {
     }
 }
 
+fn refused(runtime: &Runtime, peer: &Peer, user: Option<&str>, why: &dyn std::fmt::Display) {
+    let event = Event::new(Kind::Refused).from(peer, "tls").shown(Method::Certificate).because(why);
+    runtime.node().audit.note(match user {
+        Some(user) => event.about(user),
+        None => event,
+    });
+}
+
 /// The stream after its handshake, and the peer with what its certificate proved.
 async fn shake_hands(
     runtime: &Runtime,
@@ -103,6 +113,7 @@ async fn shake_hands(
         }
         Ok(Err(Refused::Certificate(why))) => {
             tracing::warn!(%peer, %why, "connection refused");
+            refused(runtime, &peer, None, &why);
             return None;
         }
         Err(_) => {
@@ -115,6 +126,7 @@ async fn shake_hands(
     {
         let why = "the certificate is for a user that has no account, or one that is shut";
         tracing::warn!(%peer, ?user, %why, "connection refused");
+        refused(runtime, &peer, Some(user), &why);
         return None;
     }
     Some((stream, peer.proven(proof)))

@@ -44,7 +44,8 @@ pub use limits::Patience;
 pub use router::OpenTopics;
 
 use crate::access::Access;
-use crate::auth::Authenticator;
+use crate::audit::{Audit, Event, Kind as EventKind};
+use crate::auth::{Authenticator, SignedIn, Usage};
 use crate::clients::Clients;
 use crate::config::{Config, Cors};
 use crate::db::Db;
@@ -80,6 +81,7 @@ pub struct HttpState {
     authenticator: Authenticator,
     access: Arc<Access>,
     users: Users,
+    audit: Audit,
     clients: Arc<dyn Clients>,
     settings: Settings,
     readiness: Readiness,
@@ -123,12 +125,12 @@ impl HttpState {
     #[must_use]
     pub fn new(
         db: Db,
-        (authenticator, access, users): (Authenticator, Arc<Access>, Users),
+        (authenticator, access, users, audit): (Authenticator, Arc<Access>, Users, Audit),
         clients: Arc<dyn Clients>,
         settings: Settings,
     ) -> HttpState {
         let (readiness, closing) = (Readiness::default(), watch::Sender::new(false));
-        HttpState { db, authenticator, access, users, clients, settings, readiness, closing }
+        HttpState { db, authenticator, access, users, audit, clients, settings, readiness, closing }
     }
 
     /// How long peers may take.
@@ -164,9 +166,10 @@ pub async fn serve_connection<S>(
     let mut closing = state.closing.subscribe();
     let upgrade = Rc::new(Cell::new(None));
     let (upgraded, seen) = (Rc::clone(&upgrade), peer.clone());
+    let visit = Rc::new(Visit { peer: seen, user: Cell::default() });
     let service = service_fn(move |request| {
-        let (state, upgraded, peer) = (Arc::clone(&state), Rc::clone(&upgraded), seen.clone());
-        async move { Ok::<_, Infallible>(answer(&state, &peer, request, &upgraded).await) }
+        let (state, upgraded, visit) = (Arc::clone(&state), Rc::clone(&upgraded), Rc::clone(&visit));
+        async move { Ok::<_, Infallible>(answer(&state, &visit, request, &upgraded).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience.head);
@@ -193,6 +196,13 @@ pub async fn serve_connection<S>(
     }
 }
 
+/// A connection, as its requests see it.
+struct Visit {
+    peer: Peer,
+    /// Who came in through it last.
+    user: Cell<Option<Arc<str>>>,
+}
+
 /// A connection that is a WebSocket once its answer is sent.
 struct Upgrade {
     stream: OnUpgrade,
@@ -202,7 +212,7 @@ struct Upgrade {
 /// One request, and its answer whatever happens.
 async fn answer(
     state: &HttpState,
-    peer: &Peer,
+    visit: &Visit,
     mut request: Request<Incoming>,
     upgrade: &Cell<Option<Upgrade>>,
 ) -> Response<Body> {
@@ -210,10 +220,10 @@ async fn answer(
     let (head, mut body) = request.into_parts();
     let answered = match stream {
         Some(stream) if state.settings.web_socket => {
-            let ambient = upgrade::ambient(&state.settings.cors, &head.headers, peer);
+            let ambient = upgrade::ambient(&state.settings.cors, &head.headers, &visit.peer);
             upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient })))
         }
-        _ => respond(state, peer, &head, &mut body).await,
+        _ => respond(state, visit, &head, &mut body).await,
     };
     let mut response = match answered {
         Ok(response) => response,
@@ -227,7 +237,12 @@ async fn answer(
     if head.method == Method::HEAD { without_body(response) } else { response }
 }
 
-async fn respond(state: &HttpState, peer: &Peer, head: &Parts, body: &mut Incoming) -> Result<Response<Body>, Problem> {
+async fn respond(
+    state: &HttpState,
+    visit: &Visit,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<Response<Body>, Problem> {
     one_host(head)?;
     if cors::is_preflight(&head.method, &head.headers) {
         return Ok(cors::preflight(&state.settings.cors, &head.headers));
@@ -238,10 +253,9 @@ async fn respond(state: &HttpState, peer: &Peer, head: &Parts, body: &mut Incomi
         _ => return Err(Problem::new(Kind::MalformedRequest, "a request names a path, which begins with a slash")),
     };
     let query = head.uri.query();
-    let usage = token::Resource::usage(&path);
     let asker = match &*path {
         "health" | "ready" => None,
-        _ => Some(auth::authenticate(&state.authenticator, &state.settings.cors, &head.headers, peer, usage).await?),
+        _ => Some(let_in(state, visit, head, token::Resource::usage(&path)).await?),
     };
     let principal = asker.as_ref().map(|asker| &asker.principal);
     let rights = principal.map(|principal| state.access.policy().rights(&principal.for_policy(), NO_CLIENT));
@@ -252,20 +266,51 @@ async fn respond(state: &HttpState, peer: &Peer, head: &Parts, body: &mut Incomi
         Err(_) => rights.is_everything(), // Nobody else is told which tables there are.
     };
     if let (Some(principal), false) = (principal, is_allowed) {
+        if let Ok(Resource::Admin(_)) = &resource {
+            let denied = Event::new(EventKind::Denied).about(&principal.user).from(&visit.peer, HTTP);
+            state.audit.note(denied.because(format!("{} /{path}", head.method)));
+        }
         return Err(auth::denied(principal, "there is no right to this"));
     }
     if let (Ok(Resource::Token(resource)), Some(asker)) = (&resource, &asker)
         && head.method == Method::POST
     {
-        return token::issue(&state.authenticator, asker, *resource);
+        return token::issue(state, asker, *resource);
     }
-    let mut call = Call { state, headers: &head.headers, path: &path, query, body, rights: &rights };
+    let actor = principal.map(|principal| &*principal.user).unwrap_or_default();
+    let mut call = Call { state, actor, headers: &head.headers, path: &path, query, body, rights: &rights };
     let answered = dispatch(&mut call, &head.method, &resource?).await;
     answered.map_err(|problem| match (principal, problem.denial()) {
         (Some(principal), Some(words)) => auth::denied(principal, words.to_owned()),
         _ => problem,
     })
 }
+
+/// Who asks, which is written down once for each connection and user.
+async fn let_in(state: &HttpState, visit: &Visit, head: &Parts, usage: Usage) -> Result<SignedIn, Problem> {
+    let (cors, peer) = (&state.settings.cors, &visit.peer);
+    let found = auth::authenticate(&state.authenticator, cors, &head.headers, peer, usage).await;
+    match &found {
+        Ok(known) => {
+            let user = Some(Arc::clone(&known.principal.user));
+            if visit.user.replace(user.clone()) != user {
+                let login = Event::new(EventKind::Login).about(&known.principal.user).shown(known.method);
+                state.audit.note(login.from(peer, HTTP));
+            }
+        }
+        Err(problem) => {
+            let refused = Event::new(EventKind::Refused).from(peer, HTTP).because(problem.detail());
+            state.audit.note(match auth::claimed_user(&head.headers) {
+                Some(user) => refused.about(&user),
+                None => refused,
+            });
+        }
+    }
+    found
+}
+
+/// What the audit log calls the doors of HTTP.
+const HTTP: &str = "http";
 
 /// HTTP knows no client identifiers: no topic is anybody's by one.
 const NO_CLIENT: &str = "";

@@ -15,7 +15,8 @@ pub use needed::NotWithout;
 
 use crate::access::Access;
 use crate::admission::{Admission, Place, Refusals};
-use crate::auth::{AuthError, Authenticator, Exchange, Lease, SignedIn, Step};
+use crate::audit::{self, Audit, Event, Kind};
+use crate::auth::{AuthError, Authenticator, Exchange, Lease, Method, SignedIn, Step};
 use crate::clients::{Clients, Connected};
 use crate::db::{Db, now_ms};
 use crate::peer::Peer;
@@ -51,6 +52,8 @@ pub struct Node {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// Where to say who came in, and who did not.
+    pub audit: Audit,
     /// Who is let in.
     pub admission: Arc<Admission>,
     /// Connections that were refused because they, or their sessions, are too many.
@@ -93,6 +96,8 @@ pub struct Runtime {
     expiring: RefCell<BTreeSet<(u64, ConnectionId)>>,
     /// What was said so far by connections whose clients prove who they are in several steps.
     exchanges: RefCell<FxHashMap<ConnectionId, Exchange>>,
+    /// Why the next client is refused, and as whom it came.
+    why: Cell<Option<(Option<Box<str>>, AuthError)>>,
     /// Proposals the queue had no room for.
     refused: RefCell<Option<Proposals>>,
     /// Connections whose sockets are not read until there is room again, by slot.
@@ -113,16 +118,19 @@ struct Visitor {
     lease: Option<Lease>,
     /// When the token it came in with expires, in seconds since 1970.
     until_secs: Option<u64>,
+    method: Method,
 }
 
 impl Default for Visitor {
     fn default() -> Visitor {
-        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None, until_secs: None }
+        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None, until_secs: None, method: Method::Nothing }
     }
 }
 
 /// Bytes read from a socket at once: many packets a system call, and few enough that others get their turn.
 const READ_BYTES: usize = 64 * 1024;
+/// What the audit log calls the doors of MQTT.
+const MQTT: &str = "mqtt";
 /// How long to wait before asking busy readers again.
 const BUSY_WAIT: Duration = Duration::from_millis(2);
 
@@ -150,6 +158,7 @@ impl Runtime {
             visitors: RefCell::default(),
             expiring: RefCell::default(),
             exchanges: RefCell::default(),
+            why: Cell::default(),
             refused: RefCell::default(),
             stalled: RefCell::default(),
             effects: RefCell::default(),
@@ -210,6 +219,7 @@ impl Runtime {
     pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, is_beyond: bool) -> ConnectionId {
         let trusted = self.node.authenticator.without_password(peer).ok();
         let trusted = trusted.map(|known| known.for_policy());
+        let method = trusted.as_ref().map(|trusted| Authenticator::shown_without_password(peer, trusted));
         let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), is_beyond };
         let id = self.with(|shard, now| shard.accept(known, now));
         let slot = id.slot as usize;
@@ -217,7 +227,8 @@ impl Runtime {
         if visitors.len() <= slot {
             visitors.resize_with(slot + 1, Visitor::default);
         }
-        visitors[slot] = Visitor { address: peer.ip(), ..Visitor::default() };
+        visitors[slot] =
+            Visitor { address: peer.ip(), method: method.unwrap_or(Method::Nothing), ..Visitor::default() };
         self.inbox().connections.fetch_add(1, Ordering::Relaxed);
         id
     }
@@ -400,17 +411,18 @@ impl Runtime {
                 let runtime = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     let result = runtime.exchange(connection, &method, round, data.as_deref()).await;
-                    let result = result.map_err(|error| match error {
-                        AuthError::Refused => ReasonCode::NotAuthorized,
-                        error => reason(error),
-                    });
                     runtime.with(|shard, now| {
                         let result = result.and_then(|progress| match progress {
                             Progress::Known { principal, data } => {
-                                let principal = runtime.renew(principal).ok_or(ReasonCode::NotAuthorized)?;
+                                let principal = runtime.renew(principal).ok_or(AuthError::Refused)?;
+                                runtime.note_method(connection, Method::Scram);
                                 Ok(Progress::Known { principal, data })
                             }
                             challenge => Ok(challenge),
+                        });
+                        let result = result.map_err(|error| match (runtime.refuse(None, error), error) {
+                            (_, AuthError::Refused) => ReasonCode::NotAuthorized,
+                            (reason, _) => reason,
                         });
                         shard.input(Input::Exchanged { connection, result }, now);
                     });
@@ -488,6 +500,7 @@ impl Runtime {
             }
             Effect::Report(Report::Refused { reason: ReasonCode::QuotaExceeded, .. }) => self.node.refusals.add(),
             Effect::Report(report) => {
+                self.note(&report);
                 self.node.sys.report(&report, self.node.now().wall_ms);
                 log(&report);
             }
@@ -502,17 +515,57 @@ impl Runtime {
 
     async fn authenticate(self: Rc<Self>, connection: ConnectionId, user: &str, password: &[u8]) {
         let address = self.address(connection);
-        let result = self.node.authenticator.sign_in(user, password, address).await.map_err(reason);
+        let result = self.node.authenticator.sign_in(user, password, address).await;
         let result = result.map(|known| {
             let principal = known.principal.for_policy();
             self.settle(connection, known);
             principal
         });
         self.with(|shard, now| {
-            let result = result.and_then(|known| self.renew(known).ok_or(reason(AuthError::Refused)));
+            let result = result.and_then(|known| self.renew(known).ok_or(AuthError::Refused));
+            let result = result.map_err(|error| self.refuse(Some(user), error));
             shard.input(Input::Authenticated { connection, result }, now);
         });
         self.why.set(None);
+    }
+
+    fn note_method(&self, connection: ConnectionId, method: Method) {
+        if let Some(visitor) = self.visitors.borrow_mut().get_mut(connection.slot as usize) {
+            visitor.method = method;
+        }
+    }
+
+    /// What a client is told that is refused for this. The shard reports the refusal next, and does not know why.
+    fn refuse(&self, user: Option<&str>, error: AuthError) -> ReasonCode {
+        self.why.replace(Some((user.map(Box::from), error)));
+        reason(error)
+    }
+
+    /// Writes down who came in and who did not.
+    fn note(&self, report: &Report) {
+        match report {
+            Report::Connected(arrival) => {
+                let found = self.node.directory.find(&arrival.client_id).filter(|(shard, _)| *shard == self.index);
+                let visitors = self.visitors.borrow();
+                let visitor = found.and_then(|(_, id)| visitors.get(id.slot as usize));
+                let method = visitor.map_or(Method::Nothing, |visitor| visitor.method);
+                let login = Event::new(Kind::Login).about(arrival.user.as_deref().unwrap_or_default()).shown(method);
+                self.node.audit.note(login.client(&arrival.client_id).from(&arrival.address, MQTT));
+            }
+            Report::Refused { client_id, user, address, words, .. } => {
+                let refused = Event::new(Kind::Refused).client(client_id).from(address, MQTT);
+                let (claimed, why) = self.why.take().unzip();
+                let refused = match claimed.flatten().as_deref().or(user.as_deref()) {
+                    Some(user) => refused.about(user),
+                    None => refused,
+                };
+                self.node.audit.note(match why {
+                    Some(error) => refused.because(audit::reason(&error)),
+                    None => refused.because(words),
+                });
+            }
+            _ => {}
+        }
     }
 
     /// Notes what a connection came in with: a password is known for as long as it is here, a token ends it some time.
@@ -521,6 +574,7 @@ impl Runtime {
         if let (true, Some(visitor)) = (is_there, self.visitors.borrow_mut().get_mut(connection.slot as usize)) {
             visitor.lease = known.lease;
             visitor.until_secs = known.until_secs;
+            visitor.method = known.method;
             self.expiring.borrow_mut().extend(known.until_secs.map(|until_secs| (until_secs, connection)));
         }
     }
@@ -664,8 +718,8 @@ fn log(report: &Report) {
         Report::Closed { client_id, address, reason } => {
             tracing::debug!(%client_id, %address, %reason, "connection closed");
         }
-        Report::Refused { client_id, address, reason } => {
-            tracing::warn!(%client_id, %address, %reason, "connection refused");
+        Report::Refused { client_id, address, words, .. } => {
+            tracing::warn!(%client_id, %address, reason = %words, "connection refused");
         }
         Report::RejectedPublish { client_id, topic, reason } => {
             tracing::warn!(%client_id, %topic, %reason, "publish refused");

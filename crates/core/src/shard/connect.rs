@@ -422,12 +422,14 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         let client_id: Box<str> = connection.client_id().into();
         let address = connection.peer.address.as_str().into();
+        let user = connection.principal.user.clone();
         let mut connack = Connack { session_present: false, reason, properties: Default::default() };
         if connection.is_v5() {
             connack.properties.reason_string = Some(words);
         }
         self.send(id, &Packet::Connack(connack), now);
-        self.effects.push(Effect::Report(Report::Refused { client_id, address, reason }));
+        let report = Report::Refused { client_id, user, address, reason, words: words.into() };
+        self.effects.push(Effect::Report(report));
         self.end(id, super::end::Cause::Closed, (Some(reason), words), now);
     }
 

@@ -6,8 +6,9 @@ use super::percent::encode_part;
 use super::serve::Settings;
 use super::{Usage, block_on};
 use crate::application::{self, Application};
-use crate::auth::{Account, Hasher, KeptPassword, generate_password};
-use crate::config::{Loaded, Mode, load};
+use crate::audit::{Audit, Event, Kind};
+use crate::auth::{Account, Hasher, KeptPassword, Principal, generate_password};
+use crate::config::{Config, Loaded, Mode, load};
 use crate::db::Alone;
 use crate::users::{Edit, IsSuperRole, PAGE, Users};
 use anyhow::{anyhow, bail};
@@ -114,6 +115,9 @@ impl UserCommand {
             Node::Running(running) => block_on(ask(&running, &task)),
             Node::Stopped(alone) => {
                 let done = block_on(act(&alone, super_roles(&folder), &task));
+                if done.is_ok() {
+                    note(&config, &task);
+                }
                 if !alone.close() {
                     bail!("the data folder could not be closed in good order");
                 }
@@ -236,6 +240,26 @@ async fn act(alone: &Alone, is_super_role: IsSuperRole, task: &Task) -> anyhow::
         }
     }
     Ok(Vec::new())
+}
+
+/// Writes what was done into the audit log of the node.
+fn note(config: &Config, task: &Task) {
+    let event = match task {
+        Task::Add { name, role, .. } => Event::new(Kind::UserAdded).about(name).with(Some(role), None, false),
+        Task::Edit { name, password, role, active } => {
+            Event::new(Kind::UserChanged).about(name).with(role.as_deref(), *active, password.is_some())
+        }
+        Task::Delete { name } => Event::new(Kind::UserDeleted).about(name),
+        Task::List => return,
+    };
+    let Some(file) = config.audit_file() else { return };
+    match Audit::open(&file) {
+        Ok(audit) => {
+            audit.note(event.by(Principal::LOCAL));
+            audit.close();
+        }
+        Err(error) => anstream::eprintln!("this is not in the audit log, {}: {error}", file.path.display()),
+    }
 }
 
 fn kept(password: &str) -> anyhow::Result<KeptPassword> {

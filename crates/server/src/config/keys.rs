@@ -200,6 +200,13 @@ impl Keys<'_> {
         logging.read("format", &mut config.format, choice(&formats));
         let folder = &self.config.folder;
         logging.read("path", &mut config.path, |node| path(node, folder).map(Some));
+        let audit = &mut config.audit;
+        logging.section("audit", |section| {
+            section.read("enabled", &mut audit.enabled, switch);
+            section.read("path", &mut audit.path, |node| path(node, folder).map(Some));
+            section.read("bytes", &mut audit.bytes, size(64 << 10..=1u64 << 40));
+            section.read("files", &mut audit.files, number(0..=1000));
+        });
     }
 
     /// A door; `None`: as by default.
@@ -330,7 +337,7 @@ const CENTURY: Duration = Duration::from_hours(24 * 36_525);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Authentication, Http, Jwt, Logging, Mqtt, Retention, Storage, Tls};
+    use crate::config::{AuditLog, Authentication, Http, Jwt, Logging, Mqtt, Retention, Storage, Tls};
     use rowcast_core::schema::{Color, render};
 
     #[test]
@@ -419,7 +426,8 @@ authentication: { authorizeLocal: true, cacheTTL: 1s, tokenTimeout: 2h, refreshT
     algorithm: EdDSA, keys: jwks.json, issuer: https://id.example, audience: dogs, userClaim: name } }
 storage: { path: db, durability: flush, cacheBytes: 64MiB }
 log: { retention: { age: 1d, bytes: 1GiB } }
-logging: { level: debug, format: json, path: log/rowcast.log }
+logging: { level: debug, format: json, path: log/rowcast.log, audit: {
+    enabled: false, path: /a.log, bytes: 1MiB, files: 2 } }
 threads: { count: 3 }
 shutdownTimeout: 4s
 tls:
@@ -513,6 +521,7 @@ cluster: null
                 level: Level::Debug,
                 format: LogFormat::Json,
                 path: Some("/app/log/rowcast.log".into()),
+                audit: AuditLog { enabled: false, path: Some("/a.log".into()), bytes: 1 << 20, files: 2 },
             },
             threads: NonZeroUsize::new(3).expect("not zero"),
             shutdown_timeout: Duration::from_secs(4),

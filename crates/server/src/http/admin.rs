@@ -15,6 +15,7 @@
 use super::problem::{Kind, Problem};
 use super::rest::{Call, sent_content_type, whole_body};
 use super::{body::Body, path};
+use crate::audit::{Event, Kind as EventKind};
 use crate::auth::Account;
 use crate::roles;
 use crate::users::{Edit, PAGE, UserError};
@@ -111,6 +112,7 @@ async fn add(call: &mut Call<'_>) -> Result<Response<Body>, Problem> {
     let kept = keep(call, password).await?;
     let account = Account::new(&name, kept, &known_role(call, role)?).map_err(UserError::from)?;
     call.state.users.add(&account).await?;
+    note(call, Event::new(EventKind::UserAdded).about(&name).with(Some(&account.role), None, false));
     let mut response = json_answer(StatusCode::CREATED, &account.to_json());
     let location = format!("/$admin/users/{}", path::encode(&name).trim_start_matches('/'));
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -126,12 +128,15 @@ async fn edit(call: &mut Call<'_>, name: &str) -> Result<Response<Body>, Problem
         Some(password) => Some(keep(call, password).await?),
         None => None,
     };
+    let event = Event::new(EventKind::UserChanged).about(name).with(role.as_deref(), active, password.is_some());
     let account = call.state.users.edit(name, Edit { password, role, active }).await?;
+    note(call, event);
     Ok(json_answer(StatusCode::OK, &account.to_json()))
 }
 
 async fn delete(call: &Call<'_>, name: &str) -> Result<Response<Body>, Problem> {
     call.state.users.delete(name).await?;
+    note(call, Event::new(EventKind::UserDeleted).about(name));
     Ok(no_content())
 }
 
@@ -166,9 +171,16 @@ async fn sessions(call: &Call<'_>) -> Result<Response<Body>, Problem> {
 
 fn dismiss(call: &Call<'_>, client_id: &str) -> Result<Response<Body>, Problem> {
     match call.state.clients.dismiss(client_id) {
-        true => Ok(no_content()),
+        true => {
+            note(call, Event::new(EventKind::ClientDismissed).client(client_id));
+            Ok(no_content())
+        }
         false => Err(Problem::not_found("no client of that identifier is connected")),
     }
+}
+
+fn note(call: &Call<'_>, event: Event) {
+    call.state.audit.note(event.by(call.actor));
 }
 
 async fn keep(call: &Call<'_>, password: String) -> Result<crate::auth::KeptPassword, Problem> {

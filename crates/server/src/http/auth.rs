@@ -2,7 +2,7 @@
 
 use super::cors::{self, Page};
 use super::problem::{Kind, Problem};
-use crate::auth::{self, AuthError, Authenticator, Principal, SignedIn, Usage};
+use crate::auth::{self, AuthError, Authenticator, Method, Principal, SignedIn, Usage};
 use crate::config::Cors;
 use crate::peer::Peer;
 use crate::tls::Proof;
@@ -17,17 +17,20 @@ pub(super) async fn authenticate(
     peer: &Peer,
     usage: Usage,
 ) -> Result<SignedIn, Problem> {
-    let without_end = |principal| SignedIn { principal, lease: None, until_secs: None };
+    let shown = |principal, method| SignedIn { principal, method, lease: None, until_secs: None };
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let Some(value) = values.next() else {
-        return without_credentials(authenticator, cors, headers, peer).map(without_end);
+        return without_credentials(authenticator, cors, headers, peer).map(|principal| {
+            let method = Authenticator::shown_without_password(peer, &principal.for_policy());
+            shown(principal, method)
+        });
     };
     if values.next().is_some() {
         return Err(Problem::new(Kind::MalformedRequest, "there is more than one Authorization header"));
     }
     let text = value.to_str().unwrap_or_default();
     if let Some(known) = authenticator.with_local_key(text, crate::db::now_ms() / 1000) {
-        return known.map(without_end).map_err(refused);
+        return known.map(|principal| shown(principal, Method::Local)).map_err(refused);
     }
     if let Some(token) = bearer(text) {
         return authenticator.bearer(token, usage).map_err(|error| refused(error.into()));
@@ -35,6 +38,12 @@ pub(super) async fn authenticate(
     let credentials = value.to_str().ok().and_then(|value| auth::basic(value).ok());
     let credentials = credentials.ok_or_else(|| challenge("the Authorization header is neither Basic nor Bearer"))?;
     authenticator.verify(&credentials.user, &credentials.password, peer.ip()).await.map_err(refused)
+}
+
+/// As whom a request comes, right or wrong, if it says so.
+pub(super) fn claimed_user(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    auth::basic(value).ok().map(|credentials| credentials.user)
 }
 
 /// The token of a header of the scheme Bearer (RFC 6750).

@@ -100,6 +100,11 @@ impl Problem {
         Problem { kind, detail: detail.into(), pointer: None, headers: Vec::new(), is_denial: false }
     }
 
+    /// The reason in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The reason, if it is for want of rights.
     pub(super) fn denial(&self) -> Option<&str> {
         self.is_denial.then_some(&*self.detail)

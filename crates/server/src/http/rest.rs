@@ -31,6 +31,8 @@ pub(super) struct Call<'c> {
     /// What follows `?`, if there is one.
     pub(super) query: Option<&'c str>,
     pub(super) body: &'c mut Incoming,
+    /// Who asks; empty where that does not matter.
+    pub(super) actor: &'c str,
     /// What whoever asks may do.
     pub(super) rights: &'c Rights,
 }

@@ -141,7 +141,12 @@ impl Server {
         let keys = tempfile::tempdir().unwrap();
         let authenticator = Authenticator::new(Arc::new(users.clone()), rules, tokens, keys.path()).unwrap();
         let clients = Arc::new(There(Mutex::new(vec!["a/b", "c"])));
-        let state = Arc::new(HttpState::new(home.db.clone(), (authenticator, access, users), clients, settings));
+        let state = Arc::new(HttpState::new(
+            home.db.clone(),
+            (authenticator, access, users, crate::audit::Audit::default()),
+            clients,
+            settings,
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::clone(&state);

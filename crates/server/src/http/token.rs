@@ -7,10 +7,12 @@
 //!
 //! A token does not lead to tokens that outlive it: one that is stolen is worth something until it expires.
 
+use super::HttpState;
 use super::admin::json_answer;
 use super::auth::{challenge, denied};
 use super::body::Body;
 use super::problem::{Kind, Problem};
+use crate::audit::{Event, Kind as EventKind};
 use crate::auth::{Authenticator, Principal, SignedIn, Usage};
 use hyper::{Response, StatusCode};
 use serde_json::json;
@@ -42,11 +44,7 @@ impl Resource {
 }
 
 /// Makes what is asked for.
-pub(super) fn issue(
-    authenticator: &Authenticator,
-    asker: &SignedIn,
-    resource: Resource,
-) -> Result<Response<Body>, Problem> {
+pub(super) fn issue(state: &HttpState, asker: &SignedIn, resource: Resource) -> Result<Response<Body>, Problem> {
     let by_token = asker.until_secs.is_some();
     match (resource, by_token) {
         (Resource::Pair, true) => {
@@ -56,7 +54,7 @@ pub(super) fn issue(
         (Resource::Refreshed, false) => return Err(challenge("this takes a refresh token, as Bearer")),
         _ => {}
     }
-    let issue = |usage| one(authenticator, &asker.principal, usage);
+    let issue = |usage| one(&state.authenticator, &asker.principal, usage);
     let access = issue(Usage::Access)?;
     let mut answer = json!({ "token": access.token, "tokenType": "Bearer", "expiresIn": access.expires_in });
     if resource == Resource::Pair {
@@ -64,6 +62,7 @@ pub(super) fn issue(
         answer["refreshToken"] = refresh.token.into();
         answer["refreshExpiresIn"] = refresh.expires_in.into();
     }
+    state.audit.note(Event::new(EventKind::TokenIssued).by(&asker.principal.user).about(&asker.principal.user));
     Ok(json_answer(StatusCode::OK, &answer))
 }
 

@@ -3,6 +3,7 @@
 //! `./test` installs the clients. A test waits for what it expects, for as long as [`DEADLINE`] and no longer; it
 //! never sleeps, and never assumes that a time was enough.
 
+mod audit;
 mod auth;
 mod bench;
 mod browser;

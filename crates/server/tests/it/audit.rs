@@ -1,0 +1,150 @@
+//! The audit log, and that no secret is anywhere it should not be.
+
+use crate::auth::each_file;
+use crate::server::{Application, Server, until};
+use crate::users::user;
+use crate::wire::{Connect, Version};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use std::path::Path;
+
+const PASSWORD: &str = "correct horse battery";
+
+fn lines(data: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(data.join("audit/audit.log")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
+}
+
+/// Waits for a line with these members.
+#[track_caller]
+fn wait_for(data: &Path, members: &Value) {
+    let expected = members.as_object().expect("members");
+    until(&format!("the audit log has {members}"), || {
+        let lines = lines(data);
+        let fits = |line: &&Value| expected.iter().all(|(name, value)| line[name] == *value);
+        if lines.iter().any(|line| fits(&line)) { Ok(()) } else { Err(format!("{lines:#?}")) }
+    });
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Authorization: Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn code(server: &Server, user: &str, password: &str) -> Option<u8> {
+    Connect::new(Version::V5, "c").with_user(user, password).open_with_answer(server.mqtt()).1.code()
+}
+
+#[test]
+fn who_came_who_did_not_and_who_changed_what_is_written_down() {
+    let application = Application::dogs().for_real().with_variable("ROWCAST_ADMIN_PASSWORD", PASSWORD);
+    application.write("roles.yaml", "kennel: { tables: { Dog: { read: true } } }\n");
+    let data = application.path().join("data");
+    user(&application, &["add", "chief", "--role", "admin"], "boss\n");
+    wait_for(&data, &serde_json::json!({ "event": "user-added", "actor": "local", "user": "chief", "role": "admin" }));
+    let server = application.start();
+    let event = |members: Value| wait_for(&data, &members);
+    user(&application, &["add", "rex", "--role", "kennel"], "bone\n");
+    event(serde_json::json!({ "event": "user-added", "actor": "local", "user": "rex", "role": "kennel" }));
+    event(serde_json::json!({ "event": "login", "user": "local", "door": "http", "method": "local" }));
+
+    assert_eq!(code(&server, "rex", "bone"), Some(0));
+    event(
+        serde_json::json!({ "event": "login", "user": "rex", "door": "mqtt", "method": "password", "clientId": "c" }),
+    );
+    assert_eq!(code(&server, "rex", "wrong"), Some(0x86));
+    let wrong = "wrong user name or password, or the account is shut";
+    event(serde_json::json!({ "event": "refused", "user": "rex", "door": "mqtt", "reason": wrong, "clientId": "c" }));
+    Connect::new(Version::V5, "d").open_with_answer(server.mqtt());
+    event(serde_json::json!({ "event": "refused", "door": "mqtt", "clientId": "d" }));
+    // Another user with the same client identifier.
+    let owner = Connect::lasting(Version::V5, "e").with_user("rex", "bone").open(server.mqtt());
+    let other = Connect::lasting(Version::V5, "e").with_user("chief", "boss").open_with_answer(server.mqtt()).1;
+    assert_eq!(other.code(), Some(0x87));
+    let words = "the session belongs to another user";
+    event(serde_json::json!({ "event": "refused", "user": "chief", "door": "mqtt", "reason": words }));
+
+    assert_eq!(server.request("GET", "/$admin/users", &[&basic("rex", "bone")], b"").status, 403);
+    event(serde_json::json!({ "event": "denied", "user": "rex", "door": "http", "reason": "GET /$admin/users" }));
+    assert_eq!(server.request("GET", "/dog/", &[&basic("rex", "ball")], b"").status, 401);
+    event(serde_json::json!({ "event": "refused", "user": "rex", "door": "http" }));
+    let chief = basic("chief", "boss");
+    assert_eq!(server.request("POST", "/$admin/token", &[&chief], b"").status, 200);
+    event(serde_json::json!({ "event": "token-issued", "user": "chief" }));
+    let change = br#"{"role":"admin","password":"bone 2"}"#;
+    let json = "Content-Type: application/json";
+    assert_eq!(server.request("PATCH", "/$admin/users/rex", &[&chief, json], change).status, 200);
+    event(
+        serde_json::json!({ "event": "user-changed", "actor": "chief", "user": "rex", "role": "admin", "password": true }),
+    );
+    assert_eq!(server.request("DELETE", "/$admin/connections/e", &[&chief], b"").status, 204);
+    event(serde_json::json!({ "event": "client-dismissed", "actor": "chief", "clientId": "e" }));
+    assert_eq!(server.request("DELETE", "/$admin/users/rex", &[&chief], b"").status, 204);
+    event(serde_json::json!({ "event": "user-deleted", "actor": "chief", "user": "rex" }));
+    drop(owner);
+    server.terminate();
+    event(serde_json::json!({ "event": "stopped" }));
+    assert!(lines(&data).iter().all(|line| line["time"].as_str().is_some_and(|time| time.ends_with('Z'))));
+}
+
+#[test]
+fn no_secret_is_in_any_log_answer_argument_or_file() {
+    let application = Application::dogs().for_real().with_variable("ROWCAST_ADMIN_PASSWORD", PASSWORD);
+    application.write("roles.yaml", "kennel: { tables: { Dog: { read: true } } }\n");
+    let application = application.with("--log-level").with("trace");
+    let server = application.start();
+    let (bone, ball, guess) = ("a bone of rex", "another bone of rex", "a guess at the bone");
+    let mut said = vec![server.screen.clone()];
+    said.push(user(&application, &["add", "rex", "--role", "kennel"], &format!("{bone}\n")));
+    for (name, password) in [("rex", bone), ("rex", guess), ("nobody", guess), ("admin", PASSWORD)] {
+        let (mut client, answer) =
+            Connect::new(Version::V5, "c").with_user(name, password).open_with_answer(server.mqtt());
+        said.push(format!("{answer:?} {:?}", (answer.code() != Some(0)).then(|| client.rest())));
+        said.push(server.request("GET", "/dog/", &[&basic(name, password)], b"").text().to_owned());
+    }
+    let tokens = server.request("POST", "/$admin/token", &[&basic("rex", bone)], b"").json();
+    let (token, refresh) = (tokens["token"].as_str().expect("a token"), tokens["refreshToken"].as_str().expect("one"));
+    let spoiled = &token[..token.len() - 5];
+    for token in [token, refresh, spoiled] {
+        said.push(server.request("GET", "/dog/", &[&format!("Authorization: Bearer {token}")], b"").text().to_owned());
+        said.push(format!("{:?}", code(&server, "rex", token)));
+    }
+    let (admin, json) = (basic("admin", PASSWORD), "Content-Type: application/json");
+    for body in [format!(r#"{{"password":"{ball}"}}"#), format!(r#"{{"pasword":"{ball}"}}"#), format!(r#""{ball}"#)] {
+        let answer = server.request("PATCH", "/$admin/users/rex", &[&admin, json], body.as_bytes());
+        said.push(answer.text().to_owned());
+    }
+    let arguments = std::fs::read(format!("/proc/{}/cmdline", server.id())).expect("it runs");
+    said.push(String::from_utf8_lossy(&arguments).into_owned());
+    let (_, log) = server.terminate();
+    said.push(log);
+
+    let mut secrets: Vec<Vec<u8>> =
+        [bone, ball, guess, PASSWORD, token, refresh, spoiled].map(|text| text.into()).to_vec();
+    // As Basic sends it, and the part of a token that must not be known.
+    secrets.extend([bone, PASSWORD].map(|text| BASE64_STANDARD.encode(text).trim_end_matches('=').as_bytes().to_vec()));
+    secrets.push(token.rsplit_once('.').expect("parts").1.as_bytes().to_vec());
+    let holds = |bytes: &[u8], secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
+    for secret in &secrets {
+        let text = String::from_utf8_lossy(secret);
+        for said in &said {
+            assert!(!holds(said.as_bytes(), secret), "{text} in {said}");
+        }
+        each_file(&application.path().join("data"), &mut |path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            assert!(!holds(&bytes, secret), "{text} in {}", path.display());
+        });
+    }
+    assert!(!lines(&application.path().join("data")).is_empty());
+}
+
+#[test]
+fn an_audit_log_that_cannot_be_written_starts_nothing_and_none_is_as_good() {
+    let application = Application::dogs().with("--set").with("logging.audit.path=/dev/null/audit.log");
+    let said = application.start_in_vain();
+    assert!(said.contains("/dev/null/audit.log"), "{said}");
+    let application = Application::dogs().with("--set").with("logging.audit.enabled=false");
+    let server = application.start();
+    server.connect("").ping();
+    assert!(!application.path().join("data/audit").exists());
+}
