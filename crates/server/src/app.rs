@@ -114,8 +114,10 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let doors = open_doors(&config)?;
     let open: Vec<(Door, Address)> =
         doors.iter().map(|listener| (listener.door(), listener.address().clone())).collect();
-    let plain_http = open.iter().find(|(door, _)| *door == Door::Http).map(|(_, address)| address);
-    let _asked_at = AskedAt::write(&config.storage.path, plain_http)?;
+    let plain_http = open.iter().find(|(door, _)| *door == Door::Http).map(|(_, address)| address.clone());
+    let for_commands = if plain_http.is_none() { door_for_commands(&config.storage.path) } else { Vec::new() };
+    let asked_at = plain_http.or_else(|| for_commands.first().map(|listener| listener.address().clone()));
+    let _asked_at = AskedAt::write(&config.storage.path, asked_at.as_ref())?;
     let (started, reach, refusals) = (Instant::now(), Reach::new(shards), Arc::<Refusals>::default());
     let told = (Arc::clone(&refusals), Arc::clone(&reach));
     let sys = Sys::new(store.clone(), db.clone(), inboxes.clone(), told, started);
@@ -189,7 +191,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
         });
         tokio::spawn(async move { watch::files(&key_file, seen_keys, || signs_in.reload_keys()).await });
         tokio::spawn(sys.run(config.mqtt.sys_interval));
-        let accepting = doors.into_iter().map(|listener| {
+        let accepting = doors.into_iter().chain(for_commands).map(|listener| {
             let node = Arc::clone(&node);
             tokio::spawn(listener.accept(move |accepted| hand_out(&node, accepted)))
         });
@@ -229,6 +231,19 @@ fn open_doors(config: &Config) -> Result<Vec<Listener>, BindError> {
     }
     Ok(listeners)
 }
+
+/// HTTP for commands on this machine, where the configuration opens no such door without TLS: a socket in the data
+/// folder, whose owner may do everything with it anyway. The node does without it if it has to.
+fn door_for_commands(folder: &Path) -> Vec<Listener> {
+    let socket = Listen::Unix(folder.join(COMMANDS));
+    bind(Door::Http, &socket).unwrap_or_else(|error| {
+        tracing::warn!(%error, "commands like `rowcast user` cannot ask this node while it runs");
+        Vec::new()
+    })
+}
+
+/// The socket in the data folder for commands.
+const COMMANDS: &str = "commands.sock";
 
 /// What the secure doors of MQTT and HTTP show, if they are open.
 fn secure(config: &Config, keys: &Path) -> anyhow::Result<(Option<tls::Server>, Option<tls::Server>)> {

@@ -104,6 +104,24 @@ fn a_user_who_is_shut_or_deleted_is_gone_at_once_and_the_next_of_that_name_is_so
 }
 
 #[test]
+fn a_node_without_an_open_port_of_http_is_asked_through_its_data_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let application = guarded();
+    let mut command = Command::new(binary());
+    command.arg("run").arg(application.path()).args(["--mqtt-port", "127.0.0.1:0", "--http-port", "null"]);
+    command.args(["--set", "mqtt.network.securePort=null"]).env("ROWCAST_ADMIN_PASSWORD", PASSWORD);
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    let server = Server::start(command).unwrap_or_else(|said| panic!("{said}"));
+    let socket = application.path().join("data/commands.sock");
+    assert_eq!(std::fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o600);
+    user(&application, &["add", "rex", "--role", "kennel"], "bone\n");
+    assert!(lets_in(&server, "rex", "bone"));
+    server.terminate();
+    assert!(!socket.exists());
+    user(&application, &["delete", "rex"], "");
+}
+
+#[test]
 fn an_administrator_sends_a_client_away() {
     let application = guarded();
     let server = application.start();
