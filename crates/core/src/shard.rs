@@ -53,6 +53,7 @@ use connection::{Connection, Joining, Opening, Overdue, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
 use groups::Groups;
+use key_set::KeySet;
 use rate::Rate;
 use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, Version, frame_length};
 use rustc_hash::FxHashMap;
@@ -109,6 +110,8 @@ pub struct Claimant {
 pub enum Previous {
     /// A session of a connection that has just been closed, stored already.
     Live(Box<Session>),
+    /// Nobody is connected with it; what is stored of it, if anything is, was not looked up.
+    Unread,
     /// What the store holds.
     Stored(StoredRows),
     /// It belongs to another user.
@@ -174,8 +177,6 @@ pub enum Input {
     },
     /// Another connection takes the client identifier over.
     Evict {
-        /// Which.
-        client_id: Box<str>,
         /// Whose it is, or was just now.
         connection: ConnectionId,
         /// For whom.
@@ -308,6 +309,13 @@ pub enum Effect {
         /// For whom.
         claimant: Claimant,
     },
+    /// Read what is stored of a client identifier, answer with [`Input::Claimed`].
+    LoadSession {
+        /// Which.
+        client_id: Box<str>,
+        /// For whom.
+        connection: ConnectionId,
+    },
     /// The connection no longer owns the client identifier.
     Release {
         /// Which.
@@ -317,11 +325,9 @@ pub enum Effect {
     },
     /// An eviction is done.
     HandOff {
-        /// Which client identifier.
-        client_id: Box<str>,
         /// For whom.
         claimant: Claimant,
-        /// The session; `None`: look in the store.
+        /// The session; `None`: what is left of it is in the store.
         session: Option<Box<Session>>,
     },
     /// Read the log behind `after`, answer with [`Input::LogRead`].
@@ -567,6 +573,8 @@ pub struct Shard {
     interest: Interest,
     durable: DurableInterest,
     sessions: SessionCount,
+    /// Client identifiers of the node that a will is stored of.
+    wills: KeySet,
     /// Those shared subscriptions that this shard owns.
     groups: Groups,
     /// What is to be said of shared subscriptions, by shard.
@@ -630,7 +638,7 @@ impl Shard {
     #[must_use]
     pub fn new(settings: Settings, tables: Arc<Tables>, policy: Arc<Policy>, seen: Sequence) -> Shard {
         let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
-        let durable = DurableInterest::new(settings.seed);
+        let (durable, wills) = (DurableInterest::new(settings.seed), KeySet::new(settings.seed));
         let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
         let events = vec![Vec::new(); settings.shards as usize];
         let interest = || Interest::told_to(settings.reach.own(settings.index));
@@ -643,6 +651,7 @@ impl Shard {
             interest,
             durable,
             sessions,
+            wills,
             groups,
             share_mail,
             validator: Validator::default(),
@@ -754,7 +763,7 @@ impl Shard {
             Input::Authenticated { connection, result } => self.on_authenticated(connection, result, now),
             Input::Exchanged { connection, result } => self.on_exchanged(connection, result, now),
             Input::Claimed { connection, previous } => self.on_claimed(connection, previous, now),
-            Input::Evict { client_id, connection, claimant } => self.on_evict(&client_id, connection, claimant, now),
+            Input::Evict { connection, claimant } => self.on_evict(connection, claimant, now),
             Input::Dismiss(connection) => self.on_dismissed(connection, now),
             Input::Expired(connection) => self.on_expired(connection, now),
             Input::Committed { batch, completions } => {

@@ -431,19 +431,18 @@ impl Runtime {
             }
             Effect::Claim { client_id, user, claimant } => {
                 match self.node.directory.claim(&client_id, user, claimant) {
-                    Claim::Granted => self.load(client_id, claimant),
+                    Claim::Granted => self.claimed(claimant, Previous::Unread),
                     Claim::Refused => self.claimed(claimant, Previous::Refused),
-                    Claim::Evict(owner, connection) => {
-                        self.post(owner, Input::Evict { client_id, connection, claimant })
-                    }
+                    Claim::Evict(owner, connection) => self.post(owner, Input::Evict { connection, claimant }),
                 }
             }
+            Effect::LoadSession { client_id, connection } => self.load(client_id, connection),
             Effect::Release { client_id, connection } => {
                 self.node.directory.release(&client_id, self.index, connection)
             }
-            Effect::HandOff { client_id, claimant, session } => match session {
+            Effect::HandOff { claimant, session } => match session {
                 Some(session) => self.claimed(claimant, Previous::Live(session)),
-                None => self.load(client_id, claimant),
+                None => self.claimed(claimant, Previous::Unread),
             },
             Effect::ReadLog { reader, after, bytes } => self.read_log(reader, after, bytes),
             Effect::ReadRecords { connection, range, after, records, .. } if range.table == TableId::SYS => {
@@ -617,7 +616,7 @@ impl Runtime {
     }
 
     /// Looks for a stored session and answers the claim.
-    fn load(self: &Rc<Self>, client_id: Box<str>, claimant: Claimant) {
+    fn load(self: &Rc<Self>, client_id: Box<str>, connection: ConnectionId) {
         self.read(
             move |store: &Store| reads::rows(store, &client_id, now_ms()),
             move |runtime, rows| {
@@ -628,7 +627,7 @@ impl Runtime {
                         Previous::Unreadable
                     }
                 };
-                runtime.claimed(claimant, previous);
+                runtime.tell(Input::Claimed { connection, previous });
             },
         );
     }

@@ -230,13 +230,26 @@ impl Shard {
             return self.on_abandoned(id, previous); // Closed meanwhile.
         };
         let Some(opening) = connection.opening.take() else { return };
+        let previous = match previous {
+            Previous::Unread if opening.superseded.is_none() && self.may_be_stored(&opening) => {
+                let client_id = opening.client_id.clone();
+                self.effects.push(Effect::LoadSession { client_id, connection: id });
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.opening = Some(opening);
+                }
+                return;
+            }
+            Previous::Unread => Previous::Stored(StoredRows::default()),
+            read => read,
+        };
+        let Some(connection) = self.connection_mut(id) else { return };
         if let Some(claimant) = opening.superseded {
             // The next one is waiting already: this one never gets to be.
             let session = match previous {
                 Previous::Live(session) => Some(session),
                 _ => None,
             };
-            self.effects.push(Effect::HandOff { client_id: opening.client_id.clone(), claimant, session });
+            self.effects.push(Effect::HandOff { claimant, session });
             return self.close_silently(id, None, "another connection has the same client identifier", now);
         }
         let user = connection.principal.user.clone();
@@ -249,7 +262,7 @@ impl Shard {
                 self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
                 return self.refuse_connect(id, ReasonCode::ServerUnavailable, "the session cannot be read", now);
             }
-            Previous::Live(_) => None,
+            Previous::Live(_) | Previous::Unread => None,
             Previous::Stored(rows) => self.load(id, &opening.client_id, rows, now),
         };
         let found = match previous {
@@ -271,15 +284,23 @@ impl Shard {
         self.establish(id, *opening, resumed, &ended, now);
     }
 
+    /// Whether the store may hold something that a new session has to know of. Most clients want a session that ends
+    /// with the connection, have left none, and are in without a look at the store.
+    ///
+    /// What is left of a session whose time ran out is taken away by and by (`on_purge`), but not once there is a new
+    /// one that lasts: that has to clear it away itself.
+    fn may_be_stored(&self, opening: &Opening) -> bool {
+        let client_id = opening.client_id.as_bytes();
+        opening.expiry_secs > 0 || self.sessions.has(client_id) || self.wills.contains(client_id)
+    }
+
     /// A claim was answered whose connection is gone.
     fn on_abandoned(&mut self, id: ConnectionId, previous: Previous) {
         let Some(opening) = self.abandoned.remove(&id) else { return };
         let client_id = opening.client_id;
         self.effects.push(match (opening.superseded, previous) {
-            (Some(claimant), Previous::Live(session)) => {
-                Effect::HandOff { client_id, claimant, session: Some(session) }
-            }
-            (Some(claimant), _) => Effect::HandOff { client_id, claimant, session: None },
+            (Some(claimant), Previous::Live(session)) => Effect::HandOff { claimant, session: Some(session) },
+            (Some(claimant), _) => Effect::HandOff { claimant, session: None },
             (None, _) => Effect::Release { client_id, connection: id },
         });
     }

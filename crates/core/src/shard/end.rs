@@ -84,7 +84,7 @@ impl Shard {
     }
 
     /// Another connection takes over what `id` has, or waits for.
-    pub(super) fn on_evict(&mut self, client_id: &str, id: ConnectionId, claimant: Claimant, now: Moment) {
+    pub(super) fn on_evict(&mut self, id: ConnectionId, claimant: Claimant, now: Moment) {
         if let Some(leaving) = self.leaving.values_mut().find(|leaving| leaving.connection == id) {
             leaving.claimant = Some(claimant);
             return;
@@ -94,7 +94,7 @@ impl Shard {
             return;
         }
         let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase != Phase::Closing) else {
-            self.effects.push(Effect::HandOff { client_id: client_id.into(), claimant, session: None });
+            self.effects.push(Effect::HandOff { claimant, session: None });
             return;
         };
         if let (Phase::Claiming, Some(opening)) = (connection.phase, &mut connection.opening) {
@@ -211,7 +211,7 @@ impl Shard {
                 connection.parting = true;
             }
         } else if let Some(claimant) = claimant {
-            self.effects.push(Effect::HandOff { client_id, claimant, session: None });
+            self.effects.push(Effect::HandOff { claimant, session: None });
         } else {
             self.effects.push(Effect::Release { client_id, connection: id });
         }
@@ -228,7 +228,7 @@ impl Shard {
             // Who wants nothing of it finds in the store what is to end: its will as well, if that was to wait.
             Some(claimant) => {
                 let session = session.filter(|_| !claimant.clean_start);
-                Effect::HandOff { client_id, claimant, session }
+                Effect::HandOff { claimant, session }
             }
             None => Effect::Release { client_id, connection },
         });

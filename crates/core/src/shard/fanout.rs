@@ -67,6 +67,8 @@ impl Shard {
                     self.on_session_expired(change.key);
                 }
             }
+            (TableId::WILLS, ChangeKind::Put) => drop(self.wills.insert(change.key)),
+            (TableId::WILLS, ChangeKind::Delete | ChangeKind::Expire) => drop(self.wills.remove(change.key)),
             (TableId::USERS, kind) => {
                 self.on_account(change.key, (kind == ChangeKind::Put).then_some(change.payload), now)
             }

@@ -37,6 +37,9 @@ impl Shard {
         for (client_id, _) in &found.sessions {
             shard.sessions.add(client_id.as_bytes());
         }
+        for (client_id, _) in &found.wills {
+            shard.wills.insert(client_id.as_bytes());
+        }
         shard.restore_groups(found);
         if is_first {
             let mut expiries = BTreeMap::new();

@@ -25,6 +25,11 @@ impl SessionCount {
         self.known.remove(client_id);
     }
 
+    /// Whether this client has one.
+    pub(super) fn has(&self, client_id: &[u8]) -> bool {
+        self.known.contains(client_id)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.known.len()
@@ -32,7 +37,7 @@ impl SessionCount {
 
     /// Whether this client may have one.
     pub(super) fn has_room(&self, client_id: &[u8]) -> bool {
-        self.maximum == 0 || self.known.len() < self.maximum as usize || self.known.contains(client_id)
+        self.maximum == 0 || self.known.len() < self.maximum as usize || self.has(client_id)
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) struct Node<S> {
     mail: Vec<VecDeque<Input>>,
     /// Handed to the writer, by which shard; `None`: by somebody else.
     proposed: VecDeque<(Origin, Proposals)>,
-    jobs: VecDeque<(usize, Job)>,
+    jobs: VecDeque<(usize, Effect)>,
     /// What reads and the checking of passwords brought, and nobody has heard yet.
     answers: VecDeque<(usize, Input)>,
     pub(crate) directory: BTreeMap<Box<str>, Owner>,
@@ -101,14 +101,6 @@ pub(crate) struct Node<S> {
     /// What the server says of itself.
     sys: Vec<sys::Value>,
     pub(crate) reach: Arc<Reach>,
-}
-
-/// What takes a thread of its own a while.
-enum Job {
-    /// What a shard asked for.
-    Effect(Effect),
-    /// To look up what is kept under a client identifier.
-    Load(Box<str>, Claimant),
 }
 
 /// What a node is made with.
@@ -526,9 +518,9 @@ impl<S: Keep> Node<S> {
             front => front.is_some(),
         });
         let jobs = (0..self.jobs.len()).filter(|&job| match &self.jobs[job].1 {
-            Job::Effect(Effect::Authenticate { .. } | Effect::Exchange { .. }) => !self.stopped.accounts,
-            Job::Effect(_) => !self.stopped.reads,
-            Job::Load(..) => true,
+            Effect::Authenticate { .. } | Effect::Exchange { .. } => !self.stopped.accounts,
+            Effect::LoadSession { .. } => true,
+            _ => !self.stopped.reads,
         });
         let sockets = (0..self.sockets.len()).filter(|&socket| self.sockets[socket].dirty);
         let answers = 0..if self.stopped.answers { 0 } else { self.answers.len() };
@@ -638,10 +630,9 @@ impl<S: Keep> Node<S> {
                         self.directory.remove(&client_id);
                     }
                 }
-                Effect::HandOff { client_id, claimant, session } => match session {
-                    Some(session) => self.answer(claimant, Previous::Live(session)),
-                    None => self.jobs.push_back((shard, Job::Load(client_id, claimant))),
-                },
+                Effect::HandOff { claimant, session } => {
+                    self.answer(claimant, session.map_or(Previous::Unread, Previous::Live));
+                }
                 Effect::Report(report) => self.on_report(report),
                 Effect::Later(input) => self.answers.push_back((shard, *input)),
                 Effect::Share { shard, mail } => self.mail[shard as usize].push_back(Input::Share(mail)),
@@ -649,7 +640,7 @@ impl<S: Keep> Node<S> {
                     let others = self.mail.iter_mut().enumerate().filter(|(other, _)| *other != shard);
                     others.for_each(|(_, mail)| mail.push_back(Input::Lag(lag.clone())));
                 }
-                job => self.jobs.push_back((shard, Job::Effect(job))),
+                job => self.jobs.push_back((shard, job)),
             }
         }
     }
@@ -668,12 +659,12 @@ impl<S: Keep> Node<S> {
         let owner = Owner { shard: claimant.shard as usize, connection: claimant.connection, user };
         match self.directory.get(&client_id) {
             None => {
-                self.directory.insert(client_id.clone(), owner);
-                self.jobs.push_back((claimant.shard as usize, Job::Load(client_id, claimant)));
+                self.directory.insert(client_id, owner);
+                self.answer(claimant, Previous::Unread);
             }
             Some(current) if current.user != owner.user => self.answer(claimant, Previous::Refused),
             Some(current) => {
-                let evict = Input::Evict { client_id: client_id.clone(), connection: current.connection, claimant };
+                let evict = Input::Evict { connection: current.connection, claimant };
                 self.mail[current.shard].push_back(evict);
                 self.directory.insert(client_id, owner);
             }
@@ -712,15 +703,12 @@ impl<S: Keep> Node<S> {
         Ok(Progress::Known { principal, data })
     }
 
-    fn carry_out(&mut self, shard: usize, job: Job) {
-        let effect = match job {
-            Job::Effect(effect) => effect,
-            Job::Load(client_id, claimant) => {
+    fn carry_out(&mut self, shard: usize, job: Effect) {
+        let input = match job {
+            Effect::LoadSession { client_id, connection } => {
                 let rows = self.store.session_rows(&client_id, self.wall_ms());
-                return self.answer(claimant, Previous::Stored(rows));
+                Input::Claimed { connection, previous: Previous::Stored(rows) }
             }
-        };
-        let input = match effect {
             Effect::Authenticate { connection, user, password } => {
                 let result = self.known(&user, &password).ok_or(ReasonCode::BadUserNameOrPassword);
                 Input::Authenticated { connection, result }
