@@ -451,6 +451,11 @@ impl Runtime {
                 self.post(self.index, Input::RecordsRead { connection, records: records.into(), complete });
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
+                if let Some(found) = reads::records_from_memory(&self.node.store, &range, after.as_deref()) {
+                    let (records, complete) = found;
+                    let records = records.into();
+                    return self.post(self.index, Input::RecordsRead { connection, records, complete });
+                }
                 let store_read = move |store: &Store| reads::records(store, &range, after.as_deref(), records, bytes);
                 self.read(store_read, move |runtime, read| runtime.records_read(connection, read));
             }
@@ -470,6 +475,9 @@ impl Runtime {
                 );
             }
             Effect::Get { connection, table, key } => {
+                if let Some(record) = reads::record_from_memory(&self.node.store, table, &key) {
+                    return self.post(self.index, Input::Got { connection, record });
+                }
                 self.read(
                     move |store: &Store| reads::record(store, table, &key),
                     move |runtime, read| match read {

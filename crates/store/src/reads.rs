@@ -1,6 +1,6 @@
 //! What shards ask of the store, as whoever may wait for the disk looks it up.
 
-use crate::{ReadError, Scan, Store};
+use crate::{ReadError, RecordBytes, Scan, Store};
 use bytes::{Bytes, BytesMut};
 use rowcast_core::mqtt::session::rows;
 use rowcast_core::replay::{Located, Past, Sought};
@@ -21,8 +21,9 @@ pub fn records(
     records: usize,
     bytes: usize,
 ) -> Result<Records, ReadError> {
-    if range.to.as_deref().is_some_and(|to| to.split_last() == Some((&0, &*range.from))) {
-        return one_record(store, range, after); // The range of a single key.
+    if is_one_key(range) {
+        let record = if after.is_none() { store.get(range.table, &range.from)? } else { None };
+        return Ok(one_record(range, record));
     }
     // A range ends no later than the keys that begin like its first.
     let prefix = range.to.as_deref().filter(|to| to.starts_with(&range.from)).map(|_| &*range.from);
@@ -47,13 +48,32 @@ pub fn records(
     Ok((found, complete))
 }
 
-fn one_record(store: &Store, range: &Range, after: Option<&[u8]>) -> Result<Records, ReadError> {
-    let record = if after.is_none() { store.get(range.table, &range.from)? } else { None };
+/// [`records`] without waiting for the disk; `None`: it may take the disk, or there may be more than one.
+#[must_use]
+pub fn records_from_memory(store: &Store, range: &Range, after: Option<&[u8]>) -> Option<Records> {
+    if !is_one_key(range) || after.is_some() {
+        return None;
+    }
+    Some(one_record(range, store.get_from_memory(range.table, &range.from)?))
+}
+
+fn is_one_key(range: &Range) -> bool {
+    range.to.as_deref().is_some_and(|to| to.split_last() == Some((&0, &*range.from)))
+}
+
+fn one_record(range: &Range, record: Option<RecordBytes>) -> Records {
     let found = record.map(|record| ScannedRecord {
         key: Bytes::copy_from_slice(&range.from),
         record: Bytes::copy_from_slice(&record),
     });
-    Ok((found.into_iter().collect(), true))
+    (found.into_iter().collect(), true)
+}
+
+/// One record, encoded, without waiting for the disk; `None`: only the disk can say.
+#[must_use]
+pub fn record_from_memory(store: &Store, table: TableId, key: &[u8]) -> Option<Option<Bytes>> {
+    let found = store.get_from_memory(table, key)?;
+    Some(found.map(|record| Bytes::copy_from_slice(&record)))
 }
 
 /// One record, encoded.

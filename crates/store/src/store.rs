@@ -146,6 +146,12 @@ impl Store {
         Ok(self.0.get(table, key)?)
     }
 
+    /// The same without waiting for the disk; `None`: only the disk can say.
+    #[must_use]
+    pub fn get_from_memory(&self, table: TableId, key: &[u8]) -> Option<Option<RecordBytes>> {
+        self.0.state.get_from_memory(table, key)
+    }
+
     /// Records of a table in the order of their keys. May wait for the disk.
     pub fn scan(&self, scan: &Scan<'_>) -> Result<Page, ReadError> {
         Ok(self.0.state.scan(scan)?)

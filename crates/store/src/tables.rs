@@ -54,6 +54,9 @@ pub trait State: Send + Sync {
     /// The record's bytes, [`Record::encode`]d, be it expired or not.
     fn get(&self, table: TableId, key: &[u8]) -> Result<Option<RecordBytes>, StateError>;
 
+    /// The same without waiting for the disk; `None`: only the disk can say.
+    fn get_from_memory(&self, table: TableId, key: &[u8]) -> Option<Option<RecordBytes>>;
+
     /// Records of a table in the order of their keys.
     fn scan(&self, scan: &Scan<'_>) -> Result<Page, StateError>;
 

@@ -110,18 +110,25 @@ impl<B: Base> Inner<B> {
     }
 
     pub(super) fn get(&self, cell: &[u8]) -> Result<Option<Slice>, StateError> {
+        match self.get_from_memory(cell) {
+            Some(found) => Ok(found),
+            None => self.base.get(cell).map_err(|error| self.error(error)),
+        }
+    }
+
+    /// What the memtables say; `None`: the base may know more.
+    fn get_from_memory(&self, cell: &[u8]) -> Option<Option<Slice>> {
         let layers = self.layers.read().expect("no holder panics");
         if let Some(found) = layers.active.get(cell) {
-            return Ok(found.clone());
+            return Some(found.clone());
         }
         let frozen = layers.frozen.clone();
         drop(layers);
-        for frozen in &frozen {
-            if let Some(found) = frozen.cells.get(cell) {
-                return Ok(found.clone());
-            }
+        if let Some(found) = frozen.iter().find_map(|frozen| frozen.cells.get(cell)) {
+            return Some(found.clone());
         }
-        self.base.get(cell).map_err(|error| self.error(error))
+        // Asked last: what is flushed counts as persisted before it leaves the memtables.
+        (self.persisted() == Sequence::ZERO).then_some(None)
     }
 
     /// The cells that an effect writes.
@@ -224,6 +231,12 @@ impl<B: Base> State for Tables<B> {
         let mut cell = Vec::with_capacity(4 + key.len());
         cell::record(table, key, &mut cell);
         Ok(self.inner.get(&cell)?.map(RecordBytes))
+    }
+
+    fn get_from_memory(&self, table: TableId, key: &[u8]) -> Option<Option<RecordBytes>> {
+        let mut cell = Vec::with_capacity(4 + key.len());
+        cell::record(table, key, &mut cell);
+        Some(self.inner.get_from_memory(&cell)?.map(RecordBytes))
     }
 
     fn scan(&self, scan: &Scan<'_>) -> Result<Page, StateError> {
@@ -476,6 +489,21 @@ mod tests {
     /// How many of the keys are all zeros: at most one.
     fn page_of_first(state: &dyn State, table: TableId) -> usize {
         usize::from(state.get(table, b"00000").unwrap().is_some())
+    }
+
+    #[test]
+    fn memory_alone_says_what_it_knows_and_no_more() {
+        let state = MemState::new(usize::MAX);
+        let effect = |key| Effect { table: TABLES[1], key, record: None };
+        let known = |key| state.get_from_memory(TABLES[1], key);
+        assert_eq!(known(b"1"), Some(None), "nothing was ever flushed");
+        state.apply(&[effect(b"1")], Sequence(5)).unwrap();
+        state.checkpoint().unwrap();
+        assert_eq!(known(b"1"), None);
+        state.apply(&[effect(b"2")], Sequence(9)).unwrap();
+        assert_eq!((known(b"1"), known(b"2")), (None, Some(None)));
+        state.crash();
+        assert_eq!(known(b"2"), None);
     }
 
     #[test]
