@@ -1,22 +1,40 @@
 //! Bytes on their way to one client.
 
+use crate::limits::{SPARE_BUFFER_BYTES_MAX, SPARE_BYTES_MAX};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::io::IoSlice;
+use std::rc::Rc;
 
 /// What is to be written to one socket, in order. Small frames are copied next to each other; large payloads are
-/// shared. Holds no memory while empty.
+/// shared. Holds no memory while empty: its buffer goes back to those that are to spare.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    chunks: Vec<Chunk>,
-    /// Bytes of the first chunk that the socket has taken already.
+    /// What comes first: in most turns, all there is.
+    first: Vec<u8>,
+    rest: Vec<Chunk>,
+    /// Bytes of the first piece that the socket has taken already.
     written: usize,
     len: usize,
+    spare: Rc<Spare>,
 }
 
 #[derive(Debug)]
 enum Chunk {
     Own(Vec<u8>),
     Shared(Bytes),
+}
+
+/// Buffers for the outboxes of one thread, each full for a moment only.
+#[derive(Debug, Default)]
+pub struct Spare(RefCell<Buffers>);
+
+#[derive(Debug, Default)]
+struct Buffers {
+    /// Empty ones; the last was used last.
+    buffers: Vec<Vec<u8>>,
+    /// What they hold on to.
+    bytes: usize,
 }
 
 /// Payloads from this size on are shared between receivers instead of copied to each: below it, a copy is cheaper
@@ -32,7 +50,32 @@ impl Chunk {
     }
 }
 
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        let mut spare = self.0.borrow_mut();
+        let buffer = spare.buffers.pop().unwrap_or_default();
+        spare.bytes -= buffer.capacity();
+        buffer
+    }
+
+    fn keep(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.0.borrow_mut();
+        let bytes = buffer.capacity();
+        if bytes > 0 && bytes <= SPARE_BUFFER_BYTES_MAX && spare.bytes + bytes <= SPARE_BYTES_MAX {
+            buffer.clear();
+            spare.bytes += bytes;
+            spare.buffers.push(buffer);
+        }
+    }
+}
+
 impl Outbox {
+    /// An empty one that has its buffers from `spare`.
+    #[must_use]
+    pub fn new(spare: &Rc<Spare>) -> Outbox {
+        Outbox { first: Vec::new(), rest: Vec::new(), written: 0, len: 0, spare: Rc::clone(spare) }
+    }
+
     /// Bytes that wait to be written.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -47,57 +90,68 @@ impl Outbox {
 
     /// Appends what `write` appends.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.chunks.last(), Some(Chunk::Own(_))) {
-            self.chunks.push(Chunk::Own(Vec::new()));
+        if self.len == 0 {
+            self.clear();
+            self.first = self.spare.take();
+        } else if let Some(Chunk::Shared(_)) = self.rest.last() {
+            self.rest.push(Chunk::Own(Vec::new()));
         }
-        if let Some(Chunk::Own(bytes)) = self.chunks.last_mut() {
-            let before = bytes.len();
-            write(bytes);
-            self.len += bytes.len() - before;
+        let bytes = match self.rest.last_mut() {
+            Some(Chunk::Own(bytes)) => bytes,
+            _ => &mut self.first,
+        };
+        let before = bytes.len();
+        write(bytes);
+        self.len += bytes.len() - before;
+        if self.len == 0 {
+            self.clear();
         }
     }
 
     /// Appends a payload without copying it.
     pub fn append_shared(&mut self, payload: Bytes) {
         self.len += payload.len();
-        self.chunks.push(Chunk::Shared(payload));
+        self.rest.push(Chunk::Shared(payload));
+    }
+
+    /// The pieces, in order, none of them empty.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let all = std::iter::once(&self.first[..]).chain(self.rest.iter().map(Chunk::bytes));
+        let mut skip = self.written;
+        all.filter(|piece| !piece.is_empty()).map(move |piece| &piece[std::mem::take(&mut skip)..])
     }
 
     /// Up to `slices.len()` slices for a vectored write; returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        let mut skip = self.written;
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(&chunk.bytes()[skip..]);
-            skip = 0;
-            filled += 1;
-        }
-        filled
+        let pieces = slices.iter_mut().zip(self.pieces());
+        pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
     }
 
     /// The next bytes in one piece, for streams without vectored writes.
     #[must_use]
     pub fn front(&self) -> &[u8] {
-        self.chunks.first().map_or(&[], |chunk| &chunk.bytes()[self.written..])
+        self.pieces().next().unwrap_or_default()
     }
 
     /// The socket took `count` bytes.
     pub fn advance(&mut self, count: usize) {
         self.len -= count;
-        self.written += count;
-        let mut done = 0;
-        for chunk in &self.chunks {
-            let size = chunk.bytes().len();
-            if self.written < size {
-                break;
-            }
-            self.written -= size;
-            done += 1;
-        }
         if self.len == 0 {
-            self.clear();
-        } else {
-            self.chunks.drain(..done);
+            return self.clear();
+        }
+        self.written += count;
+        if self.written >= self.first.len() {
+            self.written -= self.first.len();
+            self.spare.keep(std::mem::take(&mut self.first));
+            let mut done = 0;
+            for size in self.rest.iter().map(|chunk| chunk.bytes().len()) {
+                if self.written < size {
+                    break;
+                }
+                self.written -= size;
+                done += 1;
+            }
+            self.rest.drain(..done);
         }
     }
 
@@ -105,17 +159,22 @@ impl Outbox {
     pub fn split_off(&mut self, len: usize) -> Vec<u8> {
         let mut skip = self.written + len;
         let mut taken = Vec::with_capacity(self.len.saturating_sub(len));
-        for chunk in &mut self.chunks {
-            let bytes = chunk.bytes();
+        let mut keep_of = |bytes: &[u8]| {
             let keep = skip.min(bytes.len());
             skip -= keep;
             taken.extend_from_slice(&bytes[keep..]);
+            keep
+        };
+        let keep = keep_of(&self.first);
+        self.first.truncate(keep);
+        for chunk in &mut self.rest {
+            let keep = keep_of(chunk.bytes());
             match chunk {
                 Chunk::Own(bytes) => bytes.truncate(keep),
                 Chunk::Shared(bytes) => bytes.truncate(keep),
             }
         }
-        self.chunks.retain(|chunk| !chunk.bytes().is_empty());
+        self.rest.retain(|chunk| !chunk.bytes().is_empty());
         self.len = len.min(self.len);
         if self.len == 0 {
             self.clear();
@@ -125,7 +184,10 @@ impl Outbox {
 
     /// Drops what waits, and its memory.
     pub fn clear(&mut self) {
-        *self = Outbox::default();
+        self.spare.keep(std::mem::take(&mut self.first));
+        self.rest = Vec::new();
+        self.written = 0;
+        self.len = 0;
     }
 }
 
@@ -152,7 +214,7 @@ mod tests {
                 outbox.advance(count);
             }
             assert_eq!(taken, b"head1payloadhead2head3", "{step} at a time");
-            assert!(outbox.chunks.capacity() == 0, "an empty outbox holds no memory");
+            assert_eq!(outbox.first.capacity() + outbox.rest.capacity(), 0, "an empty outbox holds no memory");
         }
     }
 
@@ -174,5 +236,37 @@ mod tests {
             }
             assert_eq!(left, &b"head1payloadtail1"[..len]);
         }
+    }
+
+    #[test]
+    fn a_buffer_goes_round_among_the_outboxes_of_a_thread() {
+        let spare = Rc::<Spare>::default();
+        let mut buffers = Vec::new();
+        for _ in 0..3 {
+            let mut outbox = Outbox::new(&spare);
+            outbox.append(|out| out.extend_from_slice(&[7; 100]));
+            buffers.push(outbox.front().as_ptr());
+            outbox.advance(60);
+            assert_eq!(outbox.front(), [7; 40]);
+            outbox.advance(40);
+        }
+        assert_eq!(buffers, [buffers[0]; 3]);
+    }
+
+    #[test]
+    fn no_more_is_to_spare_than_the_bounds_say() {
+        let spare = Rc::<Spare>::default();
+        let kept = || spare.0.borrow().bytes;
+        spare.keep(Vec::new());
+        spare.keep(Vec::with_capacity(SPARE_BUFFER_BYTES_MAX + 1));
+        assert!(spare.0.borrow().buffers.is_empty());
+        for _ in 0..SPARE_BYTES_MAX / SPARE_BUFFER_BYTES_MAX {
+            spare.keep(Vec::with_capacity(SPARE_BUFFER_BYTES_MAX));
+        }
+        assert_eq!(kept(), SPARE_BYTES_MAX);
+        spare.keep(Vec::with_capacity(1));
+        assert_eq!(kept(), SPARE_BYTES_MAX);
+        let buffer = spare.take();
+        assert_eq!(kept(), SPARE_BYTES_MAX - buffer.capacity());
     }
 }

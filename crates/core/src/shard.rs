@@ -40,7 +40,7 @@ use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
 use crate::mqtt::session::Session;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Spare};
 use crate::policy::{Policy, Principal};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Batch, Completion, Proposals, Token};
@@ -60,6 +60,7 @@ use rustc_hash::FxHashMap;
 use session_count::SessionCount;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The time and the state of the log, as the runtime sees them when it calls.
@@ -592,6 +593,8 @@ pub struct Shard {
     /// Connected clients whose sessions outlive their connections.
     lasting: usize,
     frames: Frames,
+    /// Buffers for outboxes.
+    spare: Rc<Spare>,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
     /// Wills on their way to the log, and whose they are.
@@ -663,6 +666,7 @@ impl Shard {
             memberships: 0,
             lasting: 0,
             frames: Frames::default(),
+            spare: Rc::default(),
             leaving: FxHashMap::default(),
             firing: FxHashMap::default(),
             joining: FxHashMap::default(),
@@ -679,7 +683,8 @@ impl Shard {
     pub fn accept(&mut self, peer: Peer, now: Moment) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
         let timeout = self.settings.limits.connect_timeout_ms;
-        let connection = Connection::new(self.generation, peer, now.monotonic_ms, timeout);
+        let outbox = Outbox::new(&self.spare);
+        let connection = Connection::new(self.generation, peer, outbox, now.monotonic_ms, timeout);
         let slot = self.connections.insert(connection) as u32;
         ConnectionId { slot, generation: self.generation }
     }

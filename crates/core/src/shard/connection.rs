@@ -298,7 +298,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(generation: u32, peer: Peer, now_ms: u64, connect_timeout_ms: u32) -> Connection {
+    pub(super) fn new(generation: u32, peer: Peer, outbox: Outbox, now_ms: u64, connect_timeout_ms: u32) -> Connection {
         Connection {
             generation,
             phase: Phase::Waiting { deadline_ms: now_ms + u64::from(connect_timeout_ms) },
@@ -309,7 +309,7 @@ impl Connection {
             rights: Rights::default(),
             session: None,
             opening: None,
-            outbox: Outbox::default(),
+            outbox,
             woken: false,
             stalled: false,
             acks: VecDeque::new(),
