@@ -144,6 +144,8 @@ fn open_tcp(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?; // IPv4 has a socket of its own.
     }
     socket.set_nonblocking(true)?;
+    // Connections inherit it: frames leave when a turn ends, not when the kernel has gathered enough.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -243,9 +245,7 @@ impl Accepting {
         match self {
             Self::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
-                // Frames leave when a turn ends, not when the kernel has gathered enough.
-                let prepared = stream.set_nodelay(true).and_then(|()| stream.into_std());
-                Ok(prepared.ok().map(|stream| (Handle::Tcp(stream), Peer::tcp(address))))
+                Ok(stream.into_std().ok().map(|stream| (Handle::Tcp(stream), Peer::tcp(address))))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
@@ -301,5 +301,15 @@ mod tests {
         assert!(path.exists());
         drop(other_file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_connection_does_not_wait_for_more_to_send() {
+        let socket = open_tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        client.connect(&address).expect("connected");
+        let (accepted, _) = socket.accept().expect("accepted");
+        assert!(accepted.tcp_nodelay().expect("it can be asked"));
     }
 }
