@@ -14,7 +14,8 @@ impl<'a> Topic<'a> {
     /// Checks that `name` is a topic name.
     pub fn new(name: &'a str) -> Result<Self, TopicError> {
         check_text(name)?;
-        if name.contains(['+', '#']) {
+        // Byte by byte: wildcards are ASCII, and a search for characters takes several times as long.
+        if name.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
             return Err(TopicError::WildcardInName);
         }
         Ok(Self(name))

@@ -42,7 +42,11 @@ impl Shard {
     pub(super) fn on_events(&mut self, bytes: &[u8], now: Moment) {
         for entry in Entries::new(bytes, Sequence::ZERO) {
             let Ok(entry) = entry else { return };
-            self.fan_out_event(&Entry { sequence: Sequence::ZERO, ..entry }, now);
+            let mut topic = std::mem::take(&mut self.scratch.topic);
+            if self.tables.topic(entry.change.table, entry.change.key, &mut topic) {
+                self.fan_out_event(&Entry { sequence: Sequence::ZERO, ..entry }, &topic, now);
+            }
+            self.scratch.topic = topic;
         }
     }
 
@@ -91,37 +95,42 @@ impl Shard {
         self.scratch.alias = alias;
     }
 
-    /// A message that stands in no log, to this shard's subscribers.
-    pub(super) fn fan_out_event(&mut self, entry: &Entry<'_>, now: Moment) {
+    /// A message that stands in no log, to this shard's subscribers. `topic` is its canonical topic.
+    pub(super) fn fan_out_event(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
         if self.interest.is_empty() && self.groups.is_empty() {
             return;
         }
-        let Some((matches, topic, alias)) = self.interested(entry) else { return };
+        let (matches, alias) = self.wanting(topic);
         if !matches.is_empty() {
-            let message = Outgoing::of_change(&entry.change, &topic, &alias, None);
+            let message = Outgoing::of_change(&entry.change, topic, &alias, None);
             self.fan_out(&message, &matches, Some(entry), now);
         }
-        self.offer_groups(entry, &topic);
-        self.scratch.topic = topic;
+        self.offer_groups(entry, topic);
         self.scratch.alias = alias;
     }
 
     /// Who on this shard wants an entry, and its topic in both spellings, in buffers to be given back.
     pub(super) fn interested(&mut self, entry: &Entry<'_>) -> Option<(Matches, String, String)> {
         let mut topic = std::mem::take(&mut self.scratch.topic);
-        let mut alias = std::mem::take(&mut self.scratch.alias);
         if !self.tables.topic(entry.change.table, entry.change.key, &mut topic) {
             self.scratch.topic = topic;
-            self.scratch.alias = alias;
             return None;
         }
-        let matches = self.interest.matches(&topic);
+        let (matches, alias) = self.wanting(&topic);
+        Some((matches, topic, alias))
+    }
+
+    /// Who on this shard wants a canonical topic, and the topic as those spell it who use the table's alias, in a
+    /// buffer to be given back.
+    fn wanting(&mut self, topic: &str) -> (Matches, String) {
+        let mut alias = std::mem::take(&mut self.scratch.alias);
+        let matches = self.interest.matches(topic);
         alias.clear();
         if matches.iter().any(|subscription| subscription.alias) {
-            alias.push_str(&topic);
+            alias.push_str(topic);
             lower_first(&mut alias);
         }
-        Some((matches, topic, alias))
+        (matches, alias)
     }
 
     fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: Option<&Entry<'_>>, now: Moment) {

@@ -350,7 +350,9 @@ impl Shard {
             }
         }
         let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
-        self.fan_out_event(&entry, now);
+        let topic = std::mem::take(&mut self.scratch.topic);
+        self.fan_out_event(&entry, &topic, now);
+        self.scratch.topic = topic;
         self.scratch.key = key;
         self.answer_now(id, answer_to(publish), ReasonCode::Success, now);
     }
@@ -668,7 +670,7 @@ pub(super) fn levels(topic: &str) -> usize {
 /// Whether a topic is one that only the server speaks on.
 pub(super) fn is_servers(topic: &str) -> bool {
     let Ok(topic) = Topic::new(topic) else { return true };
-    matches!(topic.first_level(), "$SYS" | "$share" | "$get" | "$topics" | "$admin")
+    topic.is_dollar() && matches!(topic.first_level(), "$SYS" | "$share" | "$get" | "$topics" | "$admin")
 }
 
 /// A put of the server's own bookkeeping.
