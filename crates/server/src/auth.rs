@@ -461,7 +461,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hashing threads: half of the cores, two at least. They take 19 MiB each, and only what time others leave.
+/// Hashing threads: half of the cores, two at least. They take 19 MiB each.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| (cores.get() / 2).clamp(2, 16))
 }

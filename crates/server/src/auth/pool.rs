@@ -22,10 +22,7 @@ impl Pool {
         let queue = Arc::new(Mutex::new(queue));
         for index in 0..threads {
             let queue = Arc::clone(&queue);
-            thread::Builder::new().name(format!("password-{index}")).spawn(move || {
-                yield_to_others();
-                work(&queue);
-            })?;
+            thread::Builder::new().name(format!("password-{index}")).spawn(move || work(&queue))?;
         }
         Ok(Pool { jobs })
     }
@@ -33,15 +30,6 @@ impl Pool {
     /// Queues a job, or says at once that there is no room.
     pub(super) fn submit(&self, job: Job) -> Result<(), Full> {
         self.jobs.try_send(job).map_err(|_| Full)
-    }
-}
-
-/// Has this thread run when no other of the machine wants to, more or less: whoever waits for a password waits a little
-/// longer, and whoever is in already does not notice. Elsewhere than on Linux a thread has no priority of its own.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, 10) {
-        tracing::debug!(%error, "the threads for passwords run like all others");
     }
 }
 
