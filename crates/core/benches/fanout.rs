@@ -11,7 +11,7 @@ use std::time::Instant;
 
 fn main() {
     for subscribers in [1, 10, 100, 1_000] {
-        let mut crowd = crowd::Crowd::new(subscribers);
+        let mut crowd = crowd::Crowd::new(subscribers, crowd::Who::SuperUsers);
         let times = 100_000 / subscribers;
         let mut round = || {
             let start = Instant::now();

@@ -9,6 +9,7 @@ mod crowd;
 #[path = "../../core/benches/fixture/filters.rs"]
 mod filters;
 
+use crowd::{Crowd, Who};
 use rowcast_codec::{Layout, Message, Packet, PacketId, Publish, PublishFrame, QoS, Version, frame_length};
 use rowcast_core::{Change, ChangeKind, Durability, NodeId, Proposals, SessionId, TableId, Token};
 use rowcast_store::{MemDisk, MemState, Options, Origin, Store};
@@ -33,8 +34,9 @@ const CASES: &[Case] = &[
     Case { name: "encode-frame", times: 1_000, ready: encode_frame },
     Case { name: "match-known-topic", times: 1_000, ready: match_known_topic },
     Case { name: "match-new-topic", times: 1_000, ready: match_new_topic },
-    Case { name: "deliver-to-1", times: 200, ready: || deliver(1) },
-    Case { name: "deliver-to-100", times: 20, ready: || deliver(100) },
+    Case { name: "deliver-to-1", times: 200, ready: || deliver(1, Who::SuperUsers) },
+    Case { name: "deliver-to-100", times: 20, ready: || deliver(100, Who::SuperUsers) },
+    Case { name: "deliver-by-role-to-100", times: 20, ready: || deliver(100, Who::OfARole) },
     Case { name: "commit-of-1", times: 200, ready: || commit(1) },
     Case { name: "commit-of-256", times: 10, ready: || commit(256) },
 ];
@@ -85,7 +87,7 @@ fn check() -> ExitCode {
         let (name, count) = (case.name, count(case));
         let before = known.get(name).copied().unwrap_or(0);
         let change = (count as f64 / before as f64 - 1.0) * 100.0;
-        println!("{name:20} {count:>10} instructions, {change:+.1} %");
+        println!("{name:24} {count:>10} instructions, {change:+.1} %");
         if count as f64 > before as f64 * SLACK {
             slower.push(name);
         }
@@ -112,7 +114,7 @@ fn update() -> ExitCode {
         "# Instructions each takes once; written by: cargo bench -p rowcast-store --bench instructions -- update\n"
             .to_owned();
     for case in CASES {
-        let _ = writeln!(text, "{:20} {:>10}", case.name, count(case));
+        let _ = writeln!(text, "{:24} {:>10}", case.name, count(case));
     }
     print!("{text}");
     std::fs::write(BOUNDS, text).expect("the file of bounds can be written");
@@ -187,8 +189,8 @@ fn match_new_topic() -> Work {
     })
 }
 
-fn deliver(subscribers: u32) -> Work {
-    let mut crowd = crowd::Crowd::new(subscribers);
+fn deliver(subscribers: u32, who: Who) -> Work {
+    let mut crowd = Crowd::new(subscribers, who);
     Box::new(move || {
         black_box(crowd.publish());
     })
