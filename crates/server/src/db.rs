@@ -24,7 +24,7 @@ pub use place::{PlaceError, RecordRef, TableRef};
 pub use walk::{Page, Walk};
 pub use write::{Payload, Written};
 
-use readers::{Overloaded, Readers};
+use readers::{Failed, Readers};
 use rowcast_core::catalog::Catalog;
 use rowcast_core::schema::Schema;
 use rowcast_core::tables::Tables;
@@ -173,7 +173,10 @@ impl Db {
 
     /// Has a reader thread look something up.
     pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Store) -> T + Send + 'static) -> Result<T, DbError> {
-        self.shared.readers.read(read).await.map_err(|Overloaded| DbError::Busy)
+        self.shared.readers.read(read).await.map_err(|failed| match failed {
+            Failed::Overloaded => DbError::Busy,
+            Failed::Panicked => DbError::Failed("a read ended with a panic".to_owned()),
+        })
     }
 
     /// Makes a proposal and waits for what becomes of it. `make` adds it under the token it is given. Who stops

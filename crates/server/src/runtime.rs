@@ -18,7 +18,7 @@ use crate::admission::{Admission, Place, Refusals};
 use crate::audit::{self, Audit, Event, Kind};
 use crate::auth::{AuthError, Authenticator, Exchange, Lease, Method, SignedIn, Step};
 use crate::clients::{Clients, Connected};
-use crate::db::{Db, now_ms};
+use crate::db::{Db, DbError, now_ms};
 use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
@@ -29,7 +29,7 @@ use rowcast_core::shard::{
     Arrival, Claimant, ConnectionId, Effect, Input, Moment, Previous, Progress, Reader, Report, Round, Shard,
 };
 use rowcast_core::{Proposals, Sequence, TableId};
-use rowcast_store::{Origin, Queue, Store, reads};
+use rowcast_store::{Origin, Queue, ReadError, Store, reads};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -131,6 +131,8 @@ impl Default for Visitor {
 const READ_BYTES: usize = 64 * 1024;
 /// What the audit log calls the doors of MQTT.
 const MQTT: &str = "mqtt";
+/// How long to wait before trying again what failed.
+const FAILED_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait before asking busy readers again.
 const BUSY_WAIT: Duration = Duration::from_millis(2);
 
@@ -460,9 +462,13 @@ impl Runtime {
                 self.read(store_read, move |runtime, read| runtime.records_read(connection, read));
             }
             Effect::Fetch { reader, messages } => {
+                let again = Effect::Fetch { reader, messages: messages.clone() };
                 self.read(
-                    move |store: &Store| reads::fetch(store, messages),
-                    move |runtime, messages| runtime.tell(Input::Fetched { reader, messages }),
+                    move |store: &Store| Ok(reads::fetch(store, messages)),
+                    move |runtime, read| match read {
+                        Ok(messages) => runtime.tell(Input::Fetched { reader, messages }),
+                        Err(error) => runtime.read_failed(reader, &error, again),
+                    },
                 );
             }
             Effect::Locate { connection, sought } => {
@@ -651,17 +657,30 @@ impl Runtime {
         }
         self.read(
             move |store: &Store| reads::log(store, after, bytes),
-            move |runtime, read| {
-                let (batches, lost_until) = read.unwrap_or_else(|error| {
-                    tracing::error!(%error, after = after.0, "cannot read the log for a session; it waits");
-                    (Vec::new(), None)
-                });
-                runtime.tell(Input::LogRead { reader, batches, lost_until });
+            move |runtime, read| match read {
+                Ok((batches, lost_until)) => runtime.tell(Input::LogRead { reader, batches, lost_until }),
+                Err(error) => runtime.read_failed(reader, &error, Effect::ReadLog { reader, after, bytes }),
             },
         );
     }
 
-    fn records_read(self: &Rc<Self>, connection: ConnectionId, read: Result<reads::Records, rowcast_store::ReadError>) {
+    /// What a reader needs could not be read. A client is closed, and reads on from there when it comes back; a group has
+    /// nobody to tell, and tries `again`.
+    fn read_failed(self: &Rc<Self>, reader: Reader, error: &DbError, again: Effect) {
+        match reader {
+            Reader::Connection(connection) => self.give_up(connection, error),
+            Reader::Group(_) => {
+                tracing::error!(%error, "cannot read for a shared subscription; it is tried again");
+                let runtime = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(FAILED_WAIT).await;
+                    runtime.perform(again);
+                });
+            }
+        }
+    }
+
+    fn records_read(self: &Rc<Self>, connection: ConnectionId, read: Result<reads::Records, DbError>) {
         match read {
             Ok((records, complete)) => {
                 self.tell(Input::RecordsRead { connection, records: records.into(), complete });
@@ -670,24 +689,24 @@ impl Runtime {
         }
     }
 
-    fn give_up(self: &Rc<Self>, connection: ConnectionId, error: &rowcast_store::ReadError) {
-        tracing::error!(%error, "cannot read records for a client; its connection is closed");
+    fn give_up(self: &Rc<Self>, connection: ConnectionId, error: &DbError) {
+        tracing::error!(%error, "cannot read for a client; its connection is closed");
         self.with(|shard, now| shard.abort(connection, now));
     }
 
     /// Has a reader thread look something up, and goes on here with what it found.
     fn read<T: Send + 'static>(
         self: &Rc<Self>,
-        read: impl FnOnce(&Store) -> T + Clone + Send + 'static,
-        then: impl FnOnce(&Rc<Runtime>, T) + 'static,
+        read: impl FnOnce(&Store) -> Result<T, ReadError> + Clone + Send + 'static,
+        then: impl FnOnce(&Rc<Runtime>, Result<T, DbError>) + 'static,
     ) {
         let runtime = Rc::clone(self);
         tokio::task::spawn_local(async move {
             loop {
                 // One read at a time is under way for a connection, so what waits here is bounded by them.
                 match runtime.node.db.read(read.clone()).await {
-                    Ok(found) => return then(&runtime, found),
-                    Err(_busy) => tokio::time::sleep(BUSY_WAIT).await,
+                    Err(DbError::Busy) => tokio::time::sleep(BUSY_WAIT).await,
+                    read => return then(&runtime, read.and_then(|found| found.map_err(DbError::from))),
                 }
             }
         });

@@ -29,9 +29,14 @@ struct State<S> {
 
 type Job<S> = Box<dyn FnOnce(&S) + Send>;
 
-/// As much waits to be read as may wait.
+/// Why a read brought nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Overloaded;
+pub(super) enum Failed {
+    /// As much waits to be read as may wait.
+    Overloaded,
+    /// It ended with a panic, which was reported.
+    Panicked,
+}
 
 impl<S: Clone + Send + 'static> Readers<S> {
     /// Starts `threads` threads over `store`.
@@ -47,13 +52,10 @@ impl<S: Clone + Send + 'static> Readers<S> {
     }
 
     /// Has a thread call `read`, and waits for what it returns. A read nobody waits for any more is not made.
-    ///
-    /// # Panics
-    /// If `read` does.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&S) -> T + Send + 'static,
-    ) -> Result<T, Overloaded> {
+    ) -> Result<T, Failed> {
         let (sender, receiver) = oneshot::channel();
         let job = move |store: &S| {
             if !sender.is_closed() {
@@ -61,15 +63,15 @@ impl<S: Clone + Send + 'static> Readers<S> {
             }
         };
         self.owner.queue.push(Box::new(job))?;
-        Ok(receiver.await.expect("a read that panicked"))
+        receiver.await.map_err(|_| Failed::Panicked)
     }
 }
 
 impl<S> Queue<S> {
-    fn push(&self, job: Job<S>) -> Result<(), Overloaded> {
+    fn push(&self, job: Job<S>) -> Result<(), Failed> {
         let mut state = self.lock();
         if state.jobs.len() >= WAITING_MAX {
-            return Err(Overloaded);
+            return Err(Failed::Overloaded);
         }
         state.jobs.push_back(job);
         drop(state);
@@ -79,7 +81,7 @@ impl<S> Queue<S> {
 
     fn run(&self, store: &S) {
         while let Some(job) = self.next() {
-            // Whoever waits for it panics in turn; the thread is there for the others.
+            // Whoever waits for it is told; the thread is there for the others.
             let _ = catch_unwind(AssertUnwindSafe(|| job(store)));
         }
     }
@@ -142,10 +144,20 @@ mod tests {
                 let polled = std::future::poll_fn(|context| std::task::Poll::Ready(read.as_mut().poll(context))).await;
                 assert!(polled.is_pending());
             }
-            assert_eq!(readers.read(|store| *store).await, Err(Overloaded));
+            assert_eq!(readers.read(|store| *store).await, Err(Failed::Overloaded));
             drop(waiting);
             go_on.send(()).unwrap();
             assert_eq!(blocker.await.unwrap(), Ok(7));
+        });
+    }
+
+    #[test]
+    fn a_read_that_panics_is_an_error_and_the_next_one_is_made() {
+        let readers = Readers::start(&7, 1).expect("a thread");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let panicked = readers.read(|_| -> i32 { panic!("as it should") }).await;
+            assert_eq!((panicked, readers.read(|store| *store).await), (Err(Failed::Panicked), Ok(7)));
         });
     }
 }

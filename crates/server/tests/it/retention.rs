@@ -1,7 +1,10 @@
-//! A log that was cut behind somebody who comes back.
+//! A log that was cut, or altered, behind somebody who comes back.
 
 use crate::server::{Application, Server, until};
-use crate::wire::{Client, Connect, Version, numbers, property};
+use crate::wire::{Client, Connect, Packet, Version, numbers, property};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// As little as can be asked for: two segments at most.
 const LITTLE: &str = "\
@@ -46,6 +49,55 @@ fn who_comes_back_too_late_gets_the_state_of_what_changed_and_the_loss_is_told()
     server.kill();
     let server = application.start();
     check(&server, Version::V311, "V311");
+}
+
+#[test]
+fn who_comes_back_to_an_altered_log_is_closed_and_the_place_is_named() {
+    const EVENTS: usize = 700;
+    let application = Application::dogs();
+    let mut server = application.start();
+    let connect = Connect::lasting(Version::V5, "reader");
+    let mut reader = connect.open_anew(server.mqtt());
+    reader.subscribe("bark", 1);
+    reader.disconnect();
+    // More than the end of the log that is in memory: the rest is read from the disk.
+    let mut writer = server.connect("");
+    let padding = "x".repeat(64 * 1024);
+    (0..EVENTS).for_each(|number| writer.publish("bark", &format!("{number} {padding}"), 1, false));
+    flip_a_byte(&application.path().join("data/00000000000000000001.log"), 4 << 20);
+    for _ in 0..2 {
+        let (mut reader, present) = connect.resume(server.mqtt());
+        assert!(present);
+        let mut next = None;
+        let code = loop {
+            match reader.next() {
+                Packet::Publish(seen) => {
+                    let number: usize = seen.text().split_once(' ').expect("a number").0.parse().expect("a number");
+                    assert!(next.is_none_or(|next| next == number), "{number}, not {next:?}");
+                    next = Some(number + 1);
+                    reader.acknowledge(&seen);
+                }
+                Packet::Disconnect { code, .. } => break code,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(code, 0x80);
+        assert!(next.is_none_or(|next| next < EVENTS / 2), "{next:?} came");
+        assert_eq!(reader.rest(), []);
+        writer.publish("bark", "others are served", 1, false);
+    }
+    let log = server.log();
+    let named: Vec<&str> = log.lines().filter(|line| line.contains("00000000000000000001.log")).collect();
+    assert!((2..10).contains(&named.len()), "it is said each time, and no more: {log}");
+    server.assert_alive();
+}
+
+#[track_caller]
+fn flip_a_byte(file: &Path, place: u64) {
+    let file = File::options().read(true).write(true).open(file).expect("a segment of the log");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, place).expect("it is long enough");
+    file.write_all_at(&[byte[0] ^ 1], place).expect("it can be written");
 }
 
 /// The state of what changed, in the order of the keys, then what comes next; the loss is logged and counted.
