@@ -3,7 +3,7 @@
 //! Start: schema, log and tables, accounts, doors, then a thread a shard. Nobody is let in before everything is there.
 //! Stop: doors shut, clients are told, sessions are written down, the writer ends, the log is closed.
 
-use crate::access::{Access, Roles};
+use crate::access::Access;
 use crate::admission::{Admission, Refusals};
 use crate::application::{self, Application};
 use crate::audit::{Audit, Event, Kind};
@@ -15,17 +15,18 @@ use crate::db::{Completions, Db};
 use crate::entrance::Entrance;
 use crate::http::{self, HttpState};
 use crate::net::{Accepted, BindError, Door, Listener, bind};
+use crate::reload::{Again, Running};
 use crate::runtime::{Directory, Inbox, Message, Node, NotWithout, Runtime};
 use crate::sys::Sys;
 use crate::users::Users;
-use crate::{roles, seed, tls, watch};
+use crate::{seed, tls, watch};
 use anyhow::Context;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
-use std::collections::BTreeSet;
 use std::env::VarError;
+use std::io::{IsTerminal, stderr};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -35,6 +36,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
 use tokio::task::LocalSet;
 
 /// Bytes of proposals that may wait for the writer.
@@ -42,14 +45,15 @@ const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// How often a start or a stop looks whether everything is quiet.
 const STEP: Duration = Duration::from_millis(5);
 
-/// Runs the application until it is told to stop.
-pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
+/// Runs the application until it is told to stop. `again`: how to read the configuration while it runs.
+pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
+    let mode = again.mode;
     let files = watch::look(&config.folder);
     let Application { catalog, roles } = application::read(&config.folder)?;
     let tables = catalog.tables().to_vec();
     raise_file_limit();
     keep_files_private();
-    let shards = config.threads.get();
+    let shards = config.threads().get();
     let random_seed = random()?;
     let now_ms = crate::db::now_ms();
     let (store, writer) = Store::open(&config.storage.path, &options(&config, NodeId(random()?.max(1))), now_ms)
@@ -109,7 +113,7 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let seen_keys = watch::look_at(key_file.iter().cloned());
     let signs_in = authenticator.clone();
     let seen_files = watch::look_at(watched.iter().cloned());
-    let is_made = config.tls.identities.is_empty() && mqtt_tls.is_some() | http_tls.is_some();
+    let is_made = config.identities().next().is_none() && mqtt_tls.is_some() | http_tls.is_some();
     let authority = is_made.then(|| tls::authority::certificate(&keys));
     let doors = open_doors(&config)?;
     let open: Vec<(Door, Address)> =
@@ -152,7 +156,8 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
         let (node, entrance, found) = (Arc::clone(&node), Arc::clone(&entrance), Arc::clone(&found));
-        let (settings, timeout) = (settings(&config, index, random_seed, &reach), config.shutdown_timeout);
+        let (settings, timeout) =
+            (settings(&config, (index, shards as u32), random_seed, &reach), config.shutdown_timeout);
         let restored = restored.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
@@ -167,10 +172,11 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
     all_restored.iter().take(shards).for_each(drop);
     main.block_on(db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[])))?;
 
-    let stopped = {
+    let (stopped, mut hangups) = {
         let _runtime = main.enter();
-        told_to_stop()?
+        (told_to_stop()?, signal(SignalKind::hangup())?)
     };
+    let had_terminal = stderr().is_terminal();
     let program = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
     let screen = Screen {
         program: &program,
@@ -196,15 +202,27 @@ pub fn run(config: Config, mode: Mode) -> anyhow::Result<()> {
             tokio::spawn(listener.accept(move |accepted| hand_out(&node, accepted)))
         });
         let accepting: Vec<_> = accepting.collect();
-        let reload = async {
+        let running = Mutex::new(Running::new(config.clone(), again, Arc::clone(&node), Arc::clone(&entrance)));
+        let changed = async {
             match mode {
-                Mode::Dev => watch::application(&config.folder, files, || reload(&config, &db, &node)).await,
+                Mode::Dev => {
+                    watch::application(&config.folder, files, || async { running.lock().await.reload().await }).await;
+                }
                 Mode::Run => std::future::pending().await,
+            }
+        };
+        let told = async {
+            while hangups.recv().await.is_some() {
+                if had_terminal && !stderr().is_terminal() {
+                    return; // It was closed, and whoever looked at it with it.
+                }
+                running.lock().await.reload().await;
             }
         };
         tokio::select! {
             signal = stopped => tracing::info!(signal, "stopping"),
-            () = reload => {}
+            () = told => tracing::info!("stopping: the terminal is gone"),
+            () = changed => {}
         }
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
     });
@@ -252,10 +270,10 @@ fn secure(config: &Config, keys: &Path) -> anyhow::Result<(Option<tls::Server>, 
     if !mqtt && !http {
         return Ok((None, None));
     }
-    let identities = match &config.tls.identities[..] {
-        [] => vec![tls::authority::server_files(keys)?],
-        given => given.to_vec(),
-    };
+    let mut identities: Vec<_> = config.identities().collect();
+    if identities.is_empty() {
+        identities.push(tls::authority::server_files(keys)?);
+    }
     let server = |clients: &Option<ClientCertificates>, protocols| {
         let mut clients = clients.clone();
         if let Some(asked) = clients.as_mut().filter(|asked| asked.authorities.is_empty()) {
@@ -276,10 +294,10 @@ fn random() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn settings(config: &Config, index: u32, seed: u64, reach: &Arc<Reach>) -> Settings {
+fn settings(config: &Config, (index, shards): (u32, u32), seed: u64, reach: &Arc<Reach>) -> Settings {
     Settings {
         index,
-        shards: config.threads.get() as u32,
+        shards,
         limits: config.mqtt.limits.clone(),
         open_topics: config.mqtt.open_topics,
         close_on_rejected: config.mqtt.rejected_publish == RejectedPublish::Disconnect,
@@ -397,7 +415,6 @@ fn stop(node: &Node, http: &HttpState, threads: Vec<JoinHandle<()>>) {
 
 /// Signals that end the program in good order, from the moment this is called.
 fn told_to_stop() -> std::io::Result<impl Future<Output = &'static str>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
@@ -405,49 +422,6 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = terminate.recv() => "SIGTERM",
         }
     })
-}
-
-/// Reads the application again. What is wrong with it leaves all as it is.
-async fn reload(config: &Config, db: &Db, node: &Node) {
-    let Application { catalog, roles } = match application::read(&config.folder) {
-        Ok(read) => read,
-        Err(error) => return tracing::error!("the application stays as it was:\n{error}"),
-    };
-    let changes = catalog.changes_from(db.tables().catalog());
-    if changes.iter().any(rowcast_core::catalog::SchemaChange::is_refused) {
-        for change in &changes {
-            tracing::error!("the application stays as it was: {change}");
-        }
-        return;
-    }
-    match db.number(catalog).await {
-        Ok(tables) => {
-            db.set_tables(Arc::clone(&tables));
-            node.access.set_tables(Arc::clone(&tables));
-            let changed = changed_roles(&node.access.roles(), &roles);
-            let policy = node.access.set_roles(roles);
-            if !changed.is_empty() {
-                node.audit.note(Event::new(Kind::RolesChanged).roles(changed));
-            }
-            for inbox in &node.inboxes {
-                inbox.push(Message::Input(Input::Tables(Arc::clone(&tables))));
-                inbox.push(Message::Input(Input::Policy(Arc::clone(&policy))));
-            }
-            for change in changes {
-                tracing::info!("{change}");
-            }
-            tracing::info!("the application was read again");
-        }
-        Err(error) => tracing::error!("the application stays as it was: {error}"),
-    }
-}
-
-/// Names of roles that mean something else than before, are new or gone.
-fn changed_roles(before: &Roles, after: &Roles) -> Vec<String> {
-    let meaning = |roles: &Roles, name| roles.get(name).map(roles::to_json);
-    let names: BTreeSet<&Box<str>> = before.keys().chain(after.keys()).collect();
-    let changed = names.into_iter().filter(|&name| meaning(before, name) != meaning(after, name));
-    changed.map(|name| name.to_string()).collect()
 }
 
 /// Makes the user `admin` if there is no user at all; returns the password if it was made up.

@@ -3,17 +3,29 @@
 //! A [`Config`] is made once, at start, by [`load`], from flags, environment, file and defaults, in that order of
 //! precedence. Whoever holds one never asks whether something was configured.
 
-mod keys;
+mod change;
+mod key;
+mod layers;
 mod listen;
 mod load;
 pub(crate) mod raw;
 mod read;
+mod shape;
 pub(crate) mod suggest;
+mod table;
 mod units;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use keys::read_text;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+mod tests;
+
+pub use change::{changes, list, take_over};
+pub use key::{Change, Holds, Listed};
+pub(crate) use load::FILE;
 pub use load::{Given, LoadError, Loaded, load};
+#[cfg(any(test, fuzzing))]
+pub(crate) use read::read_text;
 
 use crate::audit::AuditFile;
 use crate::auth::{IssuerRules, TokenAlgorithm, TokenRules};
@@ -28,8 +40,8 @@ use std::time::Duration;
 pub struct Config {
     /// The application folder.
     pub folder: PathBuf,
-    /// `tls:`
-    pub tls: Tls,
+    /// `tls:`, which may be a list.
+    pub tls: Vec<TlsSection>,
     /// `mqtt:`
     pub mqtt: Mqtt,
     /// `http:`
@@ -42,8 +54,8 @@ pub struct Config {
     pub retention: Retention,
     /// `logging:`
     pub logging: Logging,
-    /// `threads.count`: threads that own connections; one per core unless configured.
-    pub threads: NonZeroUsize,
+    /// `threads.count`: threads that own connections; `None`: one per core.
+    pub threads: Option<NonZeroUsize>,
     /// `shutdownTimeout`: how long a clean stop may take.
     pub shutdown_timeout: Duration,
 }
@@ -102,21 +114,14 @@ pub struct Http {
     pub secure_listen: Listen,
     /// `mtls`: certificates of clients at the secure port.
     pub client_certificates: Option<ClientCertificates>,
-    /// `cors` and `corsAccessList`: which pages of other origins may read answers.
-    pub cors: Cors,
+    /// `cors`: whether pages of other origins may read answers.
+    pub cors: bool,
+    /// `corsAccessList`: of which origins; of any if it is empty.
+    pub cors_access_list: Vec<String>,
     /// `limits.bodyBytes`: the largest body of a request.
     pub body_bytes_max: usize,
     /// `limits.scanRecords`: how many records a query without an index may look at.
     pub scan_records_max: u64,
-}
-
-/// `tls:`, which may be a list.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Tls {
-    /// What the secure doors show; if there is none, one is made.
-    pub identities: Vec<TlsFiles>,
-    /// `certificateAuthority`: who signs the certificates of clients.
-    pub authorities: Vec<PathBuf>,
 }
 
 /// `mtls`, with the authorities of `tls` where it names none.
@@ -143,14 +148,27 @@ pub enum CertificateUser {
     NeedsPassword,
 }
 
+/// An element of `tls:`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TlsSection {
+    /// `host`: the name of the server under which the certificate is shown; otherwise the names in it.
+    pub host: Option<String>,
+    /// `certificate`: the server's, in PEM; there only together with its key.
+    pub certificate: Option<PathBuf>,
+    /// `privateKey`
+    pub private_key: Option<PathBuf>,
+    /// `certificateAuthority`: who signs the certificates of clients.
+    pub authority: Option<PathBuf>,
+}
+
 /// A certificate of the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
-    /// `host`: the name of the server under which it is shown; otherwise the names in the certificate.
+    /// The name of the server under which it is shown; otherwise the names in the certificate.
     pub host: Option<String>,
-    /// `certificate`: the server's, in PEM.
+    /// In PEM.
     pub certificate: PathBuf,
-    /// `privateKey`
+    /// In PEM.
     pub private_key: PathBuf,
 }
 
@@ -319,16 +337,13 @@ impl Config {
     /// The defaults of `mode` for the application in `folder`.
     #[must_use]
     pub fn new(mode: Mode, folder: PathBuf) -> Config {
-        let host = match mode {
-            Mode::Dev => Host::Loopback,
-            Mode::Run => Host::Any,
-        };
+        let host = Host::of(mode);
         let secure_mqtt = match mode {
             Mode::Dev => Listen::Shut,
             Mode::Run => Listen::Tcp { host: host.clone(), port: 8883 },
         };
         Config {
-            tls: Tls::default(),
+            tls: Vec::new(),
             mqtt: Mqtt {
                 listen: Listen::Tcp { host: host.clone(), port: 1883 },
                 secure_listen: secure_mqtt,
@@ -346,7 +361,8 @@ impl Config {
                 listen: Listen::Tcp { host, port: 9926 },
                 secure_listen: Listen::Shut,
                 client_certificates: None,
-                cors: Cors::Off,
+                cors: false,
+                cors_access_list: Vec::new(),
                 body_bytes_max: 16 * 1024 * 1024,
                 scan_records_max: 1_000_000,
             },
@@ -375,9 +391,47 @@ impl Config {
                 path: None,
                 audit: AuditLog { enabled: true, path: None, bytes: 16 * 1024 * 1024, files: 8 },
             },
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            threads: None,
             shutdown_timeout: Duration::from_secs(10),
             folder,
+        }
+    }
+
+    /// Threads that own connections.
+    #[must_use]
+    pub fn threads(&self) -> NonZeroUsize {
+        let one_per_core = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(one_per_core)
+    }
+
+    /// The certificates of the server that are configured.
+    pub fn identities(&self) -> impl Iterator<Item = TlsFiles> {
+        self.tls.iter().filter_map(|files| {
+            let (certificate, private_key) = (files.certificate.clone()?, files.private_key.clone()?);
+            Some(TlsFiles { host: files.host.clone(), certificate, private_key })
+        })
+    }
+}
+
+impl Http {
+    /// Which pages of other origins may read answers.
+    #[must_use]
+    pub fn cors(&self) -> Cors {
+        let list = &self.cors_access_list;
+        match self.cors {
+            false => Cors::Off,
+            true if list.is_empty() || list.iter().any(|origin| origin == "*") => Cors::Any,
+            true => Cors::Origins(list.clone()),
+        }
+    }
+}
+
+impl Host {
+    /// Where a port without an address listens.
+    fn of(mode: Mode) -> Host {
+        match mode {
+            Mode::Dev => Host::Loopback,
+            Mode::Run => Host::Any,
         }
     }
 }

@@ -112,7 +112,7 @@ impl Settings {
         Settings {
             body_bytes_max: config.http.body_bytes_max,
             scan_records_max: config.http.scan_records_max,
-            cors: config.http.cors.clone(),
+            cors: config.http.cors(),
             web_socket: config.mqtt.web_socket,
             open_topics: if config.mqtt.open_topics { OpenTopics::Kept } else { OpenTopics::Refused },
             patience: Patience::default(),

@@ -20,6 +20,7 @@ pub mod mqtt;
 pub mod net;
 pub mod peer;
 pub mod private_file;
+pub mod reload;
 pub mod roles;
 pub mod runtime;
 pub mod seed;

@@ -1,6 +1,7 @@
 //! Notices when files change: the application's, and certificates.
 
 use crate::application::ROLES;
+use crate::config::FILE;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -44,7 +45,7 @@ pub fn look(folder: &Path) -> Seen {
     let Ok(entries) = std::fs::read_dir(folder) else { return Seen(BTreeMap::new()) };
     look_at(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| {
         let is_schema = path.extension().is_some_and(|extension| extension == "graphql");
-        is_schema || path.file_name().is_some_and(|name| name == ROLES)
+        is_schema || path.file_name().is_some_and(|name| name == ROLES || name == FILE)
     }))
 }
 

@@ -3,7 +3,7 @@
 use super::serve::Settings;
 use super::{GREEN, YELLOW, shown};
 use crate::application::{self, Application};
-use crate::config::{Listen, LoadError, Loaded, Mode, load};
+use crate::config::{Holds, Listen, LoadError, Loaded, Mode, list, load};
 use clap::Args;
 use rowcast_core::policy::{Role, TableGrant};
 use std::fmt::Write;
@@ -12,19 +12,28 @@ use std::process::ExitCode;
 
 /// What to check.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  rowcast check\n  rowcast check kennel --config staging.yaml")]
+#[command(
+    after_help = "Examples:\n  rowcast check\n  rowcast check kennel --config staging.yaml\n  rowcast check --keys"
+)]
 pub(super) struct Check {
     /// The application folder
     #[arg(default_value = ".", value_name = "DIR")]
     folder: PathBuf,
     #[command(flatten)]
     settings: Settings,
+    /// List every key of the configuration instead, with its default and what it means
+    #[arg(long)]
+    keys: bool,
 }
 
 impl Check {
     /// Shows every mistake of every file before it says whether there was one.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let loaded = load(Mode::Run, &self.settings.given(self.folder.clone()));
+        if self.keys {
+            anstream::print!("{}", keys());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let loaded = self.settings.given(self.folder.clone()).and_then(|given| load(Mode::Run, &given));
         if let Err(error @ LoadError::NoFolder(_)) = loaded {
             return Err(error.into());
         }
@@ -47,6 +56,24 @@ impl Check {
             }
         }
     }
+}
+
+/// Every key there is.
+fn keys() -> String {
+    let mut out = String::new();
+    for key in list(Mode::Run).iter().filter(|key| key.not_yet.is_none()) {
+        let _ = writeln!(out, "{GREEN}{}{GREEN:#}: {}", key.path, key.default);
+        let end = match key.holds {
+            Holds::AtOnce => "",
+            Holds::NextStart => " From the next start on.",
+        };
+        let _ = writeln!(out, "    {}{end}\n    {}", key.meaning, key.words);
+        for member in &key.members {
+            let _ = writeln!(out, "    {GREEN}{}.{}{GREEN:#}: {}", key.path, member.path, member.default);
+            let _ = writeln!(out, "        {}\n        {}", member.meaning, member.words);
+        }
+    }
+    out
 }
 
 fn summary(loaded: &Loaded, application: &Application) -> String {
@@ -118,6 +145,13 @@ mod tests {
     use crate::config::Config;
     use rowcast_core::catalog::Catalog;
     use rowcast_core::schema::{Schema, Source};
+
+    #[test]
+    fn every_key_is_listed_with_its_default() {
+        let plain = anstream::adapter::strip_str(&keys()).to_string();
+        assert!(plain.contains("mqtt.openTopics: true\n    Topics that name no table"), "{plain}");
+        assert!(plain.contains("    http.mtls.required: false\n"), "{plain}");
+    }
 
     #[test]
     fn a_summary_names_tables_and_doors() {

@@ -1,6 +1,7 @@
 //! `rowcast dev` and `rowcast run`.
 
-use crate::config::{Given, Loaded, Mode, load};
+use crate::config::{Given, LoadError, Loaded, Mode, load};
+use crate::reload::Again;
 use crate::{app, application, logging};
 use clap::Args;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ Examples:
 
 Every key of rowcast.yaml is also a variable: ROWCAST_MQTT_NETWORK_PORT=1884.
 Flags go before the environment, that before the file, and the file before the defaults.
+SIGHUP has the configuration, the schema, the roles and the certificates read again.
 The first `run` makes the user `admin`, with the password in ROWCAST_ADMIN_PASSWORD or one it prints.")]
 pub(super) struct Serve {
     /// The application folder
@@ -51,19 +53,20 @@ pub(super) struct Settings {
 
 impl Serve {
     pub(super) fn run(self, mode: Mode) -> anyhow::Result<ExitCode> {
-        let Loaded { config, warnings, .. } = load(mode, &self.settings.given(self.folder))?;
-        logging::start(&config.logging)?;
+        let given = self.settings.given(self.folder)?;
+        let Loaded { config, warnings, .. } = load(mode, &given)?;
+        let log = logging::start(&config.logging)?;
         for warning in warnings.into_iter().chain(application::unread_files(&config.folder)) {
             tracing::warn!("{warning}");
         }
-        app::run(config, mode)?;
+        app::run(config, Again { mode, given, log })?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Settings {
     /// All that a configuration is made from.
-    pub(super) fn given(self, folder: PathBuf) -> Given {
+    pub(super) fn given(self, folder: PathBuf) -> Result<Given, LoadError> {
         let short = [
             ("mqtt.network.port", self.mqtt_port),
             ("http.port", self.http_port),
@@ -72,14 +75,8 @@ impl Settings {
             ("logging.level", self.log_level),
         ];
         let short = short.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        Given {
-            folder,
-            file: self.config,
-            flags: self.set.into_iter().chain(short).collect(),
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
-        }
+        let (file, flags) = (self.config, self.set.into_iter().chain(short).collect());
+        Ok(Given { folder, file, flags, environment: Given::environment()? })
     }
 }
 
@@ -113,7 +110,7 @@ mod tests {
     #[track_caller]
     fn check(arguments: &[&str], folder: &str, flags: &[&str]) {
         let line = Line::parse_from(["run"].iter().chain(arguments));
-        let given = line.serve.settings.given(line.serve.folder);
+        let given = line.serve.settings.given(line.serve.folder).expect("variables are text");
         assert_eq!(
             (given.folder.to_str(), given.flags),
             (Some(folder), flags.iter().map(|&flag| flag.to_owned()).collect())

@@ -103,7 +103,7 @@ enum Task {
 impl UserCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let folder = self.app.clone();
-        let Loaded { config, .. } = load(Mode::Run, &self.settings.given(self.app))?;
+        let Loaded { config, .. } = load(Mode::Run, &self.settings.given(self.app)?)?;
         let as_json = matches!(self.action, Action::List { json: true });
         let (task, made_up) = task(self.action)?;
         if let Task::Add { role, .. } | Task::Edit { role: Some(role), .. } = &task {

@@ -14,8 +14,23 @@ pub(super) fn listen(node: &Node, host: &Host, folder: &Path) -> Result<Listen, 
         Value::Text(text) if text.contains(['/', '\\']) || text.ends_with(".sock") => {
             Ok(Listen::Unix(folder.join(text)))
         }
+        // In quotes, as programs write files that are filled in from elsewhere.
+        Value::Text(text) if !text.is_empty() && text.len() < 10 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Listen::Tcp { host: host.clone(), port: port_number(text.parse().unwrap_or(i64::MAX))? })
+        }
         Value::Text(text) => tcp(text.trim(), host),
         other => Err(Misfit::expected(WHAT, other)),
+    }
+}
+
+/// As one would write it.
+pub(super) fn show_listen(listen: &Listen) -> String {
+    match listen {
+        Listen::Shut => "null".to_owned(),
+        Listen::Tcp { host: Host::Any | Host::Loopback, port } => port.to_string(),
+        Listen::Tcp { host: Host::Named(name), port } if name.contains(':') => format!("[{name}]:{port}"),
+        Listen::Tcp { host: Host::Named(name), port } => format!("{name}:{port}"),
+        Listen::Unix(path) => path.display().to_string(),
     }
 }
 

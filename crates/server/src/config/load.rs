@@ -1,7 +1,7 @@
 //! Finds the file of a configuration, and makes the [`Config`] of it and all else that was given.
 
-use super::keys::read_keys;
-use super::read::Unknown;
+use super::layers::PREFIX;
+use super::read::{self, Dialect};
 use super::{Config, Mode};
 use rowcast_core::schema::{Color, Diagnostic, Source, render};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,19 @@ pub struct Given {
     pub flags: Vec<String>,
     /// Names and values; those that do not begin with `ROWCAST_` are ignored.
     pub environment: Vec<(String, String)>,
+}
+
+impl Given {
+    /// The variables of this process.
+    pub fn environment() -> Result<Vec<(String, String)>, LoadError> {
+        let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        ours.filter(|(name, _)| name.starts_with(PREFIX))
+            .map(|(name, value)| match value.into_string() {
+                Ok(value) => Ok((name, value)),
+                Err(_) => Err(LoadError::NotText(name)),
+            })
+            .collect()
+    }
 }
 
 /// A configuration, and what its author should know about it.
@@ -44,6 +57,9 @@ pub enum LoadError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A variable of ours that is no text.
+    #[error("the environment variable {0} is not UTF-8")]
+    NotText(String),
     /// Mistakes in what was given, all of them.
     #[error("{}", render(.0, Color::Never))]
     Wrong(Vec<Diagnostic>),
@@ -56,8 +72,18 @@ pub fn load(mode: Mode, given: &Given) -> Result<Loaded, LoadError> {
     }
     let unreadable = |path: &Path, error| LoadError::Unreadable { path: path.to_owned(), error };
     let folder = std::path::absolute(&given.folder).map_err(|error| unreadable(&given.folder, error))?;
-    let own = given.folder.join("rowcast.yaml");
-    let file = given.file.clone().or_else(|| own.exists().then_some(own));
+    // A link that leads nowhere, or a folder that may not be searched, is not as good as no file: it would start with
+    // defaults what was configured to be closed.
+    let own = given.folder.join(FILE);
+    let is_there = |path: &Path| match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unreadable(path, error)),
+    };
+    let file = match &given.file {
+        Some(file) => Some(file.clone()),
+        None => is_there(&own)?.then_some(own),
+    };
     let source = match &file {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
@@ -65,17 +91,19 @@ pub fn load(mode: Mode, given: &Given) -> Result<Loaded, LoadError> {
         }
         None => None,
     };
-    let unknown = match &file {
-        Some(path) if is_harper(path) => Unknown::Mention,
-        _ => Unknown::Refuse,
+    let dialect = match &file {
+        Some(path) if is_harper(path) => Dialect::Harper,
+        _ => Dialect::Ours,
     };
-    let defaults = Config::new(mode, folder);
-    let (config, mut warnings) = read_keys(mode, defaults, source, unknown, given).map_err(LoadError::Wrong)?;
+    let (config, mut warnings) = read::read(mode, folder, source, dialect, given).map_err(LoadError::Wrong)?;
     if file.is_none() && given.folder.join("rowcast.yml").exists() {
         warnings.push("rowcast.yml is not read: the file is named rowcast.yaml".to_owned());
     }
     Ok(Loaded { config, file, warnings })
 }
+
+/// The file of the configuration, in the application's folder.
+pub(crate) const FILE: &str = "rowcast.yaml";
 
 /// The other program's file, whose sections of the same name mean the same.
 fn is_harper(path: &Path) -> bool {
@@ -99,8 +127,12 @@ mod tests {
         );
         std::fs::write(folder.path().join("rowcast.yaml"), "threads: { count: 7 }").expect("written");
         let loaded = load_here().expect("a configuration");
-        assert_eq!((loaded.config.threads.get(), loaded.warnings), (7, vec![]));
+        assert_eq!((loaded.config.threads().get(), loaded.warnings), (7, vec![]));
         assert_eq!(loaded.config.storage.path, folder.path().join("data"));
+        // A file that leads nowhere is not the absence of one.
+        std::fs::remove_file(folder.path().join("rowcast.yaml")).expect("removed");
+        std::os::unix::fs::symlink("nowhere.yaml", folder.path().join("rowcast.yaml")).expect("a link");
+        assert!(matches!(load_here(), Err(LoadError::Unreadable { .. })));
         let given = Given { folder: folder.path().join("nowhere"), ..Given::default() };
         assert!(matches!(load(Mode::Run, &given), Err(LoadError::NoFolder(_))));
         let given = Given { file: Some("nowhere.yaml".into()), folder: folder.path().to_owned(), ..Given::default() };

@@ -50,6 +50,12 @@ impl Key {
     }
 }
 
+impl Node {
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+}
+
 impl Place {
     /// A mistake here.
     pub(crate) fn diagnostic(&self, message: impl Into<String>) -> Diagnostic {

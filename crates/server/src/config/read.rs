@@ -1,127 +1,205 @@
-//! Reading a tree of values key by key, with flags and environment on top of the file.
+//! From what someone wrote to a [`Config`]: the values of one tree go where the [table](super::table) says.
 //!
-//! Each key is named once, where it is read. From that follow its environment variable, its `--set` name, what is
-//! unknown in the file, and what the author of an unknown key may have meant.
+//! All mistakes are gathered, so that their author sees them at once.
 
-use super::raw::{Key, Node, Place, Value, parse_setting};
+use super::key::{Key, Names};
+use super::layers::{self, Layers};
+use super::load::Given;
+use super::raw::{self, Node, Place, Value, parse_file};
 use super::suggest::closest;
+use super::table;
 use super::units::Misfit;
+use super::{Config, Mode};
 use rowcast_core::schema::{Diagnostic, Source};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-/// The whole of a reading: what overrides the file, and what was found wrong.
+/// The configuration of `mode`, and warnings; or every mistake.
+pub(super) fn read(
+    mode: Mode,
+    folder: PathBuf,
+    file: Option<Source>,
+    dialect: Dialect,
+    given: &Given,
+) -> Result<(Config, Vec<String>), Vec<Diagnostic>> {
+    let mut tree = match file {
+        Some(source) => parse_file(&source).map_err(|error| vec![error])?,
+        None => Node { value: Value::Null, place: Place { source: Source::new("", ""), span: 0..0 } },
+    };
+    let mut config = Config::new(mode, folder.clone());
+    let keys = table::keys();
+    let listed: Vec<_> = keys.iter().map(|key| key.listed(&config)).collect();
+    let mut reading = Reading::new(mode, folder, dialect, Names::new(&listed));
+    layers::rename(&mut tree, &mut reading);
+    Layers { flags: &given.flags, environment: &given.environment }.lay_over(&mut tree, &mut reading);
+    match &tree.value {
+        Value::Map(entries) => {
+            let places = reading.members(&keys, entries, &tree.place.source, &mut config);
+            table::settle(&mut config, &places, &mut reading);
+        }
+        Value::Null => {}
+        other => reading.errors.push(tree.place.diagnostic(format!("expected sections like `mqtt:`, found {other}"))),
+    }
+    Ok((config, reading.finish()?))
+}
+
+/// What a file alone says.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    let source = Some(Source::new("rowcast.yaml", text));
+    read(Mode::Run, "/app".into(), source, Dialect::Ours, &Given::default()).map(|(config, _)| config)
+}
+
+/// Whose file it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dialect {
+    /// Whoever wrote a key expects something of it: one that is not there is a mistake.
+    Ours,
+    /// Another program reads it too: what is not ours is mentioned, and that program's other words for our values are
+    /// taken.
+    Harper,
+}
+
+/// A reading under way: where it is, and what it found.
 pub(super) struct Reading {
-    flags: Vec<Override>,
-    environment: Vec<Override>,
-    known: Vec<String>,
+    pub(super) mode: Mode,
+    pub(super) folder: PathBuf,
+    pub(super) dialect: Dialect,
+    pub(super) names: Names,
+    /// Of the section that is being read, with a dot behind it.
+    path: String,
     unknown: Vec<(String, Place)>,
     errors: Vec<Diagnostic>,
     warnings: Vec<String>,
 }
 
-/// A value that does not come from the file. `name` is the path as its source spells it.
-struct Override {
-    name: String,
-    node: Node,
-    used: bool,
-}
-
-/// What to do about keys nobody knows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// They are mistakes.
-    Refuse,
-    /// They belong to another program that reads the same file.
-    Mention,
-}
-
-/// One section of the file while it is read.
-pub(super) struct Section<'r> {
-    reading: &'r mut Reading,
-    path: String,
-    source: Source,
-    entries: Vec<(Key, Node)>,
-}
+/// Where the keys that were given stand.
+pub(super) type Places = BTreeMap<&'static str, Place>;
 
 impl Reading {
-    /// `flags` are `path=value`, `environment` names and values; of the latter only those that begin with
-    /// `ROWCAST_` are looked at, and empty ones are as good as not there.
-    pub(super) fn new(flags: &[String], environment: &[(String, String)]) -> Reading {
-        let mut reading = Reading {
-            flags: Vec::new(),
-            environment: Vec::new(),
-            known: Vec::new(),
-            unknown: Vec::new(),
-            errors: Vec::new(),
-            warnings: Vec::new(),
-        };
-        for flag in flags {
-            let source = Source::new("command line", flag);
-            match flag.split_once('=') {
-                Some((path, _)) => {
-                    let node = parse_setting(source, path.len() + 1);
-                    reading.flags.push(Override { name: path.to_owned(), node, used: false });
-                }
-                None => reading.errors.push(Diagnostic::new(&source, 0..flag.len(), "expected KEY=VALUE")),
-            }
-        }
-        for (name, value) in environment {
-            let Some(path) = name.strip_prefix(PREFIX) else { continue };
-            if value.is_empty() || RESERVED.contains(&name.as_str()) {
-                continue;
-            }
-            let source = Source::new("environment", &format!("{name}={value}"));
-            let node = parse_setting(source, name.len() + 1);
-            reading.environment.push(Override { name: path.to_owned(), node, used: false });
-        }
-        reading
+    fn new(mode: Mode, folder: PathBuf, dialect: Dialect, names: Names) -> Reading {
+        let (unknown, errors, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        Reading { mode, folder, dialect, names, path: String::new(), unknown, errors, warnings }
     }
 
-    /// Reads the file's top level.
-    pub(super) fn root(&mut self, file: Node, read: impl FnOnce(&mut Section<'_>)) {
-        let source = file.place.source.clone();
-        let entries = match file.value {
-            Value::Map(entries) => entries,
-            Value::Null => Vec::new(),
-            ref other => {
-                self.errors.push(file.place.diagnostic(format!("expected sections like `mqtt:`, found {other}")));
-                Vec::new()
+    /// Reads a section by its keys, which may have sections in their paths.
+    pub(super) fn members<S: 'static>(
+        &mut self,
+        keys: &[Key<S>],
+        entries: &[(raw::Key, Node)],
+        source: &Source,
+        into: &mut S,
+    ) -> Places {
+        let mut places = Places::new();
+        self.walk(keys, "", (entries, source), into, &mut places);
+        places
+    }
+
+    fn walk<S: 'static>(
+        &mut self,
+        keys: &[Key<S>],
+        within: &str,
+        (entries, source): (&[(raw::Key, Node)], &Source),
+        into: &mut S,
+        places: &mut Places,
+    ) {
+        for (name, node) in entries {
+            let path = format!("{within}{}", name.name);
+            let section = format!("{path}.");
+            if name.name.contains('.') {
+                let misfit = Misfit::new(format!("there is no key `{}`", name.name));
+                self.refuse(&name.place(source), misfit.help("what a dot divides goes below each other, indented"));
+            } else if let Some(key) = keys.iter().find(|key| key.path == path) {
+                places.insert(key.path, node.place.clone());
+                self.below(&name.name, |reading| {
+                    if let Err(misfit) = key.read(node, reading, into) {
+                        reading.refuse(&node.place, misfit);
+                    }
+                });
+            } else if keys.iter().any(|key| key.path.starts_with(&section)) {
+                self.below(&name.name, |reading| match &node.value {
+                    Value::Map(entries) => reading.walk(keys, &section, (entries, source), into, places),
+                    Value::Null => {}
+                    other => {
+                        let misfit = Misfit::expected("a section", other);
+                        let help = format!("the keys of `{}` go below it, indented", reading.section());
+                        reading.refuse(&node.place, misfit.help(help));
+                    }
+                });
+            } else {
+                self.unknown.push((format!("{}{}", self.path, name.name), name.place(source)));
             }
-        };
-        Section { reading: self, path: String::new(), source, entries }.finish(read);
+        }
+    }
+
+    /// Reads what is below `name`.
+    pub(super) fn below(&mut self, name: &str, read: impl FnOnce(&mut Reading)) {
+        let length = self.path.len();
+        self.path.push_str(name);
+        self.path.push('.');
+        read(self);
+        self.path.truncate(length);
+    }
+
+    /// The path of what is being read.
+    pub(super) fn section(&self) -> &str {
+        self.path.trim_end_matches('.')
+    }
+
+    /// What is being read is of no use here: a mistake in a file of ours, one more strange key in Harper's.
+    pub(super) fn not_here(&mut self, place: &Place, why: String) {
+        match self.dialect {
+            Dialect::Ours => self.refuse(place, Misfit::new(why)),
+            Dialect::Harper => self.unknown.push((self.section().to_owned(), place.clone())),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, place: &Place, misfit: Misfit) {
+        let mut diagnostic = place.diagnostic(misfit.message);
+        diagnostic.help = misfit.help;
+        self.errors.push(diagnostic);
     }
 
     pub(super) fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
-    /// Closes the books: what was given and nobody asked for. Warnings, or every mistake in the order of the text.
-    pub(super) fn finish(mut self, unknown: Unknown) -> Result<Vec<String>, Vec<Diagnostic>> {
-        self.unknown.sort_by_key(|(_, place)| place.span.start);
-        match unknown {
-            Unknown::Refuse => {
-                for (path, place) in &self.unknown {
-                    self.errors.push(self.unknown_key(path, place));
-                }
-            }
-            Unknown::Mention if self.unknown.is_empty() => {}
-            Unknown::Mention => {
-                let source = &self.unknown[0].1.source.name;
-                let keys: Vec<&str> = self.unknown.iter().map(|(path, _)| path.as_str()).collect();
-                self.warnings.push(format!("{source}: not used by rowcast: {}", keys.join(", ")));
-            }
+    /// No key has the path that stands in `place`.
+    pub(super) fn refuse_unknown(&mut self, path: &str, place: &Place) {
+        let diagnostic = place.diagnostic(format!("there is no key `{path}`"));
+        self.errors.push(match self.advice(path) {
+            Some(advice) => diagnostic.help(advice),
+            None => diagnostic,
+        });
+    }
+
+    /// What the author of an unknown key may have meant.
+    fn advice(&self, path: &str) -> Option<String> {
+        // Elements of a list have a number for their name.
+        let words = path.split('.').filter(|word| word.parse::<usize>().is_err());
+        let words: Vec<&str> = words.collect();
+        let (name, parents) = words.split_last()?;
+        let parent: String = parents.iter().map(|word| format!("{word}.")).collect();
+        let siblings = self.names.paths().filter_map(|known| known.strip_prefix(&*parent)?.split('.').next());
+        if let Some(close) = closest(name, siblings) {
+            return Some(format!("did you mean `{close}`?"));
         }
-        for flag in self.flags.iter().filter(|flag| !flag.used) {
-            let span = 0..flag.name.len();
-            self.errors.push(self.unknown_key(&flag.name, &Place { source: flag.node.place.source.clone(), span }));
-        }
-        for variable in self.environment.iter().filter(|variable| !variable.used) {
-            let name = format!("{PREFIX}{}", variable.name);
-            let known: Vec<String> = self.known.iter().map(|path| variable_name(path)).collect();
-            let advice = match closest(&name, known.iter().map(String::as_str)) {
-                Some(close) => format!("; did you mean {close}?"),
-                None => String::new(),
-            };
-            self.warnings.push(format!("environment: {name} is not used{advice}"));
+        let elsewhere = self.names.paths().find(|known| known.rsplit('.').next() == Some(name))?;
+        Some(format!("there is `{elsewhere}`"))
+    }
+
+    /// Closes the books: warnings, or every mistake in the order of the text.
+    fn finish(mut self) -> Result<Vec<String>, Vec<Diagnostic>> {
+        let mut unknown = std::mem::take(&mut self.unknown);
+        unknown.sort_by_key(|(_, place)| place.span.start);
+        match (self.dialect, unknown.first()) {
+            (Dialect::Ours, _) => unknown.iter().for_each(|(path, place)| self.refuse_unknown(path, place)),
+            (Dialect::Harper, Some((_, place))) => {
+                let source = &place.source.name;
+                let paths: Vec<&str> = unknown.iter().map(|(path, _)| path.as_str()).collect();
+                self.warnings.push(format!("{source}: not used by rowcast: {}", paths.join(", ")));
+            }
+            (Dialect::Harper, None) => {}
         }
         if self.errors.is_empty() {
             return Ok(self.warnings);
@@ -129,165 +207,4 @@ impl Reading {
         self.errors.sort_by(|a, b| (&a.source.name, a.span.start).cmp(&(&b.source.name, b.span.start)));
         Err(self.errors)
     }
-
-    fn unknown_key(&self, path: &str, place: &Place) -> Diagnostic {
-        let diagnostic = place.diagnostic(format!("there is no key `{path}`"));
-        let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-        let siblings = self.known.iter().filter_map(|known| {
-            let rest = if parent.is_empty() { known } else { known.strip_prefix(parent)?.strip_prefix('.')? };
-            rest.split('.').next()
-        });
-        if let Some(close) = closest(name, siblings) {
-            return diagnostic.help(format!("did you mean `{close}`?"));
-        }
-        match self.known.iter().find(|known| known.rsplit('.').next().is_some_and(|last| last == name)) {
-            Some(elsewhere) => diagnostic.help(format!("there is `{elsewhere}`")),
-            None => diagnostic,
-        }
-    }
-
-    /// What overrides the file at `path`: a flag, the last if there are several, or else the environment.
-    fn overriding(&mut self, path: &str) -> Option<Node> {
-        let plain = plain(path);
-        let mut found = None;
-        for variable in self.environment.iter_mut().filter(|variable| self::plain(&variable.name) == plain) {
-            variable.used = true;
-            found = Some(variable.node.clone());
-        }
-        for flag in self.flags.iter_mut().filter(|flag| flag.name == path) {
-            flag.used = true;
-            found = Some(flag.node.clone());
-        }
-        found
-    }
 }
-
-impl Section<'_> {
-    /// Reads the section `key` within this one; absent and `null` are empty.
-    pub(super) fn section(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>)) {
-        let path = self.path_of(key);
-        let entries = match self.take_entry(key) {
-            None => Vec::new(),
-            Some(node) => match node.value {
-                Value::Map(entries) => entries,
-                Value::Null => Vec::new(),
-                ref other => {
-                    let diagnostic = node.place.diagnostic(format!("expected a section, found {other}"));
-                    self.reading.errors.push(diagnostic.help(format!("the keys of `{path}` go below it, indented")));
-                    Vec::new()
-                }
-            },
-        };
-        Section { reading: self.reading, path, source: self.source.clone(), entries }.finish(read);
-    }
-
-    /// Reads `key`, which is a section, or a list of them; nothing is one without entries. The path of the second
-    /// in a list is `key.1`.
-    pub(super) fn sections(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>)) {
-        let Some((_, Node { value: Value::List(items), .. })) =
-            self.entries.iter().find(|(entry, _)| entry.name == key)
-        else {
-            return self.section(key, read);
-        };
-        let items = items.clone();
-        self.take_entry(key);
-        let path = self.path_of(key);
-        for (index, item) in items.into_iter().enumerate() {
-            let key = Key { name: index.to_string(), span: item.place.span.clone() };
-            let (path, source) = (path.clone(), self.source.clone());
-            let mut list = Section { reading: self.reading, path, source, entries: vec![(key, item)] };
-            list.section(&index.to_string(), &mut read);
-        }
-    }
-
-    /// Reads `key`, which is a switch, or a section whose presence switches it on. `read` hears of the section, which
-    /// is empty for a mere `true`, and where it stands.
-    pub(super) fn switch_or_section(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>, &Place)) {
-        let Some(Node { value, place }) = self.take(key) else { return };
-        let entries = match value {
-            Value::Null | Value::Bool(false) => return,
-            Value::Bool(true) => Vec::new(),
-            Value::Map(entries) => entries,
-            other => return self.refuse(&place, Misfit::expected("`true`, `false` or a section", &other)),
-        };
-        let path = self.path_of(key);
-        let section = Section { reading: self.reading, path, source: place.source.clone(), entries };
-        section.finish(|section| read(section, &place));
-    }
-
-    /// Replaces `into` by the value of `key`, if it has one; `null` is none.
-    pub(super) fn read<T>(&mut self, key: &str, into: &mut T, parse: impl FnOnce(&Node) -> Result<T, Misfit>) {
-        if let Some(value) = self.read_optional(key, |node| match node.value {
-            Value::Null => Ok(None),
-            _ => parse(node).map(Some),
-        }) {
-            *into = value;
-        }
-    }
-
-    /// The value of `key` where `null` means something; `None` if it is absent or wrong, or `parse` says so.
-    pub(super) fn read_optional<T>(
-        &mut self,
-        key: &str,
-        parse: impl FnOnce(&Node) -> Result<Option<T>, Misfit>,
-    ) -> Option<T> {
-        let node = self.take(key)?;
-        parse(&node).unwrap_or_else(|misfit| {
-            self.refuse(&node.place, misfit);
-            None
-        })
-    }
-
-    /// The value of `key` as it is, wherever it was given.
-    pub(super) fn take(&mut self, key: &str) -> Option<Node> {
-        let path = self.path_of(key);
-        let in_file = self.take_entry(key);
-        let found = self.reading.overriding(&path).or(in_file);
-        self.reading.known.push(path);
-        found
-    }
-
-    pub(super) fn refuse(&mut self, place: &Place, misfit: Misfit) {
-        let mut diagnostic = place.diagnostic(misfit.message);
-        diagnostic.help = misfit.help;
-        self.reading.errors.push(diagnostic);
-    }
-
-    pub(super) fn warn(&mut self, warning: impl Into<String>) {
-        self.reading.warn(warning);
-    }
-
-    fn finish(mut self, read: impl FnOnce(&mut Section<'_>)) {
-        read(&mut self);
-        for (key, _) in std::mem::take(&mut self.entries) {
-            let place = Place { source: self.source.clone(), span: key.span };
-            let path = self.path_of(&key.name);
-            self.reading.unknown.push((path, place));
-        }
-    }
-
-    fn take_entry(&mut self, key: &str) -> Option<Node> {
-        let index = self.entries.iter().position(|(entry, _)| entry.name == key)?;
-        Some(self.entries.remove(index).1)
-    }
-
-    fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-}
-
-/// The environment variable of a key: `ROWCAST_MQTT_NETWORK_PORT`.
-fn variable_name(path: &str) -> String {
-    format!("{PREFIX}{}", path.replace('.', "_").to_uppercase())
-}
-
-/// A path without what separates its words, so that `MQTT_LIMITS_PACKET_BYTES` and `MQTT_LIMITS_PACKETBYTES` are both
-/// `mqtt.limits.packetBytes`.
-fn plain(path: &str) -> String {
-    path.chars().filter(|c| !matches!(c, '.' | '_')).flat_map(char::to_lowercase).collect()
-}
-
-const PREFIX: &str = "ROWCAST_";
-
-/// Variables that are no configuration: secrets that only one command reads.
-const RESERVED: [&str; 4] = ["ROWCAST_ADMIN_PASSWORD", "ROWCAST_PASSWORD", "ROWCAST_USER", "ROWCAST_URL"];

@@ -74,21 +74,41 @@ where
     }
 }
 
-/// A span of time, always with its unit: `500ms`, `10s`, `5m`, `36h`, `7d`. A number alone would leave the unit to
-/// be guessed; only 0 needs none.
-pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&Node) -> Result<Duration, Misfit> {
+/// What a number counts where a span of time is expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unit {
+    Milliseconds,
+    Seconds,
+}
+
+impl Unit {
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Unit::Milliseconds => "milliseconds",
+            Unit::Seconds => "seconds",
+        }
+    }
+
+    fn millis(self) -> u64 {
+        match self {
+            Unit::Milliseconds => 1,
+            Unit::Seconds => 1000,
+        }
+    }
+}
+
+/// A span of time: `500ms`, `10s`, `5m`, `36h`, `7d`, or a number of `unit`s.
+pub(super) fn duration(unit: Unit, bounds: RangeInclusive<Duration>) -> impl Fn(&Node) -> Result<Duration, Misfit> {
     move |node| {
         let millis = match &node.value {
-            Value::Integer(0) => Some(0),
+            Value::Integer(number) => u64::try_from(*number).ok().and_then(|number| number.checked_mul(unit.millis())),
             Value::Text(text) => amount(text, &TIME_UNITS),
-            Value::Integer(number) => {
-                let misfit = Misfit::new(format!("{number} needs a unit"));
-                return Err(misfit.help(format!("`{number}s` or `{number}ms`?")));
-            }
             _ => None,
         };
         let Some(millis) = millis else {
-            return Err(Misfit::expected("a duration like `500ms`, `10s`, `5m`, `36h` or `7d`", &node.value));
+            let expected =
+                format!("a duration like `500ms`, `10s`, `5m`, `36h` or `7d`, or a number of {}", unit.plural());
+            return Err(Misfit::expected(expected, &node.value));
         };
         let found = Duration::from_millis(millis);
         if bounds.contains(&found) {
@@ -136,7 +156,7 @@ pub(super) fn texts(node: &Node) -> Result<Vec<String>, Misfit> {
 }
 
 /// The words of a size as one would write it.
-fn show_size(bytes: u64) -> String {
+pub(super) fn show_size(bytes: u64) -> String {
     let unit = SIZE_UNITS.iter().rev().find(|(name, factor)| name.contains('i') && bytes.is_multiple_of(*factor));
     match unit {
         Some((name, factor)) if bytes > 0 => format!("{}{name}", bytes / factor),
@@ -144,7 +164,7 @@ fn show_size(bytes: u64) -> String {
     }
 }
 
-fn show_duration(duration: Duration) -> String {
+pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis() as u64;
     let unit = TIME_UNITS.iter().rev().find(|(_, factor)| millis.is_multiple_of(*factor));
     match unit {
@@ -225,21 +245,27 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_unit() {
-        let parse = duration(Duration::ZERO..=Duration::from_hours(48));
+    fn durations_have_a_unit_or_the_one_of_their_key() {
+        let parse = duration(Unit::Seconds, Duration::ZERO..=Duration::from_hours(48));
         check(&parse, "10s", Ok(Duration::from_secs(10)));
         check(&parse, "500ms", Ok(Duration::from_millis(500)));
         check(&parse, "5m", Ok(Duration::from_secs(300)));
         check(&parse, "1.5h", Ok(Duration::from_secs(5400)));
         check(&parse, "2d", Ok(Duration::from_hours(48)));
         check(&parse, "0", Ok(Duration::ZERO));
-        check(&parse, "30", Err("30 needs a unit"));
-        let wants = "expected a duration like `500ms`, `10s`, `5m`, `36h` or `7d`";
+        check(&parse, "30", Ok(Duration::from_secs(30)));
+        check(&duration(Unit::Milliseconds, Duration::ZERO..=Duration::MAX), "30", Ok(Duration::from_millis(30)));
+        check(&parse, "9223372036854775807", Err(&format!("{}, found 9223372036854775807", wanted())));
+        let wants = wanted();
         check(&parse, "ten", Err(&format!("{wants}, found \"ten\"")));
         check(&parse, "10 years", Err(&format!("{wants}, found \"10 years\"")));
         check(&parse, "-5s", Err(&format!("{wants}, found \"-5s\"")));
         check(&parse, "1h30m", Err(&format!("{wants}, found \"1h30m\"")));
         check(&parse, "3d", Err("expected 0s to 2d, found 3d"));
+    }
+
+    fn wanted() -> &'static str {
+        "expected a duration like `500ms`, `10s`, `5m`, `36h` or `7d`, or a number of seconds"
     }
 
     #[test]

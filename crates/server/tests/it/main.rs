@@ -21,6 +21,7 @@ mod pages;
 mod python;
 mod random;
 mod recovery;
+mod reload;
 mod retention;
 mod roles;
 mod scram;
