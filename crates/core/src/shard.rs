@@ -753,6 +753,9 @@ impl Shard {
     /// The socket took so many bytes of [`Shard::outbox`].
     pub fn written(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
         self.counters.bytes_out += bytes as u64;
+        if let Some(connection) = self.connection_mut(id) {
+            connection.crowded = false;
+        }
         self.pump(id, now);
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let Some(connection) = self.connection_mut(id) else { return };

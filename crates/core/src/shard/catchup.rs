@@ -121,7 +121,7 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return Next::Nothing };
         let Some(session) = &connection.session else { return Next::Nothing };
         let half = self.settings.limits.outbound_bytes as usize / 2;
-        let room = connection.outbox.len() <= half && connection.held.is_none();
+        let room = connection.outbox.len() <= half && connection.held.is_none() && !connection.crowded;
         // What a subscription brings comes behind its SUBACK.
         if connection.phase != Phase::Open || connection.reading || !room || connection.changing > 0 {
             return Next::Nothing;
@@ -236,14 +236,18 @@ impl Shard {
             let packet = PacketId::nth(number);
             match fetched {
                 Fetched::Entry(batch, sequence) => {
-                    if let Some(entry) = batch.entries().find(|entry| entry.sequence == sequence) {
-                        self.send_again(id, &entry, (packet, found), now);
+                    if let Some(entry) = batch.entries().find(|entry| entry.sequence == sequence)
+                        && !self.send_again(id, &entry, (number, found), now)
+                    {
+                        break; // What is left is fetched again.
                     }
                 }
                 Fetched::Record(table, scanned) => match Record::decode(&scanned.record) {
                     Ok(record) if record.version.0 == found.sequence => {
                         let entry = entry_of_record(table, &scanned.key, &record);
-                        self.send_again(id, &entry, (packet, found), now);
+                        if !self.send_again(id, &entry, (number, found), now) {
+                            break;
+                        }
                     }
                     // It is another by now, which comes by itself; under this identifier the client has seen the old.
                     _ => session.window.give_up(packet),
@@ -272,8 +276,18 @@ impl Shard {
         self.pump(id, now);
     }
 
-    fn send_again(&mut self, id: ConnectionId, entry: &Entry<'_>, (packet, again): (PacketId, Delivery), now: Moment) {
-        let Some((matches, topic, mut alias)) = self.interested(entry) else { return };
+    /// Sends a delivery again, by its number. `false`: there is no room for it; it is still to be sent.
+    fn send_again(
+        &mut self,
+        id: ConnectionId,
+        entry: &Entry<'_>,
+        (number, again): (u64, Delivery),
+        now: Moment,
+    ) -> bool {
+        let Some((matches, topic, mut alias)) = self.interested(entry) else { return true };
+        let packet = PacketId::nth(number);
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let mut is_sent = true;
         alias.clone_from(&topic);
         super::fanout::lower_first(&mut alias);
         let may_see =
@@ -295,7 +309,13 @@ impl Shard {
             };
             // As it was sent before, whatever became of its subscription.
             let selected = Selected { alias: again.alias, retain: again.retain, ..selected };
-            match deliver::redeliver(connection, &message, &selected, (packet, qos), now) {
+            match deliver::redeliver(connection, &message, &selected, (packet, qos), outbound_bytes, now) {
+                Delivered::NoRoom => {
+                    is_sent = false;
+                    if let Some(session) = &mut connection.session {
+                        session.redeliver.push_front(number);
+                    }
+                }
                 Delivered::TooLarge => {
                     // This connection takes less than the last: it counts as delivered [MQTT-3.1.2-25].
                     self.counters.dropped += 1;
@@ -316,6 +336,7 @@ impl Shard {
         self.scratch.topic = topic;
         self.scratch.alias = alias;
         self.wake(id);
+        is_sent
     }
 
     // Messages that stand in no log -----------------------------------------------------------------------------------

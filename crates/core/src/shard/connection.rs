@@ -237,6 +237,8 @@ pub(super) struct Connection {
     pub woken: bool,
     /// More waits in the outbox than may: its packets are not handled until some of it is written.
     pub stalled: bool,
+    /// What comes next did not fit into the outbox: nothing is read for the client until some of it is written.
+    pub crowded: bool,
     pub acks: VecDeque<Pending>,
     /// How many of them are SUBACKs and UNSUBACKs: nothing is read for the client until they are out.
     pub changing: usize,
@@ -312,6 +314,7 @@ impl Connection {
             outbox,
             woken: false,
             stalled: false,
+            crowded: false,
             acks: VecDeque::new(),
             changing: 0,
             inbound_open: 0,
@@ -344,6 +347,11 @@ impl Connection {
             keep_alive_told: None,
             expiry_asked: 0,
         }
+    }
+
+    /// Bytes that are to be written, at once or when the disk allows it.
+    pub(super) fn backlog(&self) -> usize {
+        self.outbox.len() + self.held.as_ref().map_or(0, |(_, bytes)| bytes.len())
     }
 
     pub(super) fn is_v5(&self) -> bool {

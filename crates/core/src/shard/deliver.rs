@@ -271,6 +271,7 @@ fn put(
     (selected, qos, outbound_bytes, now): (&Selected, QoS, usize, Moment),
     delivery: impl FnOnce(QoS) -> Delivery,
 ) -> Delivered {
+    let backlog = connection.backlog();
     let Some(session) = &mut connection.session else { return Delivered::NoRoom };
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
     let topic = if selected.alias { message.alias } else { message.topic };
@@ -295,10 +296,9 @@ fn put(
         connection.dropped += 1;
         return Delivered::TooLarge;
     }
-    // A message larger than the bound itself still goes out, alone.
-    let backlog = connection.outbox.len();
     if backlog > 0 && backlog + frame.len() > outbound_bytes {
-        return Delivered::NoRoom;
+        connection.crowded = true;
+        return Delivered::NoRoom; // One that is larger than the bound itself goes out alone.
     }
     let mut id = None;
     if qos != QoS::AtMostOnce {
@@ -444,6 +444,7 @@ pub(super) fn redeliver(
     message: &Outgoing<'_>,
     selected: &Selected,
     (id, qos): (PacketId, QoS),
+    outbound_bytes: usize,
     now: Moment,
 ) -> Delivered {
     let mut payload = Vec::new();
@@ -458,6 +459,11 @@ pub(super) fn redeliver(
     let frame = encode(layout, message, selected, None, now);
     if frame.len() > connection.packet_max as usize {
         return Delivered::TooLarge;
+    }
+    let backlog = connection.backlog();
+    if backlog > 0 && backlog + frame.len() > outbound_bytes {
+        connection.crowded = true;
+        return Delivered::NoRoom;
     }
     append(connection, &frame, message.payload, &mut None, Some(id), true);
     Delivered::Done

@@ -24,6 +24,7 @@
 //! |                               | it is one too many                                                          |
 //! | `a! drops`                    | the connection is lost                                                      |
 //! | `a! stops reading`, `reads`   | what is written to it waits, no longer waits                                |
+//! | `a! is owed 200 bytes`         | so many wait to be written to it, at most                                   |
 //! | `wait 10s`                    | also `ms`, `m`, `h`, `d`                                                    |
 //! | `restart`, `power cut`        | killed and started again; what was not synced survives, does not survive    |
 //! | `disk stops`, `disk goes on`  | nothing is committed meanwhile; likewise `accounts`, `claims`, `reads`, and |
@@ -296,6 +297,14 @@ impl Player {
             (_, "reads") => {
                 let socket = self.socket(name);
                 self.node.set_takes(socket, true);
+            }
+            (Some("is"), _) => {
+                let most: usize = words.nth(1).and_then(|bytes| bytes.parse().ok()).ok_or("is owed N bytes")?;
+                let socket = self.socket(name);
+                let owed = self.node.outbox_len(socket);
+                if owed > most {
+                    return Err(format!("{name} is owed {owed} bytes"));
+                }
             }
             _ => return Err(format!("no client can do this: {what}")),
         }
