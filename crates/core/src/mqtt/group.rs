@@ -23,6 +23,8 @@ pub struct MemberId {
     pub connection: ConnectionId,
     /// The filter as the client spelled it, with `$share/`.
     pub filter: Arc<str>,
+    /// Which of the times that the connection came in: what it was given an earlier time went to another when it left.
+    pub entrance: u32,
 }
 
 /// Somebody who is connected and takes messages of the group.
@@ -72,8 +74,8 @@ impl Place {
 struct InHand {
     /// [`Place::name`].
     name: Arc<str>,
-    /// On which shard and connection it was when it was given this; `None`: before the node started.
-    to: Option<(u32, ConnectionId)>,
+    /// Who it was when it was given this; `None`: before the node started.
+    to: Option<MemberId>,
     qos: QoS,
     /// The message; `None`: the member's session keeps it.
     entry: Option<Bytes>,
@@ -334,8 +336,7 @@ impl Group {
     /// already to keep it.
     pub fn refused(&mut self, id: &MemberId, number: u64, turn: u32, entry: Option<Bytes>, bytes_max: usize) -> bool {
         // Or it was taken from the member when that left, and another has it by now.
-        let to = Some((id.shard, id.connection));
-        if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to == to) {
+        if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to.as_ref() == Some(id)) {
             self.put_back(number);
         }
         let kept = entry.is_none_or(|entry| self.keep(number, QoS::AtMostOnce, entry, Sequence::ZERO, bytes_max));
@@ -533,8 +534,7 @@ impl Group {
         }
         let member = place.member.id.clone();
         if is_awaited {
-            let to = Some((member.shard, member.connection));
-            let name = Arc::clone(&place.name);
+            let (to, name) = (Some(member.clone()), Arc::clone(&place.name));
             self.in_hand.insert(number, InHand { name, to, qos, entry: Some(entry.clone()), after });
         }
         self.dirty = true;
@@ -690,7 +690,8 @@ mod tests {
 
     fn member(client_id: &str, credit: u16) -> Member {
         let slot = u32::from(client_id.as_bytes()[0]);
-        let id = MemberId { shard: 0, connection: ConnectionId { slot, generation: 1 }, filter: "$share/g/#".into() };
+        let connection = ConnectionId { slot, generation: 1 };
+        let id = MemberId { shard: 0, connection, filter: "$share/g/#".into(), entrance: 1 };
         let rights = Rights::Everything;
         Member { id, client_id: client_id.into(), qos: QoS::AtLeastOnce, durable: false, credit, rights }
     }
@@ -818,6 +819,20 @@ mod tests {
         again.restore(&row);
         again.restore_claim(&[8, 9], b"row");
         assert_eq!(again.flow, Flow::Behind { after: Sequence(8) });
+    #[test]
+    fn what_a_member_refuses_of_an_earlier_time_it_was_in_is_another_s_by_now() {
+        let a = member("a", 5);
+        let again = Member { id: MemberId { entrance: 2, ..a.id.clone() }, ..a.clone() };
+        let mut group = group(std::slice::from_ref(&a));
+        hand(&mut group, 1);
+        group.leave(&a.id, &[]);
+        group.join(again, &[], Sequence::ZERO);
+        assert!(group.take_waiting(1).is_some());
+        assert_eq!(hand(&mut group, 1), Some('a'));
+        group.refused(&a.id, 1, 0, None, usize::MAX);
+        assert_eq!(group.next(), Next::Nothing);
+    }
+
         assert!(again.was_claimed(Sequence(9)) && !again.was_claimed(Sequence(10)));
         again.join(member("b", 5), &[], Sequence::ZERO);
         assert_eq!(again.next(), Next::Fetch(vec![5]));

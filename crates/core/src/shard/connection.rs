@@ -283,6 +283,8 @@ pub(super) struct Connection {
     pub lagging: Vec<Box<str>>,
     /// The groups it is in.
     pub memberships: Vec<Membership>,
+    /// How often it came into one.
+    pub entrances: u32,
     /// Deliveries whose identifiers must be on disk before they go out.
     pub held: Option<(Token, Vec<u8>)>,
     /// The session was given up at DISCONNECT; its rows are gone with this proposal.
@@ -341,6 +343,7 @@ impl Connection {
             conflated: None,
             lagging: Vec::new(),
             memberships: Vec::new(),
+            entrances: 0,
             held: None,
             dropped: 0,
             assigned: false,

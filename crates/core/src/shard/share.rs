@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(super) struct Membership {
     group: Arc<str>,
     pub filter: Arc<str>,
+    /// [`MemberId::entrance`].
+    entrance: u32,
     /// How often there was no room for a message.
     turn: u32,
     /// There was none, and the group was not told of any since.
@@ -77,8 +79,11 @@ impl Shard {
         let Some(group) = held.group() else { return };
         let group: Arc<str> = group.into();
         let filter: Arc<str> = spelled.into();
+        let entered = connection.memberships.iter().find(|other| other.filter == filter);
+        let entrance = entered.map_or(connection.entrances + 1, |membership| membership.entrance);
+        let is_new = entered.is_none();
         let member = Member {
-            id: MemberId { shard, connection: id, filter: Arc::clone(&filter) },
+            id: MemberId { shard, connection: id, filter: Arc::clone(&filter), entrance },
             client_id: session.client_id.clone(),
             qos: held.subscription.qos,
             durable: session.is_durable(),
@@ -86,9 +91,10 @@ impl Shard {
             rights: connection.rights.clone(),
         };
         let begun = begun(session, &group, &filter);
-        if !connection.memberships.iter().any(|other| other.filter == filter) {
-            let membership = Membership { group: Arc::clone(&group), filter, turn: 0, refuses: false };
+        if is_new {
+            let membership = Membership { group: Arc::clone(&group), filter, entrance, turn: 0, refuses: false };
             connection.memberships.push(membership);
+            connection.entrances = entrance;
             self.memberships += 1;
         }
         // Whoever publishes before the owner has heard of it must find it all the same.
@@ -143,8 +149,8 @@ impl Shard {
     }
 
     fn tell_left(&mut self, id: ConnectionId, membership: Membership, begun: Vec<u64>) {
-        let Membership { group, filter, .. } = membership;
-        let member = MemberId { shard: self.settings.index, connection: id, filter };
+        let Membership { group, filter, entrance, .. } = membership;
+        let member = MemberId { shard: self.settings.index, connection: id, filter, entrance };
         let mail = ShareMail::Leave { group: Arc::clone(&group), member, begun };
         self.tell_owner(&group, mail);
     }
@@ -239,9 +245,9 @@ impl Shard {
         let mut mail = Vec::new();
         for membership in connection.memberships.iter_mut().filter(|membership| membership.refuses) {
             membership.refuses = false;
-            let Membership { group, filter, turn, .. } = &*membership;
-            let member = MemberId { shard, connection: id, filter: Arc::clone(filter) };
-            mail.push(ShareMail::Room { group: Arc::clone(group), member, turn: *turn });
+            let &mut Membership { ref group, ref filter, entrance, turn, .. } = membership;
+            let member = MemberId { shard, connection: id, filter: Arc::clone(filter), entrance };
+            mail.push(ShareMail::Room { group: Arc::clone(group), member, turn });
         }
         for mail in mail {
             if let ShareMail::Room { group, .. } = &mail {
@@ -280,7 +286,9 @@ enum Offered {
 
 fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool, message: &Outgoing<'_>) -> Offered {
     let filter = &hand.member.filter;
-    let Some(membership) = connection.memberships.iter().find(|membership| membership.filter == *filter) else {
+    let is_of_hand =
+        |membership: &&Membership| membership.filter == *filter && membership.entrance == hand.member.entrance;
+    let Some(membership) = connection.memberships.iter().find(is_of_hand) else {
         return Offered::Back(0);
     };
     if membership.turn != hand.turn {

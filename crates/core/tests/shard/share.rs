@@ -3,11 +3,11 @@
 //! member has acknowledged goes out again, as long as the node lives.
 
 use crate::Node;
-use crate::node::{Setup, SocketId};
+use crate::node::{Setup, SocketId, Work};
 use crate::store::Store;
 use rowcast_codec::{
     Ack, Connect, ConnectProperties, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
-    SubscriptionOptions, Version, frame_length,
+    SubscriptionOptions, Unsubscribe, Version, frame_length,
 };
 use rowcast_core::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,44 @@ fn nothing_is_lost_or_repeated_while_members_come_and_go() {
 fn nothing_is_lost_when_the_node_is_killed() {
     for seed in 1000..1060 {
         Load::new(seed, 300).run();
+    }
+}
+
+#[test]
+fn a_message_goes_out_once_when_its_member_leaves_and_comes_back_at_once() {
+    for member in 0..2 {
+        let limits = Limits::default();
+        let setup = Setup { shards: 2, limits, open_topics: true, close_on_rejected: false, seed: 1 };
+        let mut node: Node = Node::new(setup, Store::default());
+        let open = |node: &mut Node, client_id: &str, shard: usize| {
+            let socket = node.connect(shard, true, false);
+            send(node, socket, &connect(client_id, 0));
+            socket
+        };
+        let (m, other) = (open(&mut node, "m", member), open(&mut node, "other", member));
+        let p = open(&mut node, "p", 1 - member);
+        for socket in [m, other] {
+            with_subscribe(|subscribe| send(&mut node, socket, subscribe));
+            node.settle();
+        }
+        send(&mut node, p, &publish("x/1", 1, true, b"1"));
+        node.perform(Work::Socket(p), usize::MAX);
+        node.perform(Work::HandOver(1 - member), usize::MAX);
+        node.perform(Work::Write, usize::MAX);
+        // It leaves and comes back before the other shard, if that has the group, gives it what was written just now.
+        let filters = [FILTER];
+        let packet_id = PacketId::new(7).expect("not zero");
+        let unsubscribe =
+            Unsubscribe { packet_id, user_properties: Default::default(), filters: (&filters[..]).into() };
+        send(&mut node, m, &Packet::Unsubscribe(unsubscribe));
+        with_subscribe(|subscribe| send(&mut node, m, subscribe));
+        node.perform(Work::Socket(m), usize::MAX);
+        node.settle();
+        let mut deliveries = 0;
+        for socket in [m, other] {
+            packets(&mut node, socket, |packet| deliveries += usize::from(matches!(packet, Packet::Publish(_))));
+        }
+        assert_eq!(deliveries, 1, "on shard {member}");
     }
 }
 
@@ -132,7 +170,7 @@ impl Load {
                 let work = self.node.work();
                 if !work.is_empty() {
                     // Mail of a shard, and what its sockets bring, in the order of the shards' threads: mail first.
-                    let mail = work.iter().copied().filter(|work| matches!(work, crate::node::Work::Mail(_)));
+                    let mail = work.iter().copied().filter(|work| matches!(work, Work::Mail(_)));
                     let mail: Vec<_> = mail.collect();
                     let from = if mail.is_empty() || self.below(4) == 0 { &work } else { &mail };
                     let chosen = from[self.random as usize % from.len()];
@@ -144,10 +182,9 @@ impl Load {
     }
 
     /// A thread looks at its mail before its sockets.
-    fn perform(&mut self, work: crate::node::Work) {
-        if let crate::node::Work::Socket(_) = work {
-            while let Some(mail) = self.node.work().into_iter().find(|work| matches!(work, crate::node::Work::Mail(_)))
-            {
+    fn perform(&mut self, work: Work) {
+        if let Work::Socket(_) = work {
+            while let Some(mail) = self.node.work().into_iter().find(|work| matches!(work, Work::Mail(_))) {
                 self.node.perform(mail, usize::MAX);
             }
         }
@@ -193,27 +230,13 @@ impl Load {
         let Member { name, durable, shard, .. } = &self.members[index];
         let (name, expiry, shard) = (name.clone(), u32::from(*durable) * 1000, *shard);
         let socket = self.open(&name, expiry, shard);
-        let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
-        let filters = [SubscribeFilter { filter: FILTER, options }];
-        let packet_id = PacketId::new(9).expect("not zero");
-        let subscribe = Subscribe { packet_id, properties: Default::default(), filters: (&filters[..]).into() };
-        self.send(socket, &Packet::Subscribe(subscribe));
+        with_subscribe(|subscribe| send(&mut self.node, socket, subscribe));
         self.members[index].socket = Some(socket);
     }
 
     fn open(&mut self, client_id: &str, expiry: u32, shard: usize) -> SocketId {
         let socket = self.node.connect(shard, true, false);
-        let connect = Connect {
-            version: Version::V5,
-            clean_start: false,
-            keep_alive_secs: 0,
-            client_id,
-            will: None,
-            username: None,
-            password: None,
-            properties: ConnectProperties { session_expiry_secs: Some(expiry), ..ConnectProperties::default() },
-        };
-        self.send(socket, &Packet::Connect(Box::new(connect)));
+        send(&mut self.node, socket, &connect(client_id, expiry));
         socket
     }
 
@@ -233,17 +256,8 @@ impl Load {
         let payload = self.published.to_string();
         let retain = self.below(2) == 0;
         let topic = format!("x/{}", self.published % 3);
-        let publish = Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain,
-            topic: &topic,
-            packet_id: Some(id),
-            properties: Default::default(),
-            payload: payload.as_bytes(),
-        };
         self.waits.insert(id, self.published);
-        self.send(socket, &Packet::Publish(publish));
+        send(&mut self.node, socket, &publish(&topic, id.get(), retain, payload.as_bytes()));
     }
 
     fn acknowledge(&mut self, index: usize) {
@@ -253,9 +267,9 @@ impl Load {
         }
         let at = self.below(self.members[index].unacknowledged.len() as u64) as usize;
         let (id, message) = self.members[index].unacknowledged.remove(at);
-        self.send(socket, &Packet::Puback(Ack::new(id, ReasonCode::Success)));
+        send(&mut self.node, socket, &Packet::Puback(Ack::new(id, ReasonCode::Success)));
         // Taken by the node at once: what is lost on the way was not acknowledged.
-        self.perform(crate::node::Work::Socket(socket));
+        self.perform(Work::Socket(socket));
         if self.node.is_open(socket) {
             self.done.insert(message);
         }
@@ -267,42 +281,35 @@ impl Load {
         }
     }
 
-    fn send(&mut self, socket: SocketId, packet: &Packet<'_>) {
-        let mut bytes = Vec::new();
-        packet.encode(Version::V5, &mut bytes).expect("fits");
-        self.node.send(socket, &bytes);
-    }
-
     /// What clients received.
     fn look(&mut self) {
         let sockets = (0..self.members.len()).filter_map(|index| Some((Some(index), self.members[index].socket?)));
         let sockets: Vec<_> = sockets.chain(self.publisher.map(|socket| (None, socket))).collect();
         for (index, socket) in sockets {
-            let bytes = std::mem::take(self.node.received(socket));
-            let mut rest = bytes.as_slice();
-            while let Ok(Some(length)) = frame_length(rest, u32::MAX)
-                && rest.len() >= length
-            {
-                let packet = Packet::decode(Version::V5, &rest[..length]).expect("a packet");
-                rest = &rest[length..];
-                match (packet, index) {
-                    (Packet::Puback(ack), None) => {
-                        let message = self.waits.remove(&ack.packet_id);
-                        assert!(!ack.reason.is_error(), "seed {}: {:?}", self.seed, ack.reason);
+            let mut came = Vec::new();
+            packets(&mut self.node, socket, |packet| match packet {
+                Packet::Puback(ack) => came.push(Came::Puback(ack.packet_id, ack.reason)),
+                Packet::Publish(publish) => {
+                    let message = String::from_utf8_lossy(publish.payload).parse().expect("a number");
+                    came.push(Came::Publish(publish.packet_id.expect("QoS 1"), message));
+                }
+                _ => {}
+            });
+            for came in came {
+                match (came, index) {
+                    (Came::Puback(id, reason), None) => {
+                        let message = self.waits.remove(&id);
+                        assert!(!reason.is_error(), "seed {}: {reason:?}", self.seed);
                         self.safe.extend(message);
                     }
-                    (Packet::Publish(publish), Some(index)) => self.on_publish(index, &publish),
+                    (Came::Publish(id, message), Some(index)) => self.on_publish(index, id, message),
                     _ => {}
                 }
             }
-            self.node.received(socket).extend_from_slice(rest);
         }
     }
 
-    fn on_publish(&mut self, index: usize, publish: &Publish<'_>) {
-        let text = String::from_utf8_lossy(publish.payload);
-        let message: u32 = text.parse().expect("a number");
-        let id = publish.packet_id.expect("QoS 1");
+    fn on_publish(&mut self, index: usize, id: PacketId, message: u32) {
         self.received.insert(message);
         if self.kills == 0 {
             let name = &self.members[index].name;
@@ -310,4 +317,63 @@ impl Load {
         }
         self.members[index].unacknowledged.push((id, message));
     }
+}
+
+/// What a client was sent.
+enum Came {
+    Puback(PacketId, ReasonCode),
+    Publish(PacketId, u32),
+}
+
+fn connect(client_id: &str, expiry_secs: u32) -> Packet<'_> {
+    Packet::Connect(Box::new(Connect {
+        version: Version::V5,
+        clean_start: false,
+        keep_alive_secs: 0,
+        client_id,
+        will: None,
+        username: None,
+        password: None,
+        properties: ConnectProperties { session_expiry_secs: Some(expiry_secs), ..ConnectProperties::default() },
+    }))
+}
+
+fn publish<'a>(topic: &'a str, id: u16, retain: bool, payload: &'a [u8]) -> Packet<'a> {
+    let packet_id = PacketId::new(id);
+    Packet::Publish(Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain,
+        topic,
+        packet_id,
+        properties: Default::default(),
+        payload,
+    })
+}
+
+fn with_subscribe(send: impl FnOnce(&Packet<'_>)) {
+    let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
+    let filters = [SubscribeFilter { filter: FILTER, options }];
+    let packet_id = PacketId::new(9).expect("not zero");
+    let properties = Default::default();
+    send(&Packet::Subscribe(Subscribe { packet_id, properties, filters: (&filters[..]).into() }));
+}
+
+fn send(node: &mut Node, socket: SocketId, packet: &Packet<'_>) {
+    let mut bytes = Vec::new();
+    packet.encode(Version::V5, &mut bytes).expect("fits");
+    node.send(socket, &bytes);
+}
+
+/// Takes whole packets out of what a client received.
+fn packets(node: &mut Node, socket: SocketId, mut each: impl FnMut(Packet<'_>)) {
+    let bytes = std::mem::take(node.received(socket));
+    let mut rest = bytes.as_slice();
+    while let Ok(Some(length)) = frame_length(rest, u32::MAX)
+        && rest.len() >= length
+    {
+        each(Packet::decode(Version::V5, &rest[..length]).expect("a packet"));
+        rest = &rest[length..];
+    }
+    node.received(socket).extend_from_slice(rest);
 }
