@@ -170,6 +170,10 @@ impl Shard {
                 let failed = vec![ReasonCode::UnspecifiedError; reasons.len()];
                 let reasons = if reason.is_error() { &failed } else { reasons };
                 let unsuback =
+                if reason.is_error() && !connection.is_v5() {
+                    // MQTT 3 has no refusal: nothing would come any more [MQTT-3.10.4-2].
+                    return self.close(id, *reason, "the subscriptions cannot be taken away", now);
+                }
                     Unsuback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
                 self.send(id, &Packet::Unsuback(unsuback), now);
                 self.pump(id, now);
