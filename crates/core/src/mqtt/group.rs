@@ -182,6 +182,15 @@ pub struct StoredGroup {
     pub open: Vec<u64>,
 }
 
+/// A row of [`TableId::CLAIMS`](crate::TableId::CLAIMS): messages that a session has taken over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// The last of them.
+    last: u64,
+    /// The row's key.
+    pub row: Box<[u8]>,
+}
+
 /// What a group can go on with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Next {
@@ -242,8 +251,8 @@ pub struct Group {
     pub lagging: bool,
     /// Rows of subscriptions with which sessions keep the group alive while they are away.
     pub kept_by: FxHashSet<Box<[u8]>>,
-    /// Rows of claims, each with the last message that it claims.
-    claims: Vec<(u64, Vec<u8>)>,
+    /// What sessions have taken over behind the stored form.
+    claims: Vec<Claim>,
     places: Slab<Place>,
     names: FxHashMap<Arc<str>, usize>,
     ready: VecDeque<usize>,
@@ -551,22 +560,27 @@ impl Group {
                 in_hand.entry = None;
             }
         }
-        self.claims.push((numbers.iter().copied().max().unwrap_or(0), row.to_vec()));
+        self.claims.push(Claim::new(numbers, row));
         self.dirty = true;
     }
 
-    /// Takes the rows of claims that a stored form of now makes needless: it says the same.
-    pub fn take_claims(&mut self, seen: Sequence) -> Vec<Vec<u8>> {
+    /// Takes the claims that a stored form of now makes needless: it says the same.
+    pub fn take_claims(&mut self, seen: Sequence) -> Vec<Claim> {
         let position = self.position(seen).0;
-        let (needless, kept) = std::mem::take(&mut self.claims).into_iter().partition(|&(last, _)| last <= position);
+        let (needless, kept) = std::mem::take(&mut self.claims).into_iter().partition(|claim| claim.last <= position);
         self.claims = kept;
-        let needless: Vec<(u64, Vec<u8>)> = needless;
-        needless.into_iter().map(|(_, row)| row).collect()
+        needless
     }
 
-    /// Takes the rows of all claims.
-    pub fn take_all_claims(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.claims).into_iter().map(|(_, row)| row).collect()
+    /// Takes all claims.
+    pub fn take_all_claims(&mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
+    }
+
+    /// The stored form could not be written, and so these claims are still there.
+    pub fn put_claims(&mut self, claims: Vec<Claim>) {
+        self.claims.extend(claims);
+        self.dirty = true;
     }
 
     /// Where it stands in the log, when everything up to `seen` was shown to its shard.
@@ -615,7 +629,7 @@ impl Group {
             self.waiting.remove(&number);
             self.claimed.insert(number);
         }
-        self.claims.push((numbers.iter().copied().max().unwrap_or(0), row.to_vec()));
+        self.claims.push(Claim::new(numbers, row));
     }
 
     /// A delivery that a stored session has begun.
@@ -659,6 +673,12 @@ impl Group {
             }
         }
         Some(in_hand)
+    }
+}
+
+impl Claim {
+    fn new(numbers: &[u64], row: &[u8]) -> Claim {
+        Claim { last: numbers.iter().copied().max().unwrap_or(0), row: row.into() }
     }
 }
 
@@ -800,6 +820,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_member_refuses_of_an_earlier_time_it_was_in_is_another_s_by_now() {
+        let a = member("a", 5);
+        let again = Member { id: MemberId { entrance: 2, ..a.id.clone() }, ..a.clone() };
+        let mut group = group(std::slice::from_ref(&a));
+        hand(&mut group, 1);
+        group.leave(&a.id, &[]);
+        group.join(again, &[], Sequence::ZERO);
+        assert!(group.take_waiting(1).is_some());
+        assert_eq!(hand(&mut group, 1), Some('a'));
+        group.refused(&a.id, 1, 0, None, usize::MAX);
+        assert_eq!(group.next(), Next::Nothing);
+    }
+
+    #[test]
     fn what_a_stored_group_has_open_behind_its_position_does_not_come_from_the_log_as_well() {
         let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
         group.restore(br#"{"position":5,"open":[4,9]}"#);
@@ -819,20 +853,6 @@ mod tests {
         again.restore(&row);
         again.restore_claim(&[8, 9], b"row");
         assert_eq!(again.flow, Flow::Behind { after: Sequence(8) });
-    #[test]
-    fn what_a_member_refuses_of_an_earlier_time_it_was_in_is_another_s_by_now() {
-        let a = member("a", 5);
-        let again = Member { id: MemberId { entrance: 2, ..a.id.clone() }, ..a.clone() };
-        let mut group = group(std::slice::from_ref(&a));
-        hand(&mut group, 1);
-        group.leave(&a.id, &[]);
-        group.join(again, &[], Sequence::ZERO);
-        assert!(group.take_waiting(1).is_some());
-        assert_eq!(hand(&mut group, 1), Some('a'));
-        group.refused(&a.id, 1, 0, None, usize::MAX);
-        assert_eq!(group.next(), Next::Nothing);
-    }
-
         assert!(again.was_claimed(Sequence(9)) && !again.was_claimed(Sequence(10)));
         again.join(member("b", 5), &[], Sequence::ZERO);
         assert_eq!(again.next(), Next::Fetch(vec![5]));

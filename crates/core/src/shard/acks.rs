@@ -39,6 +39,9 @@ impl Shard {
         if let Some((client_id, will)) = self.firing.remove(&token) {
             return self.on_fired(client_id, will, &outcome, now);
         }
+        if self.on_group_stored(token, &outcome) {
+            return;
+        }
         if let Outcome::Rejected(_) | Outcome::Full = outcome {
             self.forget_received(token);
         }
@@ -167,13 +170,13 @@ impl Shard {
                 self.pump(id, now); // What the subscription brings comes behind its SUBACK.
             }
             Then::Unsuback { id: packet, reasons, .. } => {
-                let failed = vec![ReasonCode::UnspecifiedError; reasons.len()];
-                let reasons = if reason.is_error() { &failed } else { reasons };
-                let unsuback =
                 if reason.is_error() && !connection.is_v5() {
                     // MQTT 3 has no refusal: nothing would come any more [MQTT-3.10.4-2].
                     return self.close(id, *reason, "the subscriptions cannot be taken away", now);
                 }
+                let failed = vec![ReasonCode::UnspecifiedError; reasons.len()];
+                let reasons = if reason.is_error() { &failed } else { reasons };
+                let unsuback =
                     Unsuback { packet_id: *packet, properties: Default::default(), reasons: reasons.as_slice().into() };
                 self.send(id, &Packet::Unsuback(unsuback), now);
                 self.pump(id, now);

@@ -11,10 +11,10 @@ use super::publish::{internal_delete, internal_row};
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
 use crate::change::{Change, Entry};
 use crate::interest::{Interest, Subscriber, Subscription};
-use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
+use crate::mqtt::group::{Claim, Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
 use crate::position::{Sequence, TableId};
-use crate::proposal::{Batch, Durability};
+use crate::proposal::{Batch, Durability, Outcome, Token};
 use crate::tables::Tables;
 use bytes::Bytes;
 use rowcast_codec::{QoS, TopicFilter};
@@ -38,11 +38,30 @@ pub(super) struct Groups {
     /// Their filters; subscribers are slots.
     interest: Interest,
     generation: u32,
+    /// What is on its way to the disk.
+    storing: FxHashMap<Token, Storing>,
+    /// Rows that had to go when there was no room to write that down.
+    left_over: Vec<(TableId, Box<[u8]>)>,
+}
+
+/// A change of the rows of groups.
+enum Storing {
+    /// Where a group stands; claims that this makes needless go away with it.
+    Form { group: Arc<str>, claims: Vec<Claim> },
+    /// These go away.
+    Removal(Vec<(TableId, Box<[u8]>)>),
 }
 
 impl Groups {
     pub(super) fn new(interest: Interest) -> Groups {
-        Groups { groups: Slab::new(), slots: FxHashMap::default(), interest, generation: 0 }
+        Groups {
+            groups: Slab::new(),
+            slots: FxHashMap::default(),
+            interest,
+            generation: 0,
+            storing: FxHashMap::default(),
+            left_over: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -479,13 +498,47 @@ impl Shard {
     fn forget_stored(&mut self, slot: usize) {
         let Some(group) = self.groups.get(slot) else { return };
         let claims = group.take_all_claims();
-        let mut changes: Vec<Change<'_>> = claims.iter().map(|row| internal_delete(TableId::CLAIMS, row)).collect();
-        if std::mem::take(&mut group.stored) {
-            changes.push(internal_delete(TableId::GROUPS, group.key.as_bytes()));
+        let of_group = std::mem::take(&mut group.stored).then(|| (TableId::GROUPS, group.key.as_bytes().into()));
+        let rows = claims.into_iter().map(|claim| (TableId::CLAIMS, claim.row)).chain(of_group).collect();
+        self.remove_rows(rows);
+    }
+
+    fn remove_rows(&mut self, rows: Vec<(TableId, Box<[u8]>)>) {
+        if rows.is_empty() {
+            return;
         }
-        if !changes.is_empty() {
-            self.proposals.push(None, Durability::Memory, &changes);
+        let token = self.token(0);
+        let changes: Vec<Change<'_>> = rows.iter().map(|(table, key)| internal_delete(*table, key)).collect();
+        self.proposals.push(Some(token), Durability::Memory, &changes);
+        self.groups.storing.insert(token, Storing::Removal(rows));
+    }
+
+    /// Takes away what there was no room to take away before.
+    fn remove_left_over(&mut self) {
+        let mut rows = std::mem::take(&mut self.groups.left_over);
+        // There may be a group of the same name by now, with a row of its own.
+        rows.retain(|(table, key)| {
+            let key = std::str::from_utf8(key).ok().filter(|_| *table == TableId::GROUPS);
+            !key.and_then(|key| self.group(key)).is_some_and(|group| group.stored)
+        });
+        self.remove_rows(rows);
+    }
+
+    /// What became of rows of a group. `false`: the proposal was another one.
+    pub(super) fn on_group_stored(&mut self, token: Token, outcome: &Outcome) -> bool {
+        let Some(storing) = self.groups.storing.remove(&token) else { return false };
+        match storing {
+            _ if *outcome != Outcome::Full => {}
+            Storing::Removal(rows) => self.groups.left_over.extend(rows),
+            Storing::Form { group: key, claims } => match self.group(&key) {
+                Some(group) => group.put_claims(claims),
+                None => {
+                    let rows = claims.into_iter().map(|claim| (TableId::CLAIMS, claim.row));
+                    self.groups.left_over.extend(rows);
+                }
+            },
         }
+        true
     }
 
     /// The group that a row of the subscriptions table keeps, if this shard owns it.
@@ -496,18 +549,27 @@ impl Shard {
 
     /// Writes down where groups stand that outlive their members' connections, so that a restart repeats less.
     pub(super) fn store_dirty_groups(&mut self) {
-        let seen = self.seen;
-        for (_, (_, group)) in &mut self.groups.groups {
-            if !std::mem::take(&mut group.dirty) || group.kept_by.is_empty() {
-                continue;
-            }
-            group.stored = true;
-            let claims = group.take_claims(seen);
-            let stored = group.store(seen);
-            let mut changes = vec![internal_row(TableId::GROUPS, group.key.as_bytes(), &stored)];
-            changes.extend(claims.iter().map(|row| internal_delete(TableId::CLAIMS, row)));
-            self.proposals.push(None, Durability::Memory, &changes);
+        if !self.groups.left_over.is_empty() {
+            self.remove_left_over();
         }
+        let is_due = |group: &Group| group.dirty && !group.kept_by.is_empty();
+        let due = self.groups.groups.iter().filter(|(_, (_, group))| is_due(group));
+        let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
+        for slot in due {
+            self.store_group(slot);
+        }
+    }
+
+    fn store_group(&mut self, slot: usize) {
+        let (seen, token) = (self.seen, self.token(0));
+        let Some(group) = self.groups.get(slot) else { return };
+        (group.dirty, group.stored) = (false, true);
+        let claims = group.take_claims(seen);
+        let (key, stored) = (Arc::clone(&group.key), group.store(seen));
+        let mut changes = vec![internal_row(TableId::GROUPS, key.as_bytes(), &stored)];
+        changes.extend(claims.iter().map(|claim| internal_delete(TableId::CLAIMS, &claim.row)));
+        self.proposals.push(Some(token), Durability::Memory, &changes);
+        self.groups.storing.insert(token, Storing::Form { group: key, claims });
     }
 
     // What is there when the node starts -----------------------------------------------------------------------------------
