@@ -464,7 +464,7 @@ impl Runtime {
             Effect::Fetch { reader, messages } => {
                 let again = Effect::Fetch { reader, messages: messages.clone() };
                 self.read(
-                    move |store: &Store| Ok(reads::fetch(store, messages)),
+                    move |store: &Store| reads::fetch(store, messages),
                     move |runtime, read| match read {
                         Ok(messages) => runtime.tell(Input::Fetched { reader, messages }),
                         Err(error) => runtime.read_failed(reader, &error, again),

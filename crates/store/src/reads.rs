@@ -121,27 +121,31 @@ pub fn log(store: &Store, after: Sequence, bytes: usize) -> Result<Behind, ReadE
     }
 }
 
-/// Messages that are to be sent again: from the log, or the record if that is still the one.
-pub fn fetch(store: &Store, messages: Vec<Wanted>) -> Vec<(u64, Fetched)> {
-    messages.into_iter().map(|wanted| (wanted.number, fetch_one(store, wanted))).collect()
+/// Messages that are to be sent again: from the log, or the record if that is still the one. Fails if one cannot be
+/// read: it is not gone.
+pub fn fetch(store: &Store, messages: Vec<Wanted>) -> Result<Vec<(u64, Fetched)>, ReadError> {
+    messages.into_iter().map(|wanted| Ok((wanted.number, fetch_one(store, wanted)?))).collect()
 }
 
-fn fetch_one(store: &Store, wanted: Wanted) -> Fetched {
+fn fetch_one(store: &Store, wanted: Wanted) -> Result<Fetched, ReadError> {
     let before = Sequence(wanted.sequence.0.saturating_sub(1));
-    if let Ok(page) = store.read_log(before, 1) {
-        let batch = page.batches.into_iter().find(|batch| batch.last() >= wanted.sequence);
-        if let Some(batch) = batch.filter(|batch| batch.first() <= wanted.sequence) {
-            return Fetched::Entry(batch, wanted.sequence);
-        }
+    let batches = match store.read_log(before, 1) {
+        Ok(page) => page.batches,
+        Err(ReadError::FellOff { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let batch = batches.into_iter().find(|batch| batch.last() >= wanted.sequence);
+    if let Some(batch) = batch.filter(|batch| batch.first() <= wanted.sequence) {
+        return Ok(Fetched::Entry(batch, wanted.sequence));
     }
-    let Some((table, key)) = wanted.record else { return Fetched::Gone };
-    match store.get(table, &key) {
-        Ok(Some(record)) => {
+    let Some((table, key)) = wanted.record else { return Ok(Fetched::Gone) };
+    Ok(match store.get(table, &key)? {
+        Some(record) => {
             let scanned = ScannedRecord { key: key.into(), record: Bytes::copy_from_slice(&record) };
             Fetched::Record(table, scanned)
         }
-        _ => Fetched::Gone,
-    }
+        None => Fetched::Gone,
+    })
 }
 
 /// All rows of a client identifier, unless their time ran out by `now_ms`.

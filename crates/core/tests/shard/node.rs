@@ -11,7 +11,7 @@ use rowcast_core::reach::Reach;
 use rowcast_core::replay::{Located, Sought};
 use rowcast_core::schema::{Schema, Source};
 use rowcast_core::shard::{
-    Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Progress, Report, Round,
+    Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Progress, Reader, Report, Round,
     ScannedRecord, Settings, Shard, StoredRows, Wanted,
 };
 use rowcast_core::tables::{Range, Tables};
@@ -34,7 +34,7 @@ pub(crate) trait Keep {
     fn found(&self) -> Found;
 
     /// The log behind `after`, and where it begins if that is later than what was asked for.
-    fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>);
+    fn read_log(&self, after: Sequence, bytes: usize) -> Result<(Vec<Arc<Batch>>, Option<Sequence>), Failed>;
 
     /// Records of a range, and whether it holds no more.
     fn read_records(
@@ -49,10 +49,10 @@ pub(crate) trait Keep {
     fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes>;
 
     /// Where the past begins that somebody asks for.
-    fn locate(&self, sought: &Sought) -> Located;
+    fn locate(&self, sought: &Sought) -> Result<Located, Failed>;
 
     /// Messages for redelivery.
-    fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)>;
+    fn fetch(&self, wanted: Vec<Wanted>) -> Result<Vec<(u64, Fetched)>, Failed>;
 
     /// What is kept under a client identifier.
     fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows;
@@ -64,7 +64,7 @@ pub(crate) type Origin = Option<usize>;
 /// What a turn of the writer appended, and what became of the proposals, by origin.
 pub(crate) type Turn = (Option<Arc<Batch>>, Vec<(Origin, Vec<Completion>)>);
 
-/// The writer cannot go on: the process ends. Why, in words.
+/// The disk does not do what it should: where the writer is concerned, the process ends. Why, in words.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed(pub(crate) String);
 
@@ -86,6 +86,8 @@ pub(crate) struct Node<S> {
     jobs: VecDeque<(usize, Effect)>,
     /// What reads and the checking of passwords brought, and nobody has heard yet.
     answers: VecDeque<(usize, Input)>,
+    /// What groups could not read, to be tried again after a while.
+    unread: Vec<(usize, Input)>,
     pub(crate) directory: BTreeMap<Box<str>, Owner>,
     /// Who was asked the riddle.
     asked: BTreeMap<(usize, u32), String>,
@@ -186,6 +188,7 @@ impl<S: Keep> Node<S> {
             proposed: VecDeque::new(),
             jobs: VecDeque::new(),
             answers: VecDeque::new(),
+            unread: Vec::new(),
             directory: BTreeMap::new(),
             asked: BTreeMap::new(),
             promoted: Vec::new(),
@@ -208,6 +211,7 @@ impl<S: Keep> Node<S> {
         self.proposed.clear();
         self.jobs.clear();
         self.answers.clear();
+        self.unread.clear();
         self.directory.clear();
         self.completions.clear();
         self.failed = None;
@@ -275,6 +279,7 @@ impl<S: Keep> Node<S> {
     /// Time goes by; nothing else happens meanwhile.
     pub(crate) fn advance(&mut self, ms: u64) {
         self.now_ms += ms;
+        self.answers.extend(self.unread.drain(..));
         let now = self.moment();
         for shard in 0..self.shards.len() {
             self.shards[shard].tick(now);
@@ -721,10 +726,13 @@ impl<S: Keep> Node<S> {
                 };
                 Input::Exchanged { connection, result }
             }
-            Effect::ReadLog { reader, after, bytes } => {
-                let (batches, lost_until) = self.store.read_log(after, bytes);
-                Input::LogRead { reader, batches, lost_until }
-            }
+            Effect::ReadLog { reader, after, bytes } => match self.store.read_log(after, bytes) {
+                Ok((batches, lost_until)) => Input::LogRead { reader, batches, lost_until },
+                Err(_) => {
+                    let none = Input::LogRead { reader, batches: Vec::new(), lost_until: None };
+                    return self.not_read(shard, reader, none);
+                }
+            },
             Effect::ReadRecords { connection, range, after, records, .. } if range.table == TableId::SYS => {
                 let (records, complete) = sys::page(&self.sys, &range, after.as_deref(), records);
                 Input::RecordsRead { connection, records: records.into(), complete }
@@ -733,12 +741,15 @@ impl<S: Keep> Node<S> {
                 let (records, complete) = self.store.read_records(&range, after.as_deref(), records, bytes);
                 Input::RecordsRead { connection, records: records.into(), complete }
             }
-            Effect::Locate { connection, sought } => Input::Located { connection, located: self.store.locate(&sought) },
+            Effect::Locate { connection, sought } => match self.store.locate(&sought) {
+                Ok(located) => Input::Located { connection, located },
+                Err(_) => return self.abort(shard, connection),
+            },
             Effect::Get { connection, table, key } => Input::Got { connection, record: self.store.record(table, &key) },
-            Effect::Fetch { reader, messages } => {
-                let messages = self.store.fetch(messages);
-                Input::Fetched { reader, messages }
-            }
+            Effect::Fetch { reader, messages } => match self.store.fetch(messages) {
+                Ok(messages) => Input::Fetched { reader, messages },
+                Err(_) => return self.not_read(shard, reader, Input::Fetched { reader, messages: Vec::new() }),
+            },
             Effect::CollectRows { client_id } => {
                 let rows = self.store.session_rows(&client_id, self.wall_ms());
                 Input::Purge { client_id, rows }
@@ -746,6 +757,20 @@ impl<S: Keep> Node<S> {
             other => unreachable!("{other:?} is no job"),
         };
         self.answers.push_back((shard, input));
+    }
+
+    /// The log cannot be read: a client is sent away, a group tries again later.
+    fn not_read(&mut self, shard: usize, reader: Reader, none: Input) {
+        match reader {
+            Reader::Connection(connection) => self.abort(shard, connection),
+            Reader::Group(_) => self.unread.push((shard, none)),
+        }
+    }
+
+    fn abort(&mut self, shard: usize, connection: ConnectionId) {
+        let now = self.moment();
+        self.shards[shard].abort(connection, now);
+        self.collect(shard);
     }
 }
 

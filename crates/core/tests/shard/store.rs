@@ -198,7 +198,7 @@ impl Keep for Store {
         }
     }
 
-    fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>) {
+    fn read_log(&self, after: Sequence, bytes: usize) -> Result<(Vec<Arc<Batch>>, Option<Sequence>), Failed> {
         let mut left = bytes;
         let mut batches = Vec::new();
         for batch in self.log.iter().filter(|batch| batch.last() > after) {
@@ -210,7 +210,7 @@ impl Keep for Store {
         }
         let lost = after < self.forgotten;
         let begins = self.log.first().map_or(self.forgotten.next(), |batch| batch.first());
-        (batches, lost.then_some(begins))
+        Ok((batches, lost.then_some(begins)))
     }
 
     fn read_records(
@@ -244,12 +244,12 @@ impl Keep for Store {
         self.tables.get(&table)?.get(key).map(|row| row.clone().into())
     }
 
-    fn locate(&self, sought: &Sought) -> Located {
-        sought.locate(self).unwrap_or_else(|never| match never {})
+    fn locate(&self, sought: &Sought) -> Result<Located, Failed> {
+        Ok(sought.locate(self).unwrap_or_else(|never| match never {}))
     }
 
-    fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
-        wanted.iter().map(|wanted| (wanted.number, self.fetch_one(wanted))).collect()
+    fn fetch(&self, wanted: Vec<Wanted>) -> Result<Vec<(u64, Fetched)>, Failed> {
+        Ok(wanted.iter().map(|wanted| (wanted.number, self.fetch_one(wanted))).collect())
     }
 
     fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows {

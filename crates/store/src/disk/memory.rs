@@ -116,6 +116,12 @@ impl MemDisk {
         self.lock().bytes()
     }
 
+    /// Whether there is a file with this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.lock().names.contains_key(name)
+    }
+
     /// Flips one bit of a file, as it is and as it is on the platter. `bit` counts from the file's first byte.
     ///
     /// # Panics
