@@ -67,6 +67,9 @@ impl Shard {
         pending.token = None;
         let failed = !matches!(outcome, Outcome::Done { .. });
         apply_outcome(pending, outcome);
+        if let (true, Then::Connack { .. }, ReasonCode::Success) = (failed, &pending.then, pending.reason) {
+            pending.reason = ReasonCode::ServerUnavailable; // What it was to go on with is gone.
+        }
         let rejected = pending.topic.take().filter(|_| pending.reason == ReasonCode::PayloadFormatInvalid);
         let rejected = rejected.map(|topic| (topic, pending.detail.clone().unwrap_or_default()));
         if let (true, Then::Suback { changed, .. } | Then::Unsuback { changed, .. }) = (failed, &mut pending.then) {

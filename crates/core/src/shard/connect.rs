@@ -10,9 +10,10 @@ use crate::catalog::Resolved;
 use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
+use crate::mqtt::window::Window;
 use crate::policy::{Denied, Operation, Principal, Rights, Sight};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Durability, Rejection};
+use crate::proposal::{Decide, Durability, Rejection};
 use crate::tables::Tables;
 use rowcast_codec::{
     Connack, Connect, DecodeError, Packet, PublishProperties, ReasonCode, Secret, Topic, TopicFilter, UserProperties,
@@ -368,7 +369,14 @@ impl Shard {
             self.answer_now(id, then, ReasonCode::Success, now);
         } else {
             let token = self.token(id.slot);
-            self.proposals.push(Some(token), Durability::Sync, &changes);
+            if session_present {
+                // Its time may have run out since it was read: then it is gone, with all it had.
+                let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
+                let is_there: Decide = Box::new(|row, _, _| row.map(|_| ()).ok_or(Rejection::Absent));
+                self.proposals.push_decided(Some(token), Durability::Sync, place, is_there, &changes);
+            } else {
+                self.proposals.push(Some(token), Durability::Sync, &changes);
+            }
             self.answer_later(id, then, token, now);
         }
     }
@@ -380,7 +388,16 @@ impl Shard {
                 let client_id: Box<str> = connection.client_id().into();
                 self.sessions.remove(client_id.as_bytes());
             }
-            return self.refuse_connect(id, reason, "the session cannot be stored", now);
+            let is_gone = reason == ReasonCode::ServerUnavailable;
+            let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };
+            if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+                && is_gone
+            {
+                // Nothing of it is stored, and nothing is to be. What it had begun of groups is others' by now.
+                session.expiry_secs = 0;
+                session.window = Window::new(1, 0);
+            }
+            return self.refuse_connect(id, reason, words, now);
         }
         let limits = self.settings.limits.clone();
         let response_topic = self.response_topic(id);
