@@ -420,6 +420,11 @@ impl<S: Keep> Node<S> {
         self.sockets[id.0].open
     }
 
+    /// Whether the shard has taken all that the client sent.
+    pub(crate) fn has_taken(&self, id: SocketId) -> bool {
+        self.sockets[id.0].inbound.is_empty()
+    }
+
     /// Whether the client takes what is written.
     pub(crate) fn set_takes(&mut self, id: SocketId, takes: bool) {
         self.sockets[id.0].takes = takes;

@@ -268,9 +268,9 @@ impl Load {
         let at = self.below(self.members[index].unacknowledged.len() as u64) as usize;
         let (id, message) = self.members[index].unacknowledged.remove(at);
         send(&mut self.node, socket, &Packet::Puback(Ack::new(id, ReasonCode::Success)));
-        // Taken by the node at once: what is lost on the way was not acknowledged.
+        // Taken by the node at once, unless more waits for the member than may: what is lost on the way was not acknowledged.
         self.perform(Work::Socket(socket));
-        if self.node.is_open(socket) {
+        if self.node.is_open(socket) && self.node.has_taken(socket) {
             self.done.insert(message);
         }
     }
