@@ -1,8 +1,9 @@
 //! Everything that was published, and what the log says of it: the truth that clients are held against.
 
-use rowcast_codec::QoS;
+use crate::random::Random;
+use rowcast_codec::{PublishProperties, QoS};
 use rowcast_core::tables::Tables;
-use rowcast_core::{ChangeKind, Entry, Sequence};
+use rowcast_core::{Change, ChangeKind, Entry, Sequence};
 use rowcast_store::Store;
 use std::collections::BTreeMap;
 
@@ -10,6 +11,9 @@ use std::collections::BTreeMap;
 /// whose events are kept.
 pub(crate) const TOPICS: [&str; 8] =
     ["note/a", "note/b", "note/b/c", "open/x", "open/y", "dog/1", "ticket/1", "visit/1"];
+
+/// Where records that were asked for are answered.
+pub(crate) const ANSWERS: &str = "open/z";
 
 /// The publisher of what comes from elsewhere than MQTT.
 pub(crate) const ELSEWHERE: usize = usize::MAX;
@@ -25,6 +29,8 @@ pub(crate) struct Message {
     pub(crate) qos: QoS,
     pub(crate) condition: Option<Condition>,
     pub(crate) expiry_secs: Option<u32>,
+    /// It asks for the record of this topic (`$get`), and is the answer: an event on [`Message::topic`].
+    pub(crate) asks: Option<&'static str>,
     /// Bytes behind the number, where any payload is taken.
     pub(crate) padding: usize,
     pub(crate) is_will: bool,
@@ -35,6 +41,8 @@ pub(crate) struct Message {
     pub(crate) expires_ms: Option<u64>,
     /// How often it was sent.
     pub(crate) sent: u32,
+    /// It may have been refused when it was sent first, so that what was published behind it came before it.
+    pub(crate) is_late: bool,
     /// How often it stands in the log, and where first.
     pub(crate) logged: u32,
     pub(crate) sequence: Option<u64>,
@@ -83,21 +91,29 @@ impl Message {
             qos,
             condition: None,
             expiry_secs: None,
+            asks: None,
             padding: 0,
             is_will: false,
             fate: Fate::Open,
             accepted_at: None,
             expires_ms: None,
             sent: 1,
+            is_late: false,
             logged: 0,
             sequence: None,
             name: None,
         }
     }
 
+    /// Whether there comes a time when it need not be sent any more.
+    pub(crate) fn expires(&self) -> bool {
+        self.expiry_secs.is_some() || self.asks.is_some() || (self.kind.is_state() && self.topic.starts_with("ticket"))
+    }
+
     pub(crate) fn payload(&self, number: usize) -> Vec<u8> {
         match (self.topic.split('/').next(), self.kind) {
             (_, Kind::Delete) => String::new(),
+            _ if self.asks.is_some() => String::new(),
             (Some("dog"), Kind::Put) => format!(r#"{{"name":"{number}","age":{number}}}"#),
             (Some("dog"), _) => format!(r#"{{"age":{number}}}"#),
             (Some("ticket"), _) => format!(r#"{{"seat":"{number}"}}"#),
@@ -109,11 +125,19 @@ impl Message {
 }
 
 /// Which message a payload is.
-pub(crate) fn number_of(payload: &[u8]) -> Option<usize> {
+fn number_of(payload: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(payload).ok()?;
     let starts = [r#""age":"#, r#""seat":""#, r#""place":""#];
     let start = starts.iter().find_map(|start| text.find(start).map(|at| at + start.len()));
     digits(&text[start.unwrap_or(0)..])
+}
+
+/// Which message a publish is: what answers a request says which it was, and has a payload of its own.
+pub(crate) fn number_in(properties: &PublishProperties<'_>, payload: &[u8]) -> Option<usize> {
+    match properties.correlation_data {
+        Some(number) => std::str::from_utf8(number).ok()?.parse().ok(),
+        None => number_of(payload),
+    }
 }
 
 fn name_of(payload: &[u8]) -> Option<usize> {
@@ -125,9 +149,17 @@ fn digits(text: &str) -> Option<usize> {
     text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// A line of the log, for who looks into a seed that failed.
+fn shown(entry: &Entry<'_>) -> String {
+    let Change { kind, qos, table, key, payload, expires_ms, .. } = &entry.change;
+    let (key, payload) = (key.escape_ascii(), payload.escape_ascii());
+    let expires = expires_ms.map(|at| format!(", until {at}")).unwrap_or_default();
+    format!("{}: {kind:?} {table:?} {key} {qos:?} {payload}{expires}", entry.sequence)
+}
+
 /// A topic in the spelling of [`TOPICS`].
 pub(crate) fn known(topic: &str) -> Option<&'static str> {
-    TOPICS.into_iter().find(|known| known.eq_ignore_ascii_case(topic))
+    TOPICS.into_iter().chain([ANSWERS]).find(|known| known.eq_ignore_ascii_case(topic))
 }
 
 /// A topic's record.
@@ -153,6 +185,8 @@ pub(crate) struct Book {
     pub(crate) messages: Vec<Message>,
     /// Counts what happens, so that it can be said what came before what.
     pub(crate) clock: u64,
+    /// When nothing was under way on the node last.
+    pub(crate) idle_at: u64,
     lines: Vec<Line>,
     pub(crate) states: BTreeMap<&'static str, State>,
     /// With which QoS the record of a topic changed last, and when that was read, as `clock` counts.
@@ -180,6 +214,9 @@ impl Book {
 
     fn line(&mut self, entry: &Entry<'_>, tables: &Tables) -> Result<(), String> {
         let change = &entry.change;
+        if crate::traces() {
+            println!("        log {}", shown(entry));
+        }
         let mut topic = String::new();
         if change.table.is_internal() || !tables.topic(change.table, change.key, &mut topic) {
             return Ok(());
@@ -197,7 +234,10 @@ impl Book {
                 }
                 None
             }
-            ChangeKind::Put | ChangeKind::Message => number_of(change.payload),
+            ChangeKind::Put | ChangeKind::Message => {
+                let properties = PublishProperties::parse_forwarded(change.properties).unwrap_or_default();
+                number_in(&properties, change.payload)
+            }
         };
         if matches!(change.kind, ChangeKind::Delete | ChangeKind::Expire) && self.states.remove(topic).is_none() {
             return Err(format!("{topic} is taken away, and was not there"));
@@ -314,6 +354,49 @@ impl Book {
         }
         self.read_until = self.read_until.min(committed);
         Ok(())
+    }
+
+    /// Messages that stand in the log after one place and up to another.
+    pub(crate) fn logged_between(&self, after: u64, until: u64) -> impl Iterator<Item = usize> {
+        let lines = self.lines.iter().filter(move |line| after < line.sequence && line.sequence <= until);
+        lines.filter_map(|line| line.number)
+    }
+
+    /// Whether an answer to request `number` is what its record was, no older than what the same client had made of it.
+    pub(crate) fn check_answer(&self, number: usize, version: Option<u64>, payload: &[u8]) -> Result<(), String> {
+        let message = &self.messages[number];
+        let asked = message.asks.unwrap_or_default();
+        let is_own = |other: &&Message| {
+            let same = other.publisher == message.publisher && other.epoch == message.epoch && other.topic == asked;
+            same && other.kind.is_state() && !other.is_will && other.sent == 1
+        };
+        let own = self.messages[..number].iter().filter(is_own).filter_map(|other| other.sequence).max().unwrap_or(0);
+        let Some(version) = version else {
+            let mut later = self.lines.iter().filter(|line| line.topic == asked && line.sequence > own);
+            let may_be_gone = own == 0 || asked.starts_with("ticket") || later.any(|line| line.number.is_none());
+            let expires =
+                self.messages[..number].iter().any(|other| other.topic == asked && other.expiry_secs.is_some());
+            return match may_be_gone || expires {
+                true => Ok(()),
+                false => Err(format!("{number} asks for {asked}, which is at {own}, and is told that it is not there")),
+            };
+        };
+        let line = self.lines.iter().find(|line| line.sequence == version && line.topic == asked);
+        let made = line.and_then(|line| line.number).filter(|&made| self.messages[made].kind.is_state());
+        if made.is_none() || number_of(payload) != made {
+            let payload = String::from_utf8_lossy(payload);
+            return Err(format!("{number} asks for {asked}, and is told {payload} of {version}, which is {made:?}"));
+        }
+        match version < own {
+            true => Err(format!("{number} asks for {asked}, which is at {own}, and is told of {version}")),
+            false => Ok(()),
+        }
+    }
+
+    /// A place in the log.
+    pub(crate) fn some_version(&self, random: &mut Random) -> u64 {
+        let at = random.below(self.lines.len() + 1);
+        self.lines.get(at).map_or(0, |line| line.sequence)
     }
 
     /// A topic's record.

@@ -3,6 +3,7 @@
 //! What it sends is here; what it hears, and what it thinks of that, in `hearing`.
 
 mod hearing;
+mod replaying;
 mod subscribing;
 
 use crate::Node;
@@ -13,6 +14,7 @@ use crate::random::Random;
 use crate::text;
 use crate::will::Wills;
 pub(crate) use hearing::World;
+use replaying::Replays;
 use rowcast_codec::{
     Ack, Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketId, Publish, PublishProperties,
     QoS, ReasonCode, UserPropertiesBuf, Version, Will, WillProperties,
@@ -48,6 +50,8 @@ pub(crate) struct Client {
     session: Session,
     /// The disk is full, or was since the last look: requests may be refused.
     pub(crate) excused: bool,
+    /// The log cannot be read everywhere, or could not since the last look: connections may be ended for that.
+    pub(crate) is_disk_harmed: bool,
     /// The node said that it stops.
     partial: Vec<u8>,
     next_id: u16,
@@ -55,6 +59,8 @@ pub(crate) struct Client {
     sent_ms: u64,
     /// It sends nothing more, not even PINGREQ.
     pub(crate) silent: bool,
+    /// It was silent for longer than it may be, and nothing has shown since that the server did not mind.
+    was_quiet: bool,
     /// When its connection was seen without anything on the way to it.
     clear_ms: u64,
     /// Publishes that are not settled, in the order they were made.
@@ -74,6 +80,7 @@ pub(crate) struct Client {
     /// Subscriptions of this session that are no more, or that nobody knows of whether they are.
     past: Vec<Held>,
     asked: BTreeMap<u16, Asked>,
+    replays: Replays,
     /// Messages it must get in the end.
     expected: BTreeSet<usize>,
     got: BTreeSet<usize>,
@@ -84,7 +91,7 @@ pub(crate) struct Client {
     /// The latest state of a topic that was delivered: its sequence and its message.
     states: BTreeMap<&'static str, (u64, usize)>,
     /// What it last heard of a topic's record; `None`: that it is gone.
-    view: BTreeMap<&'static str, Option<usize>>,
+    view: BTreeMap<&'static str, Seen>,
     /// The log was cut before it had read it.
     lost_events: bool,
     will: Option<usize>,
@@ -92,6 +99,13 @@ pub(crate) struct Client {
     acknowledged: Vec<(usize, usize)>,
     /// What groups are to be told.
     pub(crate) notes: Vec<Note>,
+}
+
+/// What was heard of a record: the message that made it, `None`: that it is gone.
+#[derive(Clone, Copy)]
+struct Seen {
+    number: Option<usize>,
+    qos: QoS,
 }
 
 /// Which message, and by which group it came, if by one.
@@ -116,6 +130,8 @@ struct Outgoing {
     id: PacketId,
     message: usize,
     released: bool,
+    /// It may have been refused, and its client has not heard of that.
+    doubtful: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -143,10 +159,12 @@ impl Client {
             starts_clean: false,
             session: Session { exists: Some(false), ..Session::default() },
             excused: false,
+            is_disk_harmed: false,
             partial: Vec::new(),
             next_id: 0,
             sent_ms: 0,
             silent: false,
+            was_quiet: false,
             clear_ms: 0,
             outgoing: VecDeque::new(),
             aliases_out: Vec::new(),
@@ -158,6 +176,7 @@ impl Client {
             subscriptions: BTreeMap::new(),
             past: Vec::new(),
             asked: BTreeMap::new(),
+            replays: Replays::default(),
             expected: BTreeSet::new(),
             got: BTreeSet::new(),
             got_live: BTreeSet::new(),
@@ -261,22 +280,30 @@ impl Client {
     /// Its connection is cut: what was on the way is gone.
     pub(crate) fn cut(&mut self, node: &mut Node, wills: &mut Wills) {
         if let Some(socket) = self.socket {
+            let had_ended = node.has_ended(socket);
             node.lose(socket);
             self.lost(node.wall_ms(), wills, true);
+            self.lost_before(had_ended);
         }
     }
 
     /// It goes away, and the server does not know.
     pub(crate) fn vanish(&mut self, node: &mut Node, wills: &mut Wills) {
         if let Some(socket) = self.socket {
+            let had_ended = node.has_ended(socket);
             node.vanish(socket);
             self.lost(node.wall_ms(), wills, false);
+            self.lost_before(had_ended);
         }
     }
 
     /// It says goodbye, if the server listens; `expiry_secs`: and how long its session lasts from now.
-    pub(crate) fn leave(&mut self, node: &mut Node, wills: &mut Wills, expiry_secs: Option<u32>) {
-        let Some(socket) = self.socket.filter(|_| self.connected) else { return };
+    pub(crate) fn leave(&mut self, node: &mut Node, wills: &mut Wills, expiry_secs: Option<u32>) -> Result<(), String> {
+        let Some(socket) = self.socket.filter(|_| self.connected) else { return Ok(()) };
+        if node.has_ended(socket) {
+            node.lose(socket);
+            return self.on_closed(node, wills); // Nobody hears it.
+        }
         let expiry_secs = expiry_secs.filter(|_| self.is_v5() && self.is_durable());
         let (now, lasts) = (node.wall_ms(), expiry_secs.unwrap_or(self.nature.expiry_secs));
         let properties = DisconnectProperties { session_expiry_secs: expiry_secs, ..Default::default() };
@@ -284,15 +311,15 @@ impl Client {
         for _ in 0..10 {
             node.perform(Work::Socket(socket), usize::MAX);
         }
-        if node.is_open(socket) {
-            // It may have heard it, or not.
+        if node.is_open(socket) || self.excused || self.is_disk_harmed {
+            // It may have heard it, or not, or have closed the connection before, for what the disk does.
             node.lose(socket);
             self.lost(now, wills, false);
             match &mut self.session.ends {
                 Some((from, _)) if lasts > 0 => *from = (*from).min(now + u64::from(lasts) * 1000),
                 _ => self.doubt_session(),
             }
-            return;
+            return Ok(());
         }
         if let Some(will) = self.will.take() {
             wills.farewell(will);
@@ -306,6 +333,7 @@ impl Client {
         } else {
             self.session.ends = Some((now + u64::from(lasts) * 1000, now + u64::from(lasts) * 1000));
         }
+        Ok(())
     }
 
     /// Its connection is gone. `surely`: the server knows.
@@ -330,15 +358,24 @@ impl Client {
         self.socket = None;
         self.connected = false;
         self.silent = false;
+        self.was_quiet = false;
         self.partial.clear();
         self.answers.clear();
         self.open.clear();
         self.aliases_out.clear();
         self.aliases_in.clear();
         self.forget_asked();
+        self.subscriptions.values_mut().for_each(|held| held.conflates_since = u64::MAX);
         if !self.is_durable() {
             self.forget_session();
             self.session.exists = Some(false);
+        }
+    }
+
+    /// Its connection is gone, and the server may have ended it some time before.
+    fn lost_before(&mut self, had_ended: bool) {
+        if let (true, Some((from, _))) = (had_ended, &mut self.session.ends) {
+            *from = from.saturating_sub(CLOSED_UNSEEN_MS);
         }
     }
 
@@ -385,6 +422,7 @@ impl Client {
         self.received.clear();
         self.subscriptions.clear();
         self.past.clear();
+        self.replays = Replays::default();
         self.expected.clear();
         self.got.clear();
         self.got_live.clear();
@@ -403,6 +441,7 @@ impl Client {
     /// The log no longer reached back to its position.
     pub(crate) fn lose_events(&mut self) {
         self.lost_events = true;
+        self.replays.cut();
         self.expected.retain(|number| self.got.contains(number));
     }
 
@@ -422,10 +461,11 @@ impl Client {
         let message = &book.messages[number];
         let id = (message.qos != QoS::AtMostOnce).then(|| self.free_id());
         if let Some(id) = id {
-            self.outgoing.push_back(Outgoing { id, message: number, released: false });
+            let doubtful = message.condition.is_some();
+            self.outgoing.push_back(Outgoing { id, message: number, released: false, doubtful });
         }
         let (mut topic, mut alias) = (message.topic, None);
-        if self.is_v5() && random.one_in(3) {
+        if self.is_v5() && message.asks.is_none() && random.one_in(3) {
             match self.aliases_out.iter().position(|&known| known == topic) {
                 Some(at) => (topic, alias) = ("", Some(at as u16 + 1)),
                 None if self.aliases_out.len() < ALIASES => {
@@ -458,15 +498,18 @@ impl Client {
             user_properties.push(name, &value).expect("short");
         }
         let payload = message.payload(number);
+        let (asked, correlation) = (message.asks.map(|asked| format!("$get/{asked}")), number.to_string());
         let content_type = (message.kind == Kind::Patch).then_some("application/merge-patch+json");
         let publish = Publish {
             dup,
             qos: message.qos,
             retain: message.kind.is_state(),
-            topic,
+            topic: asked.as_deref().unwrap_or(topic),
             packet_id,
             payload: &payload,
             properties: PublishProperties {
+                response_topic: asked.is_some().then_some(topic),
+                correlation_data: asked.is_some().then_some(correlation.as_bytes()),
                 message_expiry_secs: message.expiry_secs,
                 topic_alias,
                 content_type,
@@ -507,6 +550,17 @@ impl Client {
         }
     }
 
+    /// Whether it said nothing for so long that the server may close its connection.
+    fn is_quiet(&self, now: u64) -> bool {
+        let patience_ms = u64::from(self.nature.keep_alive_secs) * 1500;
+        self.was_quiet || (self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms)
+    }
+
+    /// The disk is full, or was: what is under way may be refused.
+    pub(crate) fn doubt_outgoing(&mut self) {
+        self.outgoing.iter_mut().for_each(|outgoing| outgoing.doubtful = true);
+    }
+
     /// Identifiers are small, so that they come back soon.
     fn free_id(&mut self) -> PacketId {
         loop {
@@ -523,6 +577,7 @@ impl Client {
         packet.encode(self.nature.version, &mut bytes).expect("a packet");
         if let Some(socket) = self.socket {
             node.send(socket, &bytes);
+            self.was_quiet |= self.is_quiet(node.wall_ms());
             self.sent_ms = node.wall_ms();
             self.tell(">", packet);
         }
@@ -545,12 +600,13 @@ impl Client {
     /// Everything has settled: what it must have, it has.
     pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
         // What the log does not hold any more, or what has expired, need not be sent again.
-        let kept = |&(number, _): &Copy| book.messages.get(number).is_none_or(|message| message.expiry_secs.is_none());
+        let kept = |&(number, _): &Copy| book.messages.get(number).is_none_or(|message| !message.expires());
         let left_over = !cuts && self.in_flight.values().any(kept);
         if !self.outgoing.is_empty() || left_over {
             let outgoing: Vec<u16> = self.outgoing.iter().map(|outgoing| outgoing.id.get()).collect();
             return Err(format!("{}: left over: to {outgoing:?}, from {:?}", self.name, self.in_flight));
         }
+        self.replays.check_complete().map_err(|mistake| format!("{}: {mistake}", self.name))?;
         let lost = |number: &&usize| book.messages[**number].accepted_at.is_some() && !self.got.contains(*number);
         match self.expected.iter().find(lost) {
             Some(number) => Err(format!("{} never got {number}: {:?}", self.name, book.messages[*number])),
@@ -562,17 +618,15 @@ impl Client {
     pub(crate) fn check_state(&self, topic: &'static str, book: &Book, now_ms: u64) -> Result<(), String> {
         let state = book.state(topic, now_ms);
         let Some(&(qos, at)) = book.changed.get(topic) else { return Ok(()) };
-        if qos == QoS::AtMostOnce || self.granted(topic, None) == QoS::AtMostOnce {
-            return Ok(());
-        }
-        let was_there = self.subscribed_before(topic, at);
-        match (self.view.get(topic), state.map(|state| state.number)) {
+        let is_kept = qos > QoS::AtMostOnce && self.granted(topic, None) > QoS::AtMostOnce;
+        let was_there = self.subscribed_before(topic, at, qos);
+        match (self.view.get(topic).map(|seen| seen.number), state.map(|state| state.number)) {
             // That a record is gone is not shown to who missed it: there is nothing to show.
             (_, None) if self.lost_events => Ok(()),
-            (Some(&known), current) if was_there && known.is_some() && known != current => {
+            (Some(known), current) if was_there && known.is_some() && known != current => {
                 Err(format!("{} thinks that {topic} is {known:?}, not {current:?}", self.name))
             }
-            (None, Some(current)) if self.had_state_since(topic, book, current) => {
+            (None, Some(current)) if is_kept && self.had_state_since(topic, book, current) => {
                 Err(format!("{} does not know that {topic} is {current}", self.name))
             }
             _ => Ok(()),

@@ -50,8 +50,7 @@ impl Groups {
     /// A message was published.
     pub(crate) fn expect(&mut self, message: &Message, number: usize) {
         let kept = message.qos > QoS::AtMostOnce && message.kind != Kind::Delete;
-        let expires = message.expiry_secs.is_some() || (message.kind.is_state() && message.topic.starts_with("ticket"));
-        if !kept || expires || message.condition.is_some() {
+        if !kept || message.expires() || message.condition.is_some() {
             return;
         }
         for (group, filter) in self.0.iter_mut().zip(GROUPS) {
@@ -142,6 +141,12 @@ impl Groups {
                 };
             }
         }
+    }
+
+    /// Whether a member was given a message, whatever it has done with it.
+    pub(crate) fn holds(&self, group: usize, client: usize, number: usize) -> bool {
+        let holders = self.0[group].holders.get(&number);
+        holders.is_some_and(|holders| holders.iter().any(|holder| holder.client == client))
     }
 
     /// Everything has settled: some member got what some member must get.

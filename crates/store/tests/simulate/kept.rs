@@ -8,7 +8,7 @@ use rowcast_core::replay::{Located, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{Batch, NodeId, Proposals, Sequence, TableId};
-use rowcast_store::{Crash, MemDisk, MemState, Options, Retention, Store, Writer, reads};
+use rowcast_store::{Crash, Disk, MemDisk, MemState, Options, ReadError, Retention, Store, Writer, reads};
 use std::sync::Arc;
 
 /// A store, and what it stands on.
@@ -19,6 +19,8 @@ pub(crate) struct Kept {
     options: Options,
     writer: Option<Writer>,
     random: Random,
+    /// A file of which one bit is flipped, and which.
+    harmed: Option<(String, u64)>,
 }
 
 /// Proposals of somebody else than the shards, as the writer knows them.
@@ -41,7 +43,7 @@ impl Kept {
         let state = Arc::new(MemState::new(500 + random.below(8_000)));
         let (store, writer) =
             Store::open_with(Arc::new(disk.clone()), Arc::clone(&state) as _, &options, now_ms).expect("a new disk");
-        Kept { disk, store, state, options, writer: Some(writer), random }
+        Kept { disk, store, state, options, writer: Some(writer), random, harmed: None }
     }
 
     /// The process ended, at worst with the power: what is left is opened, perhaps after a few more crashes on the way.
@@ -88,6 +90,43 @@ impl Kept {
         Ok(())
     }
 
+    /// What was read is not as it was written, and the error says which file it is.
+    fn not_read(&self, error: &ReadError) -> Failed {
+        let Some((name, _)) = &self.harmed else { panic!("the disk is up, and in order: {error}") };
+        let is_named = matches!(error, ReadError::DamagedLog { place, .. } if place.ends_with(name.as_str()));
+        assert!(is_named, "{name} is damaged: {error}");
+        Failed(error.to_string())
+    }
+
+    /// Flips a bit in a part of the log that is not written to any more.
+    pub(crate) fn harm(&mut self) {
+        let mut names = self.disk.list().expect("the disk is up");
+        names.retain(|name| name.ends_with(".log"));
+        names.sort();
+        names.pop();
+        if names.is_empty() || self.harmed.is_some() {
+            return;
+        }
+        let name = names.swap_remove(self.random.below(names.len()));
+        let bytes = self.disk.open(&name).and_then(|file| file.len()).expect("the disk is up");
+        let bit = self.random.below(bytes as usize * 8) as u64;
+        self.disk.flip(&name, bit);
+        self.harmed = Some((name, bit));
+    }
+
+    /// Whether something on the disk is not as it was written.
+    pub(crate) fn is_harmed(&self) -> bool {
+        self.harmed.is_some()
+    }
+
+    /// Puts the bit back.
+    pub(crate) fn heal(&mut self) {
+        let Some((name, bit)) = self.harmed.take() else { return };
+        if self.disk.has(&name) {
+            self.disk.flip(&name, bit);
+        }
+    }
+
     fn writer(&mut self) -> Result<&mut Writer, Failed> {
         self.writer.as_mut().ok_or_else(|| Failed("the writer has failed before".to_owned()))
     }
@@ -118,8 +157,8 @@ impl Keep for Kept {
         reads::found(&self.store).expect("the disk is up")
     }
 
-    fn read_log(&self, after: Sequence, bytes: usize) -> (Vec<Arc<Batch>>, Option<Sequence>) {
-        reads::log(&self.store, after, bytes).expect("the disk is up")
+    fn read_log(&self, after: Sequence, bytes: usize) -> Result<(Vec<Arc<Batch>>, Option<Sequence>), Failed> {
+        reads::log(&self.store, after, bytes).map_err(|error| self.not_read(&error))
     }
 
     fn read_records(
@@ -136,12 +175,12 @@ impl Keep for Kept {
         reads::record(&self.store, table, key).expect("memory does not fail")
     }
 
-    fn locate(&self, sought: &Sought) -> Located {
-        reads::locate(&self.store, sought).expect("the disk is up")
+    fn locate(&self, sought: &Sought) -> Result<Located, Failed> {
+        reads::locate(&self.store, sought).map_err(|error| self.not_read(&error))
     }
 
-    fn fetch(&self, wanted: Vec<Wanted>) -> Vec<(u64, Fetched)> {
-        reads::fetch(&self.store, wanted)
+    fn fetch(&self, wanted: Vec<Wanted>) -> Result<Vec<(u64, Fetched)>, Failed> {
+        reads::fetch(&self.store, wanted).map_err(|error| self.not_read(&error))
     }
 
     fn session_rows(&self, client_id: &str, now_ms: u64) -> StoredRows {

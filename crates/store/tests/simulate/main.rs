@@ -66,7 +66,9 @@ fn try_seeds(seeds: Range<u64>, size: Size, time: Option<Duration>) -> usize {
         }
         if let Err((step, mistake)) = run(seed, size) {
             println!("ROWCAST_SEEDS={seed}..{}, step {step}: {mistake}", seed + 1);
-            if let Some(small) = shrink(seed, size) {
+            if !traces()
+                && let Some(small) = shrink(seed, size)
+            {
                 println!("    also with ROWCAST_SIZE={},{}", small.steps, small.clients);
             }
             failed += 1;

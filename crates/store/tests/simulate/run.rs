@@ -2,7 +2,7 @@
 //! in any order that can happen. What must hold is said by `client`, `group`, `will` and `book`.
 
 use crate::Node;
-use crate::book::{Book, Condition, ELSEWHERE, Kind, Message, TOPICS};
+use crate::book::{ANSWERS, Book, Condition, ELSEWHERE, Kind, Message, TOPICS};
 use crate::client::{Client, FILTERS, GROUPS, Nature, World};
 use crate::group::Groups;
 use crate::kept::Kept;
@@ -40,8 +40,6 @@ pub(crate) struct Run {
     size: Size,
     /// The disk has no room now.
     full: bool,
-    /// It had none at some time.
-    was_full: bool,
     /// Reports that were looked at.
     reported: usize,
 }
@@ -73,7 +71,6 @@ impl Run {
             groups: Groups::default(),
             size,
             full: false,
-            was_full: false,
             reported: 0,
         }
     }
@@ -93,6 +90,9 @@ impl Run {
                 Work::Socket(_) => 1 + self.random.below(200),
                 _ => 1 + self.random.below(4),
             };
+            if crate::traces() {
+                println!("        {work:?}, {amount}");
+            }
             self.node.perform(work, amount);
             return Ok(());
         }
@@ -116,7 +116,7 @@ impl Run {
             return Ok(());
         }
         match self.random.below(88) {
-            0..3 => self.go(index),
+            0..3 => self.go(index)?,
             3..6 => {
                 if let Some(socket) = client.socket {
                     let takes = self.random.below(3) > 0;
@@ -162,13 +162,14 @@ impl Run {
     }
 
     /// In one of several ways, of which a taking over is one.
-    fn go(&mut self, index: usize) {
+    fn go(&mut self, index: usize) -> Result<(), String> {
         let (client, wills) = (&mut self.clients[index], &mut self.wills);
         match self.random.below(6) {
             0..3 => client.cut(&mut self.node, wills),
             3 => {
                 let expiry_secs = self.random.of(&[None, None, Some(0), Some(3)]);
-                client.leave(&mut self.node, wills, expiry_secs);
+                let left = client.leave(&mut self.node, wills, expiry_secs);
+                left.map_err(|mistake| format!("{}: {mistake}", client.name))?;
             }
             _ => {
                 client.vanish(&mut self.node, wills);
@@ -177,6 +178,7 @@ impl Run {
                 }
             }
         }
+        Ok(())
     }
 
     fn message(&mut self, publisher: usize) -> Message {
@@ -189,6 +191,10 @@ impl Run {
         }
         if is_v5 && kind == Kind::Put && topic == "dog/1" && self.random.one_in(2) {
             message.kind = Kind::Patch;
+        }
+        if is_v5 && kind == Kind::Event && self.random.one_in(8) {
+            (message.asks, message.topic) = (Some(topic), ANSWERS);
+            return message;
         }
         if is_v5 && kind != Kind::Delete && self.random.one_in(8) {
             let secs = 1 + self.random.below(5) as u32;
@@ -227,7 +233,12 @@ impl Run {
     fn propose(&mut self) -> Result<(), String> {
         let kind = self.random.of(&[Kind::Put, Kind::Put, Kind::Event, Kind::Delete]);
         let topic = self.random.of(&["note/a", "note/b", "open/x"]);
-        let number = self.publish_message(ELSEWHERE, Message::new(ELSEWHERE, topic, kind, QoS::AtLeastOnce));
+        self.publish_elsewhere(Message::new(ELSEWHERE, topic, kind, QoS::AtLeastOnce))
+    }
+
+    fn publish_elsewhere(&mut self, message: Message) -> Result<(), String> {
+        let (topic, kind) = (message.topic, message.kind);
+        let number = self.publish_message(ELSEWHERE, message);
         let (mut key, mut canonical) = (Vec::new(), String::new());
         self.node.tables().place(topic, &mut key, &mut canonical).map_err(|error| error.to_string())?;
         let table = if topic.starts_with("note") { self.node.table("Note") } else { TableId::TOPICS };
@@ -283,7 +294,7 @@ impl Run {
 
     fn trouble(&mut self) -> Result<(), String> {
         let disk = self.node.store.disk.clone();
-        match self.random.below(8) {
+        match self.random.below(10) {
             0 => self.restart(Some(Crash::Process)),
             1..3 => self.restart(Some(Crash::Power)),
             3 => self.restart(None),
@@ -299,7 +310,12 @@ impl Run {
                 self.set_full(true);
                 Ok(())
             }
+            8 if !disk.is_down() => {
+                self.node.store.harm();
+                Ok(())
+            }
             _ => {
+                self.node.store.heal();
                 self.set_full(false);
                 Ok(())
             }
@@ -311,7 +327,6 @@ impl Run {
         let room = self.random.below(300) as u64;
         disk.set_capacity(full.then(|| disk.bytes() + room));
         self.full = full;
-        self.was_full |= full;
     }
 
     /// `crash`: how it ends; `None`: in good order.
@@ -320,6 +335,7 @@ impl Run {
             println!("the node ends: {crash:?}");
         }
         let mut loses = crash.is_some();
+        self.node.store.heal(); // What a node makes of a log that is damaged when it starts, `crash.rs` tests.
         match crash {
             Some(crash) => {
                 if crash == Crash::Process && self.node.failed.is_none() && !self.node.store.disk.is_down() {
@@ -377,12 +393,19 @@ impl Run {
         for client in &mut self.clients {
             let is_clear = client.socket.is_none_or(|socket| self.node.is_clear(socket));
             client.excused = self.full || (client.excused && !(idle && is_clear));
+            client.is_disk_harmed = self.node.store.is_harmed() || (client.is_disk_harmed && !(idle && is_clear));
+            if client.excused {
+                client.doubt_outgoing();
+            }
             for note in std::mem::take(&mut client.notes) {
                 self.groups.note(client.index, client.is_durable(), note);
             }
         }
         self.groups.look(&self.clients, now);
         for report in &self.node.reports[self.reported..] {
+            if crate::traces() {
+                println!("        {report:?}");
+            }
             if let Report::LostEvents { client_id, .. } = report {
                 if !self.node.store.cuts() {
                     return Err(format!("{client_id} loses events of a log that is whole"));
@@ -394,6 +417,8 @@ impl Run {
         }
         self.reported = self.node.reports.len();
         if idle {
+            self.book.clock += 1;
+            self.book.idle_at = self.book.clock;
             self.wills.settled();
             self.wills.check(now)?;
         }
@@ -448,6 +473,7 @@ impl Run {
         let disk = self.node.store.disk.clone();
         disk.crash_at(u64::MAX);
         disk.fail_sync_at(u64::MAX);
+        self.node.store.heal();
         self.set_full(false);
         self.settle()?;
         let now = self.node.wall_ms();
@@ -459,7 +485,36 @@ impl Run {
         }
         self.groups.check_complete(&self.book)?;
         self.check_records()?;
+        self.check_turns()?;
         self.check_empty()
+    }
+
+    /// Members of a group that have room take turns.
+    fn check_turns(&mut self) -> Result<(), String> {
+        for (group, topic) in [(0, "note/a"), (1, "open/x")] {
+            let members: Vec<usize> =
+                (0..self.clients.len()).filter(|&index| self.clients[index].is_in(group)).collect();
+            // Who gets copies from elsewhere as well may have no room; and nobody may know who is in.
+            let is_crowded = |client: &Client| client.wants_itself(topic) || (group == 0 && client.is_in(1));
+            let mut clients = self.clients.iter();
+            if clients.any(|client| client.may_be_in_any() || (client.is_in(group) && is_crowded(client))) {
+                continue;
+            }
+            let first = self.book.messages.len();
+            for _ in &members {
+                let message = Message::new(ELSEWHERE, topic, Kind::Event, QoS::AtLeastOnce);
+                self.publish_elsewhere(message)?;
+                self.settle()?;
+            }
+            for &index in &members {
+                let given = (first..self.book.messages.len()).filter(|&number| self.groups.holds(group, index, number));
+                let given = given.count();
+                if given != 1 {
+                    return Err(format!("{} of {members:?} got {given} of {}", index, GROUPS[group]));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Everybody comes back and says what is to be said, and what is due happens.
@@ -506,13 +561,6 @@ impl Run {
         // What is stored of groups, and what waits until somebody looks, goes within a few ticks.
         for _ in 0..TICKS {
             self.node.advance(300);
-            self.node.settle();
-        }
-        if self.was_full {
-            // What there was no room to take away goes when the node starts.
-            let now = self.node.wall_ms();
-            self.node.store.close(now)?;
-            self.node.restart();
             self.node.settle();
         }
         match self.remains() {

@@ -53,7 +53,8 @@ impl Wills {
         let Some(will) = self.0.get_mut(&number) else { return };
         let due = at + u64::from(will.delay_secs.min(expiry_secs)) * 1000;
         // One whose fate is not known may be thrown away with its session at any time.
-        will.from = Some(if surely { due } else { at });
+        let from = if surely { due } else { at };
+        will.from = Some(will.from.map_or(from, |suspected| suspected.min(from)));
         will.until = Some(due).filter(|_| surely);
     }
 

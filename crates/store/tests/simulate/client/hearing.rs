@@ -1,9 +1,10 @@
 //! What a client hears, and whether it may.
 
+use super::replaying::Way;
 use super::subscribing::{GROUP_ID, Held};
-use super::{Answer, Client, Copy, Outgoing};
+use super::{Answer, Client, Copy, Outgoing, Seen};
 use crate::Node;
-use crate::book::{Book, Kind, known, number_of};
+use crate::book::{ANSWERS, Book, Kind, known, number_in};
 use crate::group::{Groups, Note};
 use crate::will::Wills;
 use rowcast_codec::{Ack, Connack, Packet, PacketId, Publish, QoS, ReasonCode, Version, frame_length};
@@ -38,25 +39,24 @@ impl Client {
         }
         if node.is_clear(socket) {
             self.clear_ms = node.wall_ms();
+            self.was_quiet &= node.has_ended(socket);
             let acknowledged = self.acknowledged.drain(..);
             self.notes.extend(acknowledged.map(|(group, number)| Note::Acknowledged(group, number)));
         }
         if !node.is_open(socket) {
-            self.on_closed(node, world).map_err(|mistake| format!("{}: {mistake}", self.name))?;
+            self.on_closed(node, world.wills).map_err(|mistake| format!("{}: {mistake}", self.name))?;
         }
         Ok(())
     }
 
     /// The server closed the connection without a word, or behind its last one.
-    fn on_closed(&mut self, node: &mut Node, world: &mut World<'_>) -> Result<(), String> {
+    pub(super) fn on_closed(&mut self, node: &Node, wills: &mut Wills) -> Result<(), String> {
         let now = node.wall_ms();
-        let patience_ms = u64::from(self.nature.keep_alive_secs) * 1500;
-        let too_quiet = patience_ms > 0 && now >= self.sent_ms + patience_ms;
-        if !too_quiet && !self.excused {
+        if !self.is_quiet(now) && !self.excused && !self.is_disk_harmed {
             return Err(format!("was closed, {} ms after it said something", now - self.sent_ms));
         }
         // When, nobody knows: at some time since it was looked at last.
-        self.lost(now, world.wills, true);
+        self.lost(now, wills, true);
         if let Some((from, until)) = &mut self.session.ends {
             *from = from.saturating_sub(super::CLOSED_UNSEEN_MS);
             *until += super::CLOSED_UNSEEN_MS;
@@ -85,20 +85,14 @@ impl Client {
                 Ok(())
             }
             Packet::Suback(suback) => self.on_suback(suback, world.book),
-            Packet::Unsuback(unsuback) => {
-                self.asked.remove(&unsuback.packet_id.get());
-                Ok(())
-            }
+            Packet::Unsuback(unsuback) => self.on_unsuback(unsuback),
             Packet::Pingresp => Ok(()),
-            Packet::Disconnect(disconnect) => {
-                let patience_ms = u64::from(self.nature.keep_alive_secs) * 1500;
-                let too_quiet = patience_ms > 0 && node.wall_ms() >= self.sent_ms + patience_ms;
-                match disconnect.reason {
-                    ReasonCode::KeepAliveTimeout if too_quiet => Ok(()),
-                    ReasonCode::QuotaExceeded if self.excused => Ok(()),
-                    reason => Err(format!("DISCONNECT {reason}")),
-                }
-            }
+            Packet::Disconnect(disconnect) => match disconnect.reason {
+                ReasonCode::KeepAliveTimeout if self.is_quiet(node.wall_ms()) => Ok(()),
+                ReasonCode::QuotaExceeded if self.excused => Ok(()),
+                ReasonCode::UnspecifiedError if self.is_disk_harmed => Ok(()),
+                reason => Err(format!("DISCONNECT {reason}")),
+            },
             other => Err(format!("got {other:?}")),
         }
     }
@@ -144,7 +138,9 @@ impl Client {
     fn on_connack(&mut self, node: &mut Node, connack: &Connack<'_>, world: &mut World<'_>) -> Result<(), String> {
         let now = node.wall_ms();
         if connack.reason.is_error() {
-            if !self.excused {
+            let may_have_ended = self.session.ends.is_some_and(|(from, _)| from <= now);
+            let is_right = self.excused || (connack.reason == ReasonCode::ServerUnavailable && may_have_ended);
+            if !is_right {
                 return Err(format!("CONNACK {}", connack.reason));
             }
             if let Some(socket) = self.socket {
@@ -180,13 +176,15 @@ impl Client {
             return Ok(());
         }
         for index in 0..self.outgoing.len() {
-            let Outgoing { id, message: number, released } = self.outgoing[index];
+            let Outgoing { id, message: number, released, doubtful } = self.outgoing[index];
             if released {
                 self.send(node, &Packet::Pubrel(Ack::new(id, ReasonCode::Success)));
                 continue;
             }
-            world.book.messages[number].sent += 1;
-            let message = world.book.messages[number].clone();
+            let message = &mut world.book.messages[number];
+            message.sent += 1;
+            message.is_late |= doubtful;
+            let message = message.clone();
             self.send_publish(node, &message, number, (message.topic, None), Some(id), true);
         }
         Ok(())
@@ -197,37 +195,61 @@ impl Client {
     fn on_publish(&mut self, node: &Node, publish: &Publish<'_>, world: &mut World<'_>) -> Result<(), String> {
         let spelled = self.topic_of(publish)?;
         let topic = known(&spelled).ok_or_else(|| format!("nobody publishes to {spelled}"))?;
-        let number = number_of(publish.payload);
+        let number = number_in(&publish.properties, publish.payload);
+        let number = number.filter(|_| topic != ANSWERS || self.is_v5()); // Before MQTT 5, an answer does not say to what.
         let group = self.group_of(publish)?;
         if let Some(id) = publish.packet_id {
             self.on_identifier(id, publish, (number.unwrap_or(usize::MAX), group))?;
             if publish.qos == QoS::ExactlyOnce && !self.received.insert(id.get()) {
                 if group.is_none() {
-                    self.see(topic, publish, number, world.book);
+                    self.see(topic, publish, (number, Way::Live), world.book);
                 }
                 // In its order among others that come again.
                 return Ok(()); // Heard already.
             }
         }
-        if group.is_none() {
-            self.see(topic, publish, number, world.book);
-        }
-        let Some(number) = number else { return Ok(()) };
+        let Some(number) = number else {
+            if group.is_none() {
+                self.see(topic, publish, (number, Way::Live), world.book);
+            }
+            return Ok(());
+        };
         self.check_message(node, publish, topic, (number, group), world.book)?;
         if let Some(group) = group {
             return world.groups.on_delivery(group, self.index, number, publish, world.book);
         }
-        self.check_order(publish, number, world.book)
+        let is_snapshot = publish.retain && !self.nature.as_published;
+        let way = match is_snapshot {
+            true => Way::Live,
+            false => {
+                let sequence = world.book.messages[number].sequence;
+                let identifiers: Vec<u32> = publish.properties.subscription_ids.iter().collect();
+                self.replays.on_delivery(number, sequence, &identifiers, publish.dup)?
+            }
+        };
+        self.see(topic, publish, (Some(number), way), world.book);
+        self.check_order(publish, number, way, world.book)
     }
 
     /// What a delivery says of a topic's record.
-    fn see(&mut self, topic: &'static str, publish: &Publish<'_>, number: Option<usize>, book: &Book) {
+    fn see(&mut self, topic: &'static str, publish: &Publish<'_>, (number, way): (Option<usize>, Way), book: &Book) {
         match number {
-            Some(number) if book.messages.get(number).is_some_and(|message| message.kind.is_state()) => {
-                self.view.insert(topic, Some(number));
-            }
-            None if publish.payload.is_empty() => drop(self.view.insert(topic, None)),
-            _ => {}
+            Some(number) if book.messages.get(number).is_some_and(|message| message.kind.is_state()) => {}
+            None if publish.payload.is_empty() => {}
+            _ => return,
+        }
+        let sequence = |number: Option<usize>| book.messages.get(number?).and_then(|message| message.sequence);
+        let is_older = |seen: &Seen| seen.number.is_none() || sequence(seen.number) > sequence(number);
+        let stays = self.view.get(topic).is_some_and(|seen| {
+            // A newer one whose PUBREC was heard does not come again behind an older one that does; and the newer ones of a
+            // replay may be lost, where it has QoS 0.
+            let again = publish.dup && seen.qos == QoS::ExactlyOnce && seen.number.is_some();
+            let replayed = way == Way::Replay && publish.qos == QoS::AtMostOnce;
+            let is_once = number.is_some_and(|number| book.messages[number].sent == 1); // Else it may have changed it again.
+            is_once && (again || replayed) && is_older(seen)
+        });
+        if !stays {
+            self.view.insert(topic, Seen { number, qos: publish.qos });
         }
     }
 
@@ -292,12 +314,15 @@ impl Client {
         if self.nature.as_published && group.is_none() && publish.retain != message.kind.is_state() {
             return Err(format!("{number} came retained: {}", publish.retain));
         }
-        let asked = self.nature.as_published || self.lost_events || by.iter().any(|held| held.with_records);
+        let asked = self.nature.as_published || self.lost_events || by.iter().any(|held| held.may_bring_records);
         if publish.retain && !asked {
             return Err(format!("{number} came retained, and nobody asked for that"));
         }
         let is_live = !publish.retain || self.nature.as_published;
-        let since = by.iter().map(|held| held.since).min().unwrap_or(0);
+        // What replaces a subscription is entitled to what that was, and asks for it in its own way.
+        let since = all.iter().filter(of_group).map(|held| held.since).min().unwrap_or_default();
+        // What stands in no log may still be on its way to others when its publisher hears that it was taken.
+        let since = if message.logged > 0 { since.asked } else { since.idle };
         if is_live && group.is_none() && message.sent == 1 && message.accepted_at.is_some_and(|at| at < since) {
             return Err(format!("{number} came, and was over before it was subscribed to"));
         }
@@ -314,6 +339,10 @@ impl Client {
     /// Payload and properties are what was published, or what that made of the record.
     fn check_content(&self, publish: &Publish<'_>, number: usize, book: &Book) -> Result<(), String> {
         let message = &book.messages[number];
+        if message.asks.is_some() {
+            let version = publish.properties.user_properties.get("rowcast-version");
+            return book.check_answer(number, version.and_then(|version| version.parse().ok()), publish.payload);
+        }
         let as_sent = message.kind == Kind::Event || message.topic.starts_with(['n', 'o']);
         if as_sent && publish.payload != message.payload(number) {
             return Err(format!("{number} came as {}", String::from_utf8_lossy(publish.payload)));
@@ -334,11 +363,14 @@ impl Client {
     }
 
     /// It comes once, as its QoS says, and behind what came before it.
-    fn check_order(&mut self, publish: &Publish<'_>, number: usize, book: &Book) -> Result<(), String> {
+    fn check_order(&mut self, publish: &Publish<'_>, number: usize, way: Way, book: &Book) -> Result<(), String> {
         let message = &book.messages[number];
         let repeated = message.sent > 1 && message.qos == QoS::AtLeastOnce;
         let is_snapshot = publish.retain && !self.nature.as_published;
         let again = !self.got.insert(number);
+        if way == Way::Replay {
+            return Ok(());
+        }
         if is_snapshot {
             self.got_retained.insert(number);
         } else {
@@ -364,7 +396,7 @@ impl Client {
             }
             *latest = (sequence, number);
         }
-        if !is_snapshot && !message.is_will {
+        if !is_snapshot && !message.is_will && !message.is_late {
             let lane = (message.publisher, message.topic, publish.qos == QoS::AtMostOnce);
             let latest = self.latest.entry(lane).or_insert(number);
             if *latest > number {
@@ -377,7 +409,10 @@ impl Client {
 
     /// A delivery's identifier is that of no other delivery under way, and of this one when it comes again.
     fn on_identifier(&mut self, id: PacketId, publish: &Publish<'_>, copy: Copy) -> Result<(), String> {
+        // A delivery that the log had lost was given up: who does not wait for its end need not remember it.
+        let given_up = self.lost_events && !self.open.contains(&id.get()) && !self.received.contains(&id.get());
         match self.in_flight.get(&id.get()) {
+            _ if given_up => {}
             Some(&other) if other.0 != copy.0 => {
                 return Err(format!("identifier {} of {} came back with {}", id.get(), other.0, copy.0));
             }

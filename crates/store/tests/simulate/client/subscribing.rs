@@ -6,7 +6,7 @@ use crate::book::{Book, Kind, Message};
 use crate::random::Random;
 use rowcast_codec::{
     Packet, QoS, ReasonCode, RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeProperties,
-    SubscriptionOptions, Topic, TopicFilter, Unsubscribe,
+    SubscriptionOptions, Topic, TopicFilter, Unsuback, Unsubscribe, UserPropertiesBuf,
 };
 
 /// Something to subscribe to; its place among all is its subscription identifier.
@@ -26,20 +26,41 @@ pub(super) struct Held {
     pub(super) filter: Filter,
     pub(super) qos: QoS,
     pub(super) no_local: bool,
+    /// Whether it brings the records there are, and whether it may: that depends on whether there was one before, which
+    /// its client need not know.
     pub(super) with_records: bool,
+    pub(super) may_bring_records: bool,
     /// SUBACK came.
     pub(super) granted: bool,
     /// Messages from here on were published when it was granted already, or the one it replaces was.
     pub(super) first: usize,
-    /// When it was asked for first, and last, as [`Book::clock`] counts.
-    pub(super) since: u64,
+    /// When it began at the earliest.
+    pub(super) since: Since,
+    /// From when on it surely keeps what changes, as [`Book::clock`] counts.
+    pub(super) keeps_since: u64,
+    /// It is gone, and its client knows.
+    pub(super) over: bool,
+    /// It asks that of states without room the newest be kept; and from when on it surely gets them, as [`Book::clock`]
+    /// counts: while its client is there.
+    conflates: bool,
+    pub(super) conflates_since: u64,
+    /// Whether it brings the past, and whether it may.
+    replays: bool,
+    may_replay: bool,
+}
+
+/// When something began, as [`Book::clock`] counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(super) struct Since {
     pub(super) asked: u64,
+    /// When nothing was under way last before that.
+    pub(super) idle: u64,
 }
 
 /// What is to be answered.
 pub(super) enum Asked {
     Subscribe(Vec<Held>),
-    Unsubscribe,
+    Unsubscribe(Filter),
 }
 
 impl Held {
@@ -62,7 +83,8 @@ impl Held {
 
     /// Whether a message comes by it at all.
     pub(super) fn wants(&self, message: &Message, client: usize, epoch: u32) -> bool {
-        let own = message.publisher == client && message.epoch == epoch && !message.is_will;
+        let is_own = message.publisher == client && message.epoch == epoch;
+        let own = is_own && !message.is_will && message.asks.is_none();
         self.selects(message.topic) && !(own && self.no_local)
     }
 }
@@ -95,18 +117,37 @@ impl Client {
             false => RetainHandling::SendAtSubscribe,
         };
         let before = self.subscriptions.remove(filter);
+        let doubted = self.past.iter().any(|held| held.filter == filter && !held.over);
+        let past = (is_v5 && !is_group && random.one_in(5)).then(|| past(book, random));
+        let if_new = retain_handling == RetainHandling::SendIfNew;
+        let may_replay = past.is_some() && !(if_new && before.is_some());
+        let brings = |if_new| match retain_handling {
+            _ if is_group || past.is_some() => false,
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => if_new,
+            RetainHandling::DoNotSend => false,
+        };
+        let since = if may_replay { Since::default() } else { Since { asked: book.clock, idle: book.idle_at } };
         let held = Held {
             filter,
             qos,
-            no_local: is_v5 && !is_group && random.one_in(4),
-            with_records: !is_group
-                && (retain_handling == RetainHandling::SendAtSubscribe
-                    || (retain_handling == RetainHandling::SendIfNew && before.is_none())),
+            no_local: is_v5 && !is_group && past.is_none() && random.one_in(4),
+            with_records: brings(before.is_none() && !doubted),
+            may_bring_records: brings(before.is_none()),
             granted: false,
             first: before.map_or(usize::MAX, |before| before.first),
-            since: before.map_or(book.clock, |before| before.since),
-            asked: book.clock,
+            since: before.map_or(since, |before| before.since.min(since)),
+            keeps_since: before.filter(|before| before.qos > QoS::AtMostOnce).map_or(u64::MAX, |held| held.keeps_since),
+            over: false,
+            conflates: is_v5 && !is_group && random.one_in(3),
+            conflates_since: u64::MAX,
+            replays: may_replay && !(if_new && doubted),
+            may_replay,
         };
+        match may_replay {
+            true => self.replays.begin(held),
+            false => self.replays.doubt(filter),
+        }
         self.past.extend(before);
         self.past.push(held);
         let options = SubscriptionOptions {
@@ -117,8 +158,15 @@ impl Client {
         };
         let options = if is_v5 { options } else { SubscriptionOptions { qos, ..SubscriptionOptions::default() } };
         let filters = [SubscribeFilter { filter, options }];
-        let properties =
-            SubscribeProperties { subscription_id: is_v5.then(|| held.identifier()), ..SubscribeProperties::default() };
+        let mut user_properties = UserPropertiesBuf::new();
+        let conflates = held.conflates.then(|| ("rowcast-conflate", "1".to_owned()));
+        for (name, value) in conflates.into_iter().chain(past) {
+            user_properties.push(name, &value).expect("short");
+        }
+        let properties = SubscribeProperties {
+            subscription_id: is_v5.then(|| held.identifier()),
+            user_properties: user_properties.as_ref(),
+        };
         let subscribe = Subscribe { packet_id: id, properties, filters: (&filters[..]).into() };
         self.send(node, &Packet::Subscribe(subscribe));
         self.asked.insert(id.get(), Asked::Subscribe(vec![held]));
@@ -127,19 +175,32 @@ impl Client {
 
     pub(crate) fn unsubscribe(&mut self, node: &mut Node, book: &Book, filter: Filter) {
         let Some(held) = self.subscriptions.remove(filter) else { return };
+        self.replays.doubt(filter);
         self.past.push(held);
         let id = self.free_id();
         let filters = [filter];
         let unsubscribe =
             Unsubscribe { packet_id: id, user_properties: Default::default(), filters: (&filters[..]).into() };
         self.send(node, &Packet::Unsubscribe(unsubscribe));
-        self.asked.insert(id.get(), Asked::Unsubscribe);
+        self.asked.insert(id.get(), Asked::Unsubscribe(filter));
         self.forget_unselected(book);
     }
 
     /// Whether it takes part in a group, as far as it knows.
     pub(crate) fn is_in(&self, group: usize) -> bool {
         self.subscriptions.get(GROUPS[group]).is_some_and(|held| held.granted)
+    }
+
+    /// Whether it may take part in a group and does not know.
+    pub(crate) fn may_be_in_any(&self) -> bool {
+        let doubted = self.past.iter().filter(|held| !held.over).filter_map(Held::group);
+        doubted.into_iter().any(|group| !self.is_in(group))
+    }
+
+    /// Whether a topic is selected by a subscription that it shares with nobody.
+    pub(crate) fn wants_itself(&self, topic: &str) -> bool {
+        let all = self.subscriptions.values().chain(self.past.iter().filter(|held| !held.over));
+        all.filter(|held| held.group().is_none()).any(|held| held.selects(topic))
     }
 
     pub(super) fn on_suback(&mut self, suback: &Suback<'_>, book: &Book) -> Result<(), String> {
@@ -161,8 +222,41 @@ impl Client {
             if granted != held.qos {
                 return Err(format!("{} is granted with {granted:?}", held.filter));
             }
+            if held.may_replay {
+                self.on_replay(suback, &held, book)?;
+            }
             let first = held.first.min(book.messages.len());
-            self.subscriptions.insert(held.filter, Held { granted: true, first, ..held });
+            let keeps_since = held.keeps_since.min(book.clock);
+            let conflates_since = if held.conflates { book.clock } else { u64::MAX };
+            let held = Held { granted: true, first, keeps_since, conflates_since, ..held };
+            self.subscriptions.insert(held.filter, held);
+        }
+        Ok(())
+    }
+
+    /// A SUBACK says what is replayed.
+    fn on_replay(&mut self, suback: &Suback<'_>, held: &Held, book: &Book) -> Result<(), String> {
+        let told = |name| suback.properties.user_properties.get(name).and_then(|value| value.parse::<u64>().ok());
+        let (Some(after), Some(until)) = (told("rowcast-since"), told("rowcast-until")) else {
+            return if held.replays { Err(format!("{} is granted without its past", held.filter)) } else { Ok(()) };
+        };
+        let must_come = |&number: &usize| {
+            let message = &book.messages[number];
+            held.selects(message.topic) && message.qos.min(held.qos) > QoS::AtMostOnce && !message.expires()
+        };
+        let expected = book.logged_between(after, until).filter(must_come).collect();
+        self.replays.granted(held.filter, (after, until), expected);
+        Ok(())
+    }
+
+    pub(super) fn on_unsuback(&mut self, unsuback: &Unsuback<'_>) -> Result<(), String> {
+        let Some(Asked::Unsubscribe(filter)) = self.asked.remove(&unsuback.packet_id.get()) else {
+            return Err("UNSUBACK for nothing".to_owned());
+        };
+        if unsuback.reasons.iter().all(|reason| !reason.is_error()) {
+            self.past.iter_mut().filter(|held| held.filter == filter).for_each(|held| held.over = true);
+        } else if !self.excused {
+            return Err(format!("{filter} is not taken away"));
         }
         Ok(())
     }
@@ -193,9 +287,8 @@ impl Client {
     /// Another message was published by somebody: whether it must reach this client.
     pub(crate) fn expect(&mut self, message: &Message, number: usize, now: u64) {
         let stays = self.connected || (self.is_durable() && self.surely_has_session(now));
-        let lasts = message.expiry_secs.is_none() && !message.topic.starts_with("ticket");
         if stays
-            && (lasts || message.kind == Kind::Event && message.expiry_secs.is_none())
+            && !message.expires()
             && message.condition.is_none()
             && message.kind != Kind::Delete
             && message.qos > QoS::AtMostOnce
@@ -216,25 +309,39 @@ impl Client {
         selecting.map(|held| held.qos).max().unwrap_or(QoS::AtMostOnce)
     }
 
-    /// Whether it had a subscription that keeps changes of a topic before `at`, as [`Book::clock`] counts.
-    pub(super) fn subscribed_before(&self, topic: &str, at: u64) -> bool {
-        self.subscriptions.values().any(|held| {
-            let keeps = held.granted && held.group().is_none() && held.qos > QoS::AtMostOnce && !held.no_local;
-            keeps && held.selects(topic) && held.asked < at
-        })
+    /// Whether it surely had a subscription before `at`, as [`Book::clock`] counts, that brings it the newest state of a
+    /// topic, which was published with `qos`.
+    pub(super) fn subscribed_before(&self, topic: &str, at: u64, qos: QoS) -> bool {
+        self.subscriptions.values().filter(|held| held.granted && held.group().is_none() && !held.no_local).any(
+            |held| {
+                let keeps = held.qos.min(qos) > QoS::AtMostOnce && held.keeps_since < at;
+                held.selects(topic) && (keeps || held.conflates_since < at)
+            },
+        )
     }
 
     /// Whether it has a subscription that brought it the record, or has held one since before the record was made.
     pub(super) fn had_state_since(&self, topic: &str, book: &Book, number: usize) -> bool {
         let message = &book.messages[number];
         let accepted = message.accepted_at;
+        let is_own = message.publisher == self.index; // No Local is about the record there is as well.
         self.subscriptions.values().any(|held| {
             held.granted
                 && held.group().is_none()
+                && !(held.no_local && is_own)
                 && held.qos > QoS::AtMostOnce
                 && held.selects(topic)
                 && held.with_records
                 && accepted.is_some()
         })
+    }
+}
+
+/// Where the past is to begin.
+fn past(book: &Book, random: &mut Random) -> (&'static str, String) {
+    match random.below(4) {
+        0 | 1 => ("rowcast-last", (1 + random.below(6)).to_string()),
+        2 => ("rowcast-since", format!("-{}s", 1 + random.below(5))),
+        _ => ("rowcast-since", book.some_version(random).to_string()),
     }
 }
