@@ -26,7 +26,7 @@ struct Taken {
 /// A connection's place, given back when it is dropped.
 pub struct Place {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     is_beyond: bool,
 }
 
@@ -38,11 +38,11 @@ impl Admission {
         Arc::new(Admission { connections: limits.connections, per_address: limits.connections_per_address, taken })
     }
 
-    /// A place for a connection from `address`; `None`: it is to be closed at once.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
+    /// A place for a connection from `address`, if that is known; `None`: it is to be closed at once.
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+        let address = address.map(|address| address.to_canonical());
         let mut taken = self.lock();
-        let from_there = taken.by_address.get(&address).copied().unwrap_or(0);
+        let from_there = address.and_then(|address| taken.by_address.get(&address).copied()).unwrap_or(0);
         let is_beyond = is_full(self.connections, taken.connections) || is_full(self.per_address, from_there);
         if is_beyond {
             if is_full(CONNECTIONS_BEYOND_MAX, taken.beyond) {
@@ -51,7 +51,7 @@ impl Admission {
             taken.beyond += 1;
         } else {
             taken.connections += 1;
-            if self.per_address > 0 {
+            if let (Some(address), true) = (address, self.per_address > 0) {
                 *taken.by_address.entry(address).or_default() += 1;
             }
         }
@@ -80,10 +80,12 @@ impl Drop for Place {
             return;
         }
         taken.connections -= 1;
-        if let Some(from_there) = taken.by_address.get_mut(&self.address) {
+        if let Some(address) = self.address
+            && let Some(from_there) = taken.by_address.get_mut(&address)
+        {
             *from_there -= 1;
             if *from_there == 0 {
-                taken.by_address.remove(&self.address);
+                taken.by_address.remove(&address);
             }
         }
     }
@@ -150,7 +152,7 @@ mod tests {
         let admission = admission(0, 1);
         let first = admission.admit(address(1)).expect("a place");
         assert!(admission.admit(address(1)).expect("a place").is_beyond());
-        let mapped = "::ffff:10.0.0.1".parse().expect("an address");
+        let mapped = "::ffff:10.0.0.1".parse().ok();
         assert!(admission.admit(mapped).expect("a place").is_beyond());
         assert!(!admission.admit(address(2)).expect("a place").is_beyond());
         drop(first);
@@ -166,6 +168,17 @@ mod tests {
         assert_eq!(beyond.len(), CONNECTIONS_BEYOND_MAX as usize);
         assert!(beyond.iter().all(Place::is_beyond) && admission.admit(address(2)).is_none());
         drop(first);
+        assert!(!admission.admit(address(2)).expect("a place").is_beyond());
+    }
+
+    #[test]
+    fn those_from_nowhere_yet_count_among_all() {
+        let admission = admission(3, 1);
+        let waiting = [admission.admit(None), admission.admit(None)].map(|place| place.expect("a place"));
+        assert!(!waiting.iter().any(Place::is_beyond), "they are from no address");
+        let first = admission.admit(address(1)).expect("a place");
+        assert!(!first.is_beyond() && admission.admit(None).expect("a place").is_beyond());
+        drop(waiting);
         assert!(!admission.admit(address(2)).expect("a place").is_beyond());
     }
 
@@ -192,7 +205,7 @@ mod tests {
         Admission::new(&Limits { connections, connections_per_address, ..Limits::default() })
     }
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
     }
 }

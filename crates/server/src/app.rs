@@ -148,6 +148,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         http: Arc::clone(&http),
         mqtt_tls,
         http_tls,
+        mqtt_proxied: config.mqtt.proxy_protocol,
         connect_timeout: Duration::from_millis(config.mqtt.limits.connect_timeout_ms.into()),
     });
 
@@ -187,6 +188,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         authority: authority.as_deref(),
         tables: &tables,
         trusts_local: config.authentication.authorize_local,
+        mqtt_proxied: config.mqtt.proxy_protocol,
         admin_password: admin_password.as_deref(),
     };
     anstream::print!("{}", render(&screen));

@@ -1,12 +1,15 @@
-//! From an accepted connection to what is served on it: TLS where the door has it, then MQTT or HTTP.
+//! From an accepted connection to what is served on it: what a proxy says of it and TLS, where the door has them, then
+//! MQTT or HTTP.
 //!
 //! Every step is a task of its own, on the thread that will serve the connection: what a step needed is gone when the
-//! next begins, and a plain connection pays nothing for TLS.
+//! next begins, and a plain connection pays nothing for the others.
 
+use crate::admission::Place;
 use crate::audit::{Event, Kind};
 use crate::auth::Method;
 use crate::http::{self, HttpState};
 use crate::mqtt;
+use crate::net::proxy::{self, Malformed, ProxyError};
 use crate::net::{Accepted, Door, Stream};
 use crate::peer::Peer;
 use crate::runtime::Runtime;
@@ -15,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 /// What all doors lead to.
@@ -26,6 +29,8 @@ pub struct Entrance {
     pub mqtt_tls: Option<tls::Server>,
     /// What those of HTTPS show.
     pub http_tls: Option<tls::Server>,
+    /// Whether connections of MQTT begin with a header of the PROXY protocol.
+    pub mqtt_proxied: bool,
     /// How long a client of MQTT may take to the end of its handshake, and again to the end of its CONNECT.
     pub connect_timeout: Duration,
 }
@@ -50,28 +55,60 @@ impl Entrance {
         };
         let (this, runtime) = (Arc::clone(self), Rc::clone(runtime));
         match door {
+            Door::Mqtt | Door::Mqtts if self.mqtt_proxied => {
+                spawn_local(async move { this.proxied(door, runtime, stream, peer).await });
+            }
             Door::Mqtt => {
                 if let Some(place) = runtime.admit(&peer) {
                     spawn_local(mqtt::serve(runtime, stream, peer, place));
                 }
             }
-            Door::Mqtts => drop(spawn_local(async move { this.mqtts(runtime, stream, peer).await })),
+            Door::Mqtts => {
+                // Handshakes count among the connections from their first byte.
+                if let Some(place) = runtime.admit(&peer) {
+                    let deadline = Instant::now() + this.connect_timeout;
+                    spawn_local(async move { this.mqtts(runtime, stream, peer, place, deadline).await });
+                }
+            }
             Door::Http => this.http(runtime, stream, peer),
             Door::Https => drop(spawn_local(async move { this.https(runtime, stream, peer).await })),
         }
     }
 
-    async fn mqtts(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer) {
-        // Handshakes count among the connections from their first byte.
-        let (Some(place), Some(tls)) = (runtime.admit(&peer), &self.mqtt_tls) else { return };
-        if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, self.connect_timeout).await {
+    /// A connection of MQTT that has to begin with what a proxy says of it. Until it has, it counts among all
+    /// connections and among those of no address: the proxy's would soon have too many.
+    async fn proxied(&self, door: Door, runtime: Rc<Runtime>, mut stream: Stream, peer: Peer) {
+        let Some(place) = runtime.admit_unknown() else { return };
+        let deadline = Instant::now() + self.connect_timeout;
+        let peer = match timeout_at(deadline, proxy::read(&mut stream)).await {
+            Ok(Ok(told)) => peer.through_proxy(told),
+            Ok(Err(ProxyError::Malformed(why))) => {
+                let hint = if why == Malformed::NoHeader { "; mqtt.network.proxyProtocol asks for one" } else { "" };
+                return tracing::warn!(%peer, why = format!("{why}{hint}"), "connection refused");
+            }
+            Ok(Err(why)) => return tracing::debug!(%peer, %why, "a connection ended before it began"),
+            Err(_) => return tracing::warn!(%peer, why = "its PROXY header took too long", "connection refused"),
+        };
+        drop(place);
+        let Some(place) = runtime.admit(&peer) else { return };
+        if door == Door::Mqtts {
+            self.mqtts(runtime, stream, peer, place, deadline).await;
+        } else {
+            spawn_local(mqtt::serve(runtime, stream, peer, place));
+        }
+    }
+
+    async fn mqtts(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer, place: Place, deadline: Instant) {
+        let Some(tls) = &self.mqtt_tls else { return };
+        if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, deadline).await {
             spawn_local(mqtt::serve(runtime, stream, peer, place));
         }
     }
 
     async fn https(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer) {
         let Some(tls) = &self.http_tls else { return };
-        if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, self.http.patience().head).await {
+        let deadline = Instant::now() + self.http.patience().head;
+        if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, deadline).await {
             self.http(runtime, stream, peer);
         }
     }
@@ -103,9 +140,9 @@ async fn shake_hands(
     tls: &tls::Server,
     stream: Stream,
     peer: Peer,
-    patience: Duration,
+    deadline: Instant,
 ) -> Option<(TlsStream<Stream>, Peer)> {
-    let (stream, proof) = match timeout(patience, tls.accept(stream)).await {
+    let (stream, proof) = match timeout_at(deadline, tls.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(Refused::Handshake(why))) => {
             tracing::debug!(%peer, %why, "a TLS handshake failed");

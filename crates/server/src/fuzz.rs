@@ -7,6 +7,7 @@ mod corpus;
 
 use crate::auth::scram;
 use crate::config;
+use crate::net;
 use crate::roles;
 use crate::websocket;
 use rowcast_core::catalog::Catalog;
@@ -42,6 +43,11 @@ pub fn websocket(input: &[u8]) {
 /// No message of either side is more than refused.
 pub fn scram(input: &[u8]) {
     scram::try_messages(input);
+}
+
+/// A header of the PROXY protocol is read to its end and no further, or refused.
+pub fn proxy(input: &[u8]) {
+    net::proxy::fuzz(input);
 }
 
 fn explained(mistakes: &[Diagnostic]) {
@@ -80,6 +86,13 @@ mod tests {
     fn no_message_of_scram_is_more_than_refused() {
         for bytes in with_damaged_copies("scram", 10_000) {
             super::scram(&bytes);
+        }
+    }
+
+    #[test]
+    fn any_header_of_a_proxy_is_read_to_its_end_or_refused() {
+        for bytes in with_damaged_copies("proxy", 30_000) {
+            super::proxy(&bytes);
         }
     }
 }

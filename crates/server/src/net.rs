@@ -1,5 +1,6 @@
 //! Doors: sockets that are listened on, and what is accepted through them.
 
+pub mod proxy;
 mod stream;
 
 pub use stream::{Handle, Stream};

@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, as far as the network can tell.
 
+use crate::net::proxy::Told;
 use crate::tls::Proof;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,12 +20,15 @@ enum Origin {
     Unix,
 }
 
-/// How far a connection speaks for who sends through it. A browser lets pages of any origin send through its
-/// connections, and a proxy lets anyone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How far a connection speaks for who sends through it, from much to little.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Ambient {
     /// Where it comes from counts: this machine can be trusted.
     Counts,
+    /// Where it comes from proves nothing, since a proxy lets anyone send through its connections. A certificate that
+    /// is shown through it is still its client's.
+    Proxied,
+    /// A browser lets pages of any origin send through its connections, also those that show its certificate.
     /// Only what the client itself says counts.
     Nothing,
 }
@@ -60,7 +64,22 @@ impl Peer {
     /// The same, speaking for its client so far and no further.
     #[must_use]
     pub fn speaking_for(self, ambient: Ambient) -> Peer {
-        Peer { ambient, ..self }
+        Peer { ambient: self.ambient.max(ambient), ..self }
+    }
+
+    /// The same at a door for proxies, after what the proxy told. That is where limits, throttles and the log take its
+    /// client to be; where nothing is told, it is the proxy.
+    ///
+    /// Nobody is trusted there for where they come from. What is told can be anything. That the proxy itself is on this
+    /// machine says nothing about whom it serves, and that it has told nothing does not mean it serves nobody: a client
+    /// it cannot name is `UNKNOWN`, and whoever reaches the door can say `LOCAL`.
+    #[must_use]
+    pub fn through_proxy(self, told: Told) -> Peer {
+        let peer = self.speaking_for(Ambient::Proxied);
+        match told {
+            Told::Client(address) => Peer { origin: Origin::Tcp(address), ..peer },
+            Told::Nothing => peer,
+        }
     }
 
     /// Where it is; through a Unix socket it is on this machine.
@@ -77,7 +96,7 @@ impl Peer {
     pub fn trusted_ip(&self) -> IpAddr {
         match self.ambient {
             Ambient::Counts => self.ip(),
-            Ambient::Nothing => Ipv4Addr::UNSPECIFIED.into(),
+            Ambient::Proxied | Ambient::Nothing => Ipv4Addr::UNSPECIFIED.into(),
         }
     }
 }

@@ -210,7 +210,16 @@ impl Runtime {
 
     /// A place for a connection of MQTT; `None`: it is to be closed at once.
     pub(crate) fn admit(&self, peer: &Peer) -> Option<Place> {
-        let place = self.node.admission.admit(peer.ip());
+        self.admit_from(Some(peer.ip()))
+    }
+
+    /// A place for a connection of MQTT that nobody knows yet where it comes from.
+    pub(crate) fn admit_unknown(&self) -> Option<Place> {
+        self.admit_from(None)
+    }
+
+    fn admit_from(&self, address: Option<IpAddr>) -> Option<Place> {
+        let place = self.node.admission.admit(address);
         if place.is_none() {
             self.node.refusals.add();
         }

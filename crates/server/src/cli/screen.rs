@@ -25,6 +25,8 @@ pub struct Screen<'a> {
     pub authority: Option<&'a Path>,
     /// All tables.
     pub tables: &'a [Table],
+    /// MQTT is for a proxy, which says who its clients are.
+    pub mqtt_proxied: bool,
     /// Clients from this machine need no password.
     pub trusts_local: bool,
     /// The password of `admin`, if it was made up just now: nobody will see it again.
@@ -95,10 +97,12 @@ fn show_door(out: &mut String, door: Door, screen: &Screen<'_>) {
     if is_expected && addresses.peek().is_none() {
         let _ = writeln!(out, "  {NAME}{name:<8}{NAME:#}shut");
     }
+    let is_proxied = screen.mqtt_proxied && matches!(door, Door::Mqtt | Door::Mqtts);
+    let note = if is_proxied { "  for a proxy that sends PROXY headers" } else { "" };
     for address in addresses {
         let _ = match address {
-            Address::Tcp(address) => writeln!(out, "  {NAME}{name:<8}{NAME:#}{scheme}://{address}"),
-            Address::Unix(path) => writeln!(out, "  {NAME}{name:<8}{NAME:#}{}", path.display()),
+            Address::Tcp(address) => writeln!(out, "  {NAME}{name:<8}{NAME:#}{scheme}://{address}{note}"),
+            Address::Unix(path) => writeln!(out, "  {NAME}{name:<8}{NAME:#}{}{note}", path.display()),
         };
     }
 }
@@ -141,7 +145,8 @@ fn commands(screen: &Screen<'_>) -> Vec<String> {
         screen.program.to_owned()
     };
     let mut commands = Vec::new();
-    if let (Some(port), true) = (tcp_port(screen, Door::Mqtt), doors.is_some_and(|doors| doors.mqtt)) {
+    let has_mqtt = doors.is_some_and(|doors| doors.mqtt) && !screen.mqtt_proxied;
+    if let (Some(port), true) = (tcp_port(screen, Door::Mqtt), has_mqtt) {
         let port = if port == 1883 { String::new() } else { format!(" -p {port}") };
         let user = if screen.trusts_local { "" } else { " -u admin" };
         commands.push(format!("{program} sub{port}{user} -v -t '{name}/#'"));
@@ -292,6 +297,14 @@ rowcast VERSION  run /srv/kennel
     }
 
     #[test]
+    fn doors_for_a_proxy_are_marked_and_not_to_be_tried() {
+        let schema = schema_of("type Dog @table @export { id: ID @id }");
+        let shown = plain(&Screen { mqtt_proxied: true, ..screen_of(&schema.tables) });
+        assert!(shown.contains("mqtt://127.0.0.1:1883  for a proxy that sends PROXY headers\n"), "{shown}");
+        assert!(!shown.contains("rowcast sub") && shown.contains("rowcast get dog/1"), "{shown}");
+    }
+
+    #[test]
     fn many_tables_are_cut_and_no_export_leaves_nothing_to_try() {
         let text: String = (0..15).map(|index| format!("type T{index} @table {{ id: ID @id }}\n")).collect();
         let schema = schema_of(&text);
@@ -318,6 +331,7 @@ rowcast VERSION  run /srv/kennel
             doors: &DOORS,
             authority: None,
             tables,
+            mqtt_proxied: false,
             trusts_local: true,
             admin_password: None,
         }

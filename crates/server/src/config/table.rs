@@ -42,7 +42,12 @@ fn mqtt() -> Vec<Key<Config>> {
             "Whether clients at the secure port are asked for a certificate ([more](tls.md#certificates-of-clients)).",
         )
         .also("mqtt.mTLS"),
-        Key::not_yet("mqtt.network.proxyProtocol", "the PROXY protocol"),
+        Key::new(
+            "mqtt.network.proxyProtocol",
+            switch(),
+            field!(Config, mqtt.proxy_protocol),
+            "Connections to the ports of MQTT begin with a PROXY protocol header ([behind a proxy](proxy.md)).",
+        ),
         Key::new(
             "mqtt.webSocket",
             switch(),

@@ -50,7 +50,7 @@ storage:
 fn every_key_is_read() {
     let text = "
 mqtt:
-  network: { port: mqtt.sock, securePort: 8884, mtls: { user: null, required: true, crl: c.pem }, proxyProtocol: false }
+  network: { port: mqtt.sock, securePort: 8884, mtls: { user: null, required: true, crl: c.pem }, proxyProtocol: true }
   webSocket: false
   requireAuthentication: false
   openTopics: false
@@ -125,7 +125,7 @@ cluster: null
                 authorities: vec!["/app/ca.pem".into()],
                 crl: Some("/app/c.pem".into()),
             }),
-            proxy_protocol: false,
+            proxy_protocol: true,
             web_socket: false,
             require_authentication: false,
             open_topics: false,
@@ -281,7 +281,6 @@ error: expected a section, found 12
 #[test]
 fn what_this_version_cannot_do_is_refused() {
     for (text, message) in [
-        ("mqtt: { network: { proxyProtocol: true } }", "the PROXY protocol is not available in this version"),
         ("hooks: { file: hooks.js }", "running hooks is not available in this version"),
         ("cluster: { name: a }", "clustering is not available in this version"),
     ] {

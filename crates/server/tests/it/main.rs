@@ -18,6 +18,7 @@ mod limits;
 mod mtls;
 mod node;
 mod pages;
+mod proxy;
 mod python;
 mod random;
 mod recovery;

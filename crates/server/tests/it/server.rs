@@ -22,6 +22,8 @@ type Note @table @export
 pub(crate) struct Application {
     folder: Arc<TempDir>,
     mode: &'static str,
+    /// Of MQTT and HTTP.
+    doors: [String; 2],
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -45,7 +47,8 @@ impl Application {
     /// A folder with this schema, for `rowcast dev`.
     pub(crate) fn new(schema: &str) -> Application {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the application"));
-        let application = Application { folder, mode: "dev", arguments: Vec::new(), environment: Vec::new() };
+        let doors = ["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
+        let application = Application { folder, mode: "dev", doors, arguments: Vec::new(), environment: Vec::new() };
         application.write("schema.graphql", schema);
         application
     }
@@ -58,6 +61,12 @@ impl Application {
     /// For `rowcast run`: with passwords.
     pub(crate) fn for_real(mut self) -> Application {
         self.mode = "run";
+        self
+    }
+
+    /// With the doors of MQTT and HTTP there.
+    pub(crate) fn at(mut self, mqtt: &str, http: &str) -> Application {
+        self.doors = [mqtt.to_owned(), http.to_owned()];
         self
     }
 
@@ -100,7 +109,8 @@ impl Application {
     /// The command that serves this folder on loopback, at ports the system chooses.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(binary());
-        command.arg(self.mode).arg(self.path()).args(["--mqtt-port", "127.0.0.1:0", "--http-port", "127.0.0.1:0"]);
+        let [mqtt, http] = &self.doors;
+        command.arg(self.mode).arg(self.path()).args(["--mqtt-port", mqtt, "--http-port", http]);
         // Two that run at once cannot both have the usual one.
         command.args(["--set", "mqtt.network.securePort=null"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCAST_")) {
@@ -176,7 +186,7 @@ impl Server {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(()),
             };
-            let port = |scheme: &str| line.split_once(scheme)?.1.rsplit(':').next()?.trim().parse().ok();
+            let port = |scheme: &str| line.split_once(scheme)?.1.split(' ').next()?.rsplit(':').next()?.parse().ok();
             self.mqtt = self.mqtt.or(port("mqtt://127.0.0.1"));
             self.mqtts = self.mqtts.or(port("mqtts://127.0.0.1"));
             self.http = self.http.or(port("HTTP    http://127.0.0.1"));

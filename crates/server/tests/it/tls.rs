@@ -289,6 +289,11 @@ pub(crate) fn dial(port: u16, name: &str) -> std::io::Result<Connection> {
 
 /// The same, showing a certificate.
 pub(crate) fn dial_as(port: u16, name: &str, signed: Option<&Signed>) -> std::io::Result<Connection> {
+    dial_over(TcpStream::connect(("127.0.0.1", port))?, name, signed)
+}
+
+/// The same, on a stream that is there already.
+pub(crate) fn dial_over(stream: TcpStream, name: &str, signed: Option<&Signed>) -> std::io::Result<Connection> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().expect("versions");
@@ -303,7 +308,6 @@ pub(crate) fn dial_as(port: u16, name: &str, signed: Option<&Signed>) -> std::io
     };
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut connection = StreamOwned::new(session, stream);
     while connection.conn.is_handshaking() {
