@@ -18,6 +18,7 @@ mod role;
 pub mod screen;
 mod serve;
 mod subscribe;
+mod trust;
 mod url;
 mod user;
 

@@ -9,6 +9,7 @@ mod message;
 pub use message::{Message, Properties};
 
 use crate::auth::{ScramClient, ScramError};
+use crate::tls::{self, Connector};
 use bytes::BytesMut;
 use flight::{Answer, Flight};
 use rowcast_codec::{
@@ -29,6 +30,7 @@ pub struct Client {
     version: Version,
     received: BytesMut,
     to_send: BytesMut,
+    unflushed: bool,  // Some of it may wait in the stream, to be made secret.
     encoded: Vec<u8>, // A buffer for one packet, kept.
     flight: Flight,
     keep_alive: Option<Duration>,
@@ -41,6 +43,8 @@ pub struct Client {
 pub enum Target {
     /// A host name or address, and a port.
     Tcp(String, u16),
+    /// The same, over TLS.
+    Tls(String, u16, Connector),
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -88,7 +92,7 @@ pub struct Verdict {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there, or the name is unknown.
-    #[error("cannot reach {target}: {error}")]
+    #[error("cannot reach {target}: {}", tls::words(.error))]
     Unreachable {
         /// Where.
         target: Target,
@@ -105,7 +109,7 @@ pub enum ClientError {
     #[error("the server ended the connection: {0}")]
     Ended(Verdict),
     /// The connection broke.
-    #[error("the connection is lost: {0}")]
+    #[error("the connection is lost: {}", tls::words(.0))]
     Lost(#[from] std::io::Error),
     /// The server sent what is no packet.
     #[error("the server sent something malformed: {0}")]
@@ -157,11 +161,10 @@ impl Client {
     ) -> Result<(Client, Welcome), ClientError> {
         let unreachable = |error| ClientError::Unreachable { target: target.clone(), error };
         let stream: Box<dyn Stream> = match target {
-            Target::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
-                // Fails on a socket that is gone, which reading will say better.
-                let _ = stream.set_nodelay(true);
-                Box::new(stream)
+            Target::Tcp(host, port) => Box::new(dial(host, *port).await.map_err(unreachable)?),
+            Target::Tls(host, port, connector) => {
+                let stream = dial(host, *port).await.map_err(unreachable)?;
+                Box::new(connector.connect(host, stream).await.map_err(unreachable)?)
             }
             Target::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(unreachable)?),
         };
@@ -170,6 +173,7 @@ impl Client {
             version: connect.version,
             received: BytesMut::new(),
             to_send: BytesMut::new(),
+            unflushed: false,
             encoded: Vec::new(),
             flight: Flight::new(u16::MAX),
             keep_alive: seconds(connect.keep_alive_secs),
@@ -315,6 +319,8 @@ impl Client {
         while !self.to_send.is_empty() {
             self.stream.write_buf(&mut self.to_send).await?;
         }
+        self.stream.flush().await?;
+        self.unflushed = false;
         Ok(())
     }
 
@@ -423,12 +429,21 @@ impl Client {
     /// Reads or writes some bytes, whichever is possible first. Dropping the future loses nothing.
     async fn transfer(&mut self) -> Result<(), ClientError> {
         let (mut reading, mut writing) = tokio::io::split(&mut self.stream);
+        let (to_send, unflushed) = (&mut self.to_send, &mut self.unflushed);
+        let writes = !to_send.is_empty() || *unflushed;
+        let write = async {
+            if to_send.is_empty() {
+                writing.flush().await?;
+                *unflushed = false;
+            } else {
+                writing.write_buf(to_send).await?;
+                *unflushed = true;
+            }
+            Ok::<_, ClientError>(())
+        };
         let read = tokio::select! {
             read = reading.read_buf(&mut self.received) => read?,
-            written = writing.write_buf(&mut self.to_send), if !self.to_send.is_empty() => {
-                written?;
-                return Ok(());
-            }
+            written = write, if writes => return written,
         };
         match read {
             0 => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
@@ -449,6 +464,13 @@ impl Client {
     }
 }
 
+async fn dial(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    // Fails on a socket that is gone, which reading will say better.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
 impl Verdict {
     fn of(ack: &Ack<'_>) -> Verdict {
         Verdict { reason: ack.reason, words: ack.properties.reason_string.map(str::to_owned) }
@@ -467,8 +489,8 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Target::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Target::Tcp(host, port) | Target::Tls(host, port, _) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Target::Tcp(host, port) | Target::Tls(host, port, _) => write!(f, "{host}:{port}"),
             Target::Unix(path) => path.display().fmt(f),
         }
     }

@@ -1,13 +1,15 @@
-//! TLS: what a server shows of itself, and how a connection gets its secrecy.
+//! TLS: what a server shows of itself, and how a connection gets its secrecy; for commands, whom they believe.
 //!
 //! Versions 1.2 and 1.3, by rustls. Certificates come from files, are read again when the files change, and are made
 //! where there are none ([`authority`]).
 
 pub mod authority;
 mod clients;
+mod connector;
 mod identity;
 
 pub use clients::Proof;
+pub use connector::{Connector, Trusted, words};
 pub use identity::FileError;
 
 use crate::config::{ClientCertificates, TlsFiles};
@@ -105,6 +107,11 @@ impl Settings {
         }
         Ok(Arc::new(config))
     }
+}
+
+/// Whether a certificate is refused for being one of X.509 version 1, which says too little to go by.
+fn is_version_1(error: &rustls::CertificateError) -> bool {
+    error.to_string().contains("UnsupportedCertVersion")
 }
 
 impl std::fmt::Debug for Server {

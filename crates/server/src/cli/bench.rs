@@ -18,11 +18,13 @@ mod traffic;
 mod wire;
 
 use super::credentials::{password_from_input, variable};
+use super::trust::Trust;
 use super::{Usage, block_on};
+use crate::tls::Connector;
 use anyhow::Context;
 use clap::{ArgAction, Args, ValueEnum};
 use connections::Subscribing;
-use link::Link;
+use link::{Link, Way};
 use message::Messages;
 use outcome::Outcome;
 use progress::Progress;
@@ -30,6 +32,7 @@ use records::Afterwards;
 use report::Side;
 use run::{Broker, Load, Run, Stop};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use traffic::Shape;
@@ -45,6 +48,7 @@ Examples:
   rowcast bench connections -n 5000 --subscribe --pid $(pidof mosquitto)
   rowcast bench records -t note                      write and read back records of a table that takes any JSON
   rowcast bench pairs --compare localhost:1884       this broker and another, in turns
+  rowcast bench --cafile data/keys/ca.pem --compare localhost:1883    what TLS costs
 
 Every message is looked at when it arrives. What was lost, doubled, disordered, spoiled, stale, refused,
 never acknowledged or cut off is counted, and makes the exit code 1. Ctrl-C ends the load and prints what
@@ -56,9 +60,14 @@ pub(super) struct BenchCommand {
     /// The broker's host
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
     host: String,
-    /// The broker's port
-    #[arg(short, long, default_value_t = 1883)]
-    port: u16,
+    /// The broker's port [default: 1883, or 8883 with TLS]
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// The broker's Unix socket, instead of host and port
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
+    unix: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
     /// User name; otherwise ROWCAST_USER
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
@@ -110,9 +119,9 @@ pub(super) struct BenchCommand {
     /// The broker's process on this machine: figures per second of its CPU time, and its memory
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// Another broker to compare with, in turns
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_broker)]
-    compare: Option<(String, u16)>,
+    /// Another broker to compare with, in turns, without TLS: HOST:PORT, or the path of its Unix socket
+    #[arg(long, value_name = "WHERE", value_parser = parse_broker)]
+    compare: Option<Place>,
     /// The process of that broker
     #[arg(long, value_name = "PID", requires = "compare")]
     compare_pid: Option<u32>,
@@ -125,6 +134,13 @@ pub(super) struct BenchCommand {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+}
+
+/// Where a broker is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Place {
+    Tcp(String, u16),
+    Unix(PathBuf),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -161,9 +177,20 @@ impl BenchCommand {
 
     /// All rounds: the brokers take turns, so that what else the machine does falls on both.
     async fn rounds(&self, load: &Load, login: &Login) -> anyhow::Result<Vec<Side>> {
-        let mut brokers = vec![Self::broker(&self.host, self.port, login, self.pid).await?];
-        if let Some((host, port)) = &self.compare {
-            brokers.push(Self::broker(host, *port, login, self.compare_pid).await?);
+        let connector = if self.trust.is_given() { Some(self.trust.connector()?) } else { None };
+        let place = match &self.unix {
+            Some(path) => {
+                self.trust.refuse_unless_given("a Unix socket has none")?;
+                Place::Unix(path.clone())
+            }
+            None => {
+                let usual = if connector.is_some() { 8883 } else { 1883 };
+                Place::Tcp(self.host.clone(), self.port.unwrap_or(usual))
+            }
+        };
+        let mut brokers = vec![Self::broker(&place, connector, login, self.pid).await?];
+        if let Some(place) = &self.compare {
+            brokers.push(Self::broker(place, None, login, self.compare_pid).await?);
         }
         let stop = Stop::on_ctrl_c();
         let side = |broker: &Broker| Side { broker: broker.name.clone(), rounds: Vec::new() };
@@ -202,11 +229,29 @@ impl BenchCommand {
         }
     }
 
-    async fn broker(host: &str, port: u16, login: &Login, pid: Option<u32>) -> anyhow::Result<Broker> {
-        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let address = Link::reach(host, port).await.with_context(|| name.clone())?;
+    async fn broker(
+        place: &Place,
+        connector: Option<Connector>,
+        login: &Login,
+        pid: Option<u32>,
+    ) -> anyhow::Result<Broker> {
+        let name = match place {
+            Place::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+            Place::Tcp(host, port) => format!("{host}:{port}"),
+            Place::Unix(path) => path.display().to_string(),
+        };
+        let way = match place {
+            Place::Tcp(host, port) => {
+                let address = Link::reach(host, *port).await.with_context(|| name.clone())?;
+                match connector {
+                    Some(connector) => Way::Tls(address, connector, host.clone()),
+                    None => Way::Tcp(address),
+                }
+            }
+            Place::Unix(path) => Way::Unix(path.clone()),
+        };
         pid.map(cpu::seconds).transpose()?;
-        Ok(Broker { name, address, login: login.clone(), pid })
+        Ok(Broker { name, way, login: login.clone(), pid })
     }
 
     /// What the flags ask for, with what the scenario says where they are silent.
@@ -320,10 +365,13 @@ fn parse_topic(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_broker(text: &str) -> Result<(String, u16), String> {
+fn parse_broker(text: &str) -> Result<Place, String> {
+    if text.contains('/') {
+        return Ok(Place::Unix(text.into()));
+    }
     let (host, port) = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or("expected HOST:PORT")?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    Ok((host.to_owned(), port.parse().map_err(|_| "expected HOST:PORT")?))
+    Ok(Place::Tcp(host.to_owned(), port.parse().map_err(|_| "expected HOST:PORT")?))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -390,7 +438,9 @@ mod tests {
             let load = bench(arguments).expect("right").load().expect("right");
             assert_eq!((load.clients, load.qos, load.rate), expected, "{arguments:?}");
         }
-        assert_eq!(bench(&["--compare", "[::1]:1884"]).expect("right").compare, Some(("::1".to_owned(), 1884)));
+        let compared = |place: &str| bench(&["--compare", place]).expect("right").compare.expect("one");
+        assert_eq!(compared("[::1]:1884"), Place::Tcp("::1".to_owned(), 1884));
+        assert_eq!(compared("./mqtt.sock"), Place::Unix("./mqtt.sock".into()));
     }
 
     #[test]
@@ -414,6 +464,8 @@ mod tests {
             &["--compare", "localhost:70000"],
             &["--compare-pid", "1"],
             &["--rounds", "0"],
+            &["--unix", "a.sock", "-p", "1"],
+            &["--cert", "a.pem"],
         ] {
             assert!(bench(arguments).is_err(), "{arguments:?}");
         }

@@ -3,6 +3,7 @@
 use super::Usage;
 use super::credentials::{password_from_input, variable};
 use super::properties::{PropertyFlags, parse_properties};
+use super::trust::Trust;
 use super::url::Url;
 use crate::auth::{SCRAM, ScramClient};
 use crate::client::{Client, Target, Welcome};
@@ -17,15 +18,17 @@ pub(super) struct Connection {
     /// The server's host
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost", conflicts_with = "url")]
     host: String,
-    /// The server's port
-    #[arg(short, long, default_value_t = 1883, conflicts_with = "url")]
-    port: u16,
+    /// The server's port [default: 1883, or 8883 with TLS]
+    #[arg(short, long, conflicts_with = "url")]
+    port: Option<u16>,
     /// The server's Unix socket, instead of host and port
     #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port", "url"])]
     unix: Option<PathBuf>,
-    /// All in one: mqtt://[user[:password]@]host[:port][/topic]
+    /// All in one: mqtt://[user[:password]@]host[:port][/topic], or mqtts:// for TLS
     #[arg(short = 'L', long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
     /// User name; otherwise ROWCAST_USER
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
@@ -103,10 +106,21 @@ impl Connection {
         let target = match (url, &self.unix) {
             (Some(url), _) => {
                 (user, password, topic) = (url.user, url.password, url.path);
-                Target::Tcp(url.host, url.port.unwrap_or(1883))
+                if url.scheme == "mqtts" {
+                    Target::Tls(url.host, url.port.unwrap_or(MQTTS_PORT), self.trust.connector()?)
+                } else {
+                    self.trust.refuse_unless_given("the URL has to begin with mqtts://")?;
+                    Target::Tcp(url.host, url.port.unwrap_or(MQTT_PORT))
+                }
             }
-            (None, Some(path)) => Target::Unix(path.clone()),
-            (None, None) => Target::Tcp(self.host.clone(), self.port),
+            (None, Some(path)) => {
+                self.trust.refuse_unless_given("a Unix socket has none")?;
+                Target::Unix(path.clone())
+            }
+            (None, None) if self.trust.is_given() => {
+                Target::Tls(self.host.clone(), self.port.unwrap_or(MQTTS_PORT), self.trust.connector()?)
+            }
+            (None, None) => Target::Tcp(self.host.clone(), self.port.unwrap_or(MQTT_PORT)),
         };
         let username = self.username.clone().or(user).or_else(|| variable("ROWCAST_USER"));
         let password = match (self.password.as_deref(), password) {
@@ -195,11 +209,16 @@ impl Connection {
 
 fn parse_url(text: &str) -> anyhow::Result<Url> {
     match Url::parse(text) {
-        Some(url) if url.scheme == "mqtt" => Ok(url),
-        Some(url) if url.scheme == "mqtts" => Err(Usage::new("TLS is not available in this version").into()),
-        _ => Err(Usage::new(format!("expected mqtt://[user[:password]@]host[:port][/topic], found {text:?}")).into()),
+        Some(url) if url.scheme == "mqtt" || url.scheme == "mqtts" => Ok(url),
+        _ => {
+            let expected = "expected mqtt://[user[:password]@]host[:port][/topic], or mqtts://";
+            Err(Usage::new(format!("{expected}, found {text:?}")).into())
+        }
     }
 }
+
+const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
 
 fn parse_version(text: &str) -> Result<Version, String> {
     match text {
@@ -249,6 +268,18 @@ mod tests {
         assert_eq!((plan.client_id.as_str(), line.connection.protocol_version), ("c1", Version::V311));
         let line = Line::parse_from(["x", "-c", "-i", "c1", "-x", "-1", "-k", "0"]);
         assert_eq!((line.connection.session_expiry_interval, line.connection.keepalive), (Some(u32::MAX), 0));
+        for (arguments, expected) in [
+            (&["x"][..], "localhost:1883"),
+            (&["x", "--insecure"], "TLS localhost:8883"),
+            (&["x", "--insecure", "-h", "broker", "-p", "1884"], "TLS broker:1884"),
+            (&["x", "-L", "mqtts://broker"], "TLS broker:8883"),
+            (&["x", "-L", "mqtts://broker:1884", "--insecure"], "TLS broker:1884"),
+            (&["x", "-L", "mqtt://broker"], "broker:1883"),
+        ] {
+            let plan = Line::parse_from(arguments).connection.plan().expect("a plan");
+            let tls = if matches!(plan.target, Target::Tls(..)) { "TLS " } else { "" };
+            assert_eq!(format!("{tls}{}", plan.target), expected, "{arguments:?}");
+        }
         let line = Line::parse_from(["x", "-L", "mqtt://rex:bone@broker:1/dog/1"]);
         let plan = line.connection.plan().expect("a plan");
         assert_eq!((plan.topic.as_deref(), plan.username.as_deref()), (Some("dog/1"), Some("rex")));
@@ -267,6 +298,9 @@ mod tests {
             &["x", "--will-topic", "a", "--will-qos", "3"],
             &["x", "-k", "65536"],
             &["x", "-x", "-2"],
+            &["x", "--cert", "a.pem"],
+            &["x", "--key", "a.pem"],
+            &["x", "--insecure", "--cafile", "a.pem"],
         ] {
             assert!(Line::try_parse_from(arguments).is_err(), "{arguments:?}");
         }
@@ -274,6 +308,9 @@ mod tests {
             &["x", "-V", "311", "-P", "bone"][..],
             &["x", "-V", "311", "-D", "connect", "receive-maximum", "1"],
             &["x", "-L", "http://h"],
+            &["x", "-L", "mqtt://h", "--insecure"],
+            &["x", "-L", "mqtt://h", "--cafile", "a.pem"],
+            &["x", "--unix", "a.sock", "--cert", "a.pem", "--key", "a-key.pem"],
             &["x", "--scram"],
             &["x", "--scram", "-u", "rex"],
             &["x", "--scram", "-u", "rex", "-P", "bone", "-V", "311"],

@@ -2,10 +2,12 @@
 
 use super::credentials::{password_from_input, variable};
 use super::percent::encode_path;
+use super::trust::Trust;
 use super::url::Url;
 use super::{Usage, block_on, error_line};
 use crate::auth::Credentials;
-use anyhow::{Context, bail};
+use crate::tls;
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -17,14 +19,17 @@ use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Which server to ask, and as whom.
 #[derive(Args, Debug)]
 struct Server {
-    /// The server; otherwise ROWCAST_URL
+    /// The server: http://HOST[:PORT] or https://HOST[:PORT]; otherwise ROWCAST_URL
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
     /// User name, or name and password; otherwise ROWCAST_USER and ROWCAST_PASSWORD, which other users cannot see.
     /// `NAME:-` reads the password from standard input
     #[arg(short, long, value_name = "NAME[:PASSWORD]")]
@@ -146,9 +151,15 @@ impl Server {
     ) -> anyhow::Result<ExitCode> {
         let text = self.url.clone().or_else(|| variable("ROWCAST_URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
         let url = match Url::parse(&text) {
-            Some(url) if url.scheme == "http" => url,
-            Some(url) if url.scheme == "https" => return Err(Usage::new("TLS is not available in this version").into()),
-            _ => return Err(Usage::new(format!("expected http://host[:port], found {text:?}")).into()),
+            Some(url) if url.scheme == "http" || url.scheme == "https" => url,
+            _ => return Err(Usage::new(format!("expected http://host[:port] or https://, found {text:?}")).into()),
+        };
+        let connector = match &*url.scheme {
+            "https" => Some(self.trust.connector()?),
+            _ => {
+                self.trust.refuse_unless_given("the URL has to begin with https://")?;
+                None
+            }
         };
         let authority = authority(&url);
         let target = format!("/{}", encode_path(&joined(url.path.as_deref().unwrap_or_default(), path)));
@@ -162,16 +173,23 @@ impl Server {
         let request = request.body(Full::new(body)).map_err(|error| Usage::new(error.to_string()))?;
         let patience = Duration::from_secs(self.connect_timeout);
         block_on(async {
-            let connecting = TcpStream::connect((url.host.as_str(), url.port.unwrap_or(9926)));
+            let connecting = async {
+                let stream = TcpStream::connect((url.host.as_str(), port(&url))).await?;
+                Ok::<_, std::io::Error>(match &connector {
+                    Some(connector) => Box::new(connector.connect(&url.host, stream).await?) as Box<dyn Stream>,
+                    None => Box::new(stream),
+                })
+            };
             let stream = match tokio::time::timeout(patience, connecting).await {
-                Ok(stream) => stream.with_context(|| format!("cannot reach {authority}"))?,
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => bail!("cannot reach {authority}: {}", tls::words(&error)),
                 Err(_) => bail!("cannot reach {authority}: no answer within {} s", patience.as_secs()),
             };
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             // Ends with the runtime; what goes wrong there, the request hears of.
             tokio::spawn(connection);
-            let response = sender.send_request(request).await.with_context(|| format!("no answer from {authority}"))?;
-            show(response, raw).await
+            let response = sender.send_request(request).await;
+            show(response.map_err(|error| anyhow!("no answer from {authority}: {}", why(error)))?, raw).await
         })
     }
 
@@ -191,6 +209,17 @@ impl Server {
         };
         Ok(Some(Credentials { user, password }))
     }
+}
+
+/// What bytes go through.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// What broke a connection; TLS 1.3 says only then what it thinks of the client's certificate.
+fn why(error: hyper::Error) -> String {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.map_or_else(|| error.to_string(), tls::words)
 }
 
 /// Prints an answer: what is asked for to standard output, refusals to standard error.
@@ -286,10 +315,11 @@ fn is_json(media_type: &str) -> bool {
 /// Host and port as the `Host` header has them.
 fn authority(url: &Url) -> String {
     let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-    match url.port {
-        Some(port) => format!("{host}:{port}"),
-        None => format!("{host}:9926"),
-    }
+    format!("{host}:{}", port(url))
+}
+
+fn port(url: &Url) -> u16 {
+    url.port.unwrap_or(if url.scheme == "https" { 443 } else { 9926 })
 }
 
 /// A path below that of the URL, which may be where a proxy has put us.
@@ -362,6 +392,7 @@ mod tests {
     fn credentials_come_from_the_nearest_place() {
         let server = |user: Option<&str>| Server {
             url: None,
+            trust: Trust::default(),
             user: user.map(str::to_owned),
             header: vec![],
             connect_timeout: 1,
@@ -394,6 +425,7 @@ mod tests {
         });
         let server = Server {
             url: Some(format!("http://127.0.0.1:{port}/")),
+            trust: Trust::default(),
             user: Some("rex:bone".to_owned()),
             header: vec![("x-a".to_owned(), "1".to_owned())],
             connect_timeout: 5,

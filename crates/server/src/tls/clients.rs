@@ -1,7 +1,7 @@
 //! Certificates of clients: whose are believed, and whom they make their client.
 
-use super::TlsError;
 use super::identity::{FileError, certificates};
+use super::{TlsError, is_version_1};
 use crate::config::{CertificateUser, ClientCertificates};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 /// What a certificate says about its client.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,10 +56,19 @@ fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>
     let found = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let what = "a list of revoked certificates (CRL)";
     match found {
+        Ok(lists) if lists.iter().any(|list| is_list_of_version_1(list)) => {
+            let why = "it is of version 1; version 2 is needed (in OpenSSL: crl_extensions, with \
+                 authorityKeyIdentifier=keyid)";
+            Err(FileError::NotPem { what, path: path.to_owned(), why: why.to_owned() })
+        }
         Ok(lists) if !lists.is_empty() => Ok(lists),
         Ok(_) => Err(FileError::NotPem { what, path: path.to_owned(), why: "there is none".to_owned() }),
         Err(error) => Err(FileError::of(error, path, what)),
     }
+}
+
+fn is_list_of_version_1(list: &[u8]) -> bool {
+    CertificateRevocationList::from_der(list).is_ok_and(|(_, list)| list.version().is_none())
 }
 
 /// Whom a certificate that was found to be good makes its client; `Err` says why nobody.
@@ -97,6 +107,9 @@ pub(super) fn why(error: &CertificateError) -> String {
         }
         CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
             "the list of revocations (mtls.crl) is outdated".to_owned()
+        }
+        error if is_version_1(error) => {
+            "it is one of X.509 version 1; version 3 is needed (in OpenSSL: -extfile, or -addext)".to_owned()
         }
         other => other.to_string(),
     }

@@ -1,7 +1,8 @@
 //! `rowcast bench`: what it says about a broker that is right, and about one that is not.
 
 use crate::server::{Application, Server, binary};
-use crate::tools::Tool;
+use crate::tls::secure;
+use crate::tools::{Tool, file};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,6 +31,30 @@ fn every_scenario_finds_a_right_broker_right() {
             assert!(broker["median"][figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {report:#}");
         }
     }
+}
+
+#[test]
+fn secret_connections_and_sockets_carry_the_same_load() {
+    let application = secure(Application::new("type Note @table @export"));
+    let socket = application.path().join("mqtt.sock").display().to_string();
+    let application = application.at(&socket, "127.0.0.1:0");
+    let server = application.start();
+    let authority = application.path().join("data/keys/ca.pem").display().to_string();
+    let port = server.mqtts().to_string();
+    let secret = ["-p", &port, "--cafile", &authority];
+    for way in [&secret[..], &["--unix", &socket], &[&secret[..], &["--compare", &socket, "--rounds", "1"]].concat()] {
+        for load in [&["pairs", "-n", "3", "-q", "2", "--size", "20000"][..], &["records", "--records", "300"]] {
+            let (code, report) = bench_at(&[load, way].concat());
+            assert_eq!(code, 0, "{way:?}: {report:#}");
+            for broker in report["brokers"].as_array().expect("a list") {
+                assert!(broker["checked"].as_u64().expect("a number") > 0, "{way:?}: {report:#}");
+            }
+        }
+    }
+    let stranger = file("version-1-cert.pem").display().to_string();
+    let (code, said) = run(bench_command_at(&["pairs", "-n", "1", "-p", &port, "--cafile", &stranger]));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("the server's certificate is signed by nobody who is trusted here"), "{said}");
 }
 
 #[test]
@@ -197,14 +222,24 @@ fn server() -> Server {
 /// Runs it for a second; its exit code and its report.
 #[track_caller]
 fn bench(port: u16, arguments: &[&str]) -> (i32, Value) {
-    let (code, said) = run(bench_command(port, arguments));
+    bench_at(&[arguments, &["-h", "127.0.0.1", "-p", &port.to_string()]].concat())
+}
+
+/// The same for a broker that the arguments name.
+#[track_caller]
+fn bench_at(arguments: &[&str]) -> (i32, Value) {
+    let (code, said) = run(bench_command_at(arguments));
     let report = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
     (code, report)
 }
 
 fn bench_command(port: u16, arguments: &[&str]) -> Command {
+    bench_command_at(&[arguments, &["-h", "127.0.0.1", "-p", &port.to_string()]].concat())
+}
+
+fn bench_command_at(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.arg("bench").args(arguments).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+    command.arg("bench").args(arguments);
     command.args(["--seconds", "1", "--warmup", "0", "--patience", "2", "--json"]).env("NO_COLOR", "1");
     command
 }

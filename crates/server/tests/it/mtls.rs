@@ -122,7 +122,7 @@ fn start(authority: &Authority, mtls: &str) -> Server {
     application(authority, mtls).start()
 }
 
-fn named(name: &str) -> CertificateParams {
+pub(crate) fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

@@ -106,6 +106,11 @@ pub(crate) fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
+/// A file of `tests/files`.
+pub(crate) fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
+}
+
 /// Something `./test` makes, or a failure that says so.
 #[track_caller]
 pub(crate) fn installed(path: PathBuf) -> PathBuf {

@@ -120,7 +120,7 @@ impl Crowd {
         let _turn = self.connecting.acquire().await.expect("it is never closed");
         let due = due.unwrap_or(run.clock.now());
         let client_id = run.client_id('c', at);
-        let mut link = Link::open(run.broker.address, &run.broker.login, &client_id).await?;
+        let mut link = Link::open(&run.broker.way, &run.broker.login, &client_id).await?;
         let topic = run.topic(&format!("c{at}"));
         if self.subscribing == Subscribing::Yes {
             link.subscribe(&topic, run.load.qos).await?;

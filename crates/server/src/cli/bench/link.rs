@@ -1,14 +1,29 @@
 //! One connection of a load.
 
 use super::wire::{self, Login, Malformed, Packet};
+use crate::tls::{Connector, words};
+use rustls::ClientConnection;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+/// The way to a broker.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    Tcp(SocketAddr),
+    /// With the name that its certificate is to be for.
+    Tls(SocketAddr, Connector, String),
+    Unix(PathBuf),
+}
 
 /// A connection to a broker that has been accepted.
 pub(super) struct Link {
-    stream: TcpStream,
+    socket: Socket,
+    /// What makes it secret.
+    session: Option<Box<ClientConnection>>,
     login: Login,
     /// The beginning of a packet.
     input: Vec<u8>,
@@ -24,9 +39,9 @@ pub(super) struct Link {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("cannot connect")]
-    Unreachable(#[source] std::io::Error),
-    #[error("the connection broke")]
-    Io(#[from] std::io::Error),
+    Unreachable(#[source] io::Error),
+    #[error("the connection broke: {}", words(.0))]
+    Io(#[from] io::Error),
     #[error("the broker closed the connection")]
     Closed,
     #[error("the broker refuses the connection, code {0}")]
@@ -56,12 +71,22 @@ impl Link {
     }
 
     /// Connects, and waits until the broker has accepted.
-    pub(super) async fn open(broker: SocketAddr, login: &Login, client_id: &str) -> Result<Link, Broken> {
+    pub(super) async fn open(way: &Way, login: &Login, client_id: &str) -> Result<Link, Broken> {
         let opening = async {
-            let stream = TcpStream::connect(broker).await.map_err(Broken::Unreachable)?;
-            stream.set_nodelay(true)?;
-            let (input, out) = (Vec::new(), Vec::new());
-            let mut link = Link { stream, login: login.clone(), input, out, receive_maximum: 0, maximum_qos: 0 };
+            let socket = Socket::connect(way).await.map_err(Broken::Unreachable)?;
+            let session = match way {
+                Way::Tls(_, connector, name) => Some(Box::new(connector.session(name)?)),
+                _ => None,
+            };
+            let mut link = Link {
+                socket,
+                session,
+                login: login.clone(),
+                input: Vec::new(),
+                out: Vec::new(),
+                receive_maximum: 0,
+                maximum_qos: 0,
+            };
             wire::connect(&mut link.out, login, client_id);
             (link.receive_maximum, link.maximum_qos) = link
                 .answer(|packet| match packet {
@@ -130,25 +155,54 @@ impl Link {
     /// Sends what can be sent, and reads what there is, when the one or the other is possible.
     async fn exchange(&mut self) -> Result<(), Broken> {
         self.send()?;
-        let interest = if self.out.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-        if self.stream.ready(interest).await?.is_readable() {
-            self.input.reserve(READ_BYTES);
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => return Err(Broken::Closed),
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+        let is_done = self.out.is_empty() && !self.session.as_ref().is_some_and(|session| session.wants_write());
+        let interest = if is_done { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        if self.socket.ready(interest).await?.is_readable() {
+            self.receive()?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<(), Broken> {
+        let mut came = [0; READ_BYTES];
+        let mut came = match self.socket.try_read(&mut came) {
+            Ok(0) => return Err(Broken::Closed),
+            Ok(count) => &came[..count],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(session) = &mut self.session else {
+            self.input.extend_from_slice(came);
+            return Ok(());
+        };
+        while !came.is_empty() {
+            session.read_tls(&mut came)?;
+            let state =
+                session.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let start = self.input.len();
+            self.input.resize(start + state.plaintext_bytes_to_read(), 0);
+            session.reader().read_exact(&mut self.input[start..])?;
         }
         Ok(())
     }
 
     fn send(&mut self) -> Result<(), Broken> {
         let mut sent = 0;
-        while sent < self.out.len() {
-            match self.stream.try_write(&self.out[sent..]) {
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+        loop {
+            let written = match &mut self.session {
+                Some(session) => {
+                    sent += session.writer().write(&self.out[sent..])?;
+                    if !session.wants_write() {
+                        break;
+                    }
+                    session.write_tls(&mut self.socket)
+                }
+                None if sent == self.out.len() => break,
+                None => self.socket.try_write(&self.out[sent..]).inspect(|count| sent += count),
+            };
+            match written {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -165,6 +219,60 @@ impl Link {
     pub(super) fn close(mut self) {
         self.out.extend(wire::DISCONNECT);
         let _ = self.send();
+        if let Some(session) = &mut self.session {
+            session.send_close_notify();
+            let _ = self.send();
+        }
+    }
+}
+
+/// What bytes go through.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn connect(way: &Way) -> io::Result<Socket> {
+        match way {
+            Way::Tcp(address) | Way::Tls(address, ..) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Socket::Tcp(stream))
+            }
+            Way::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Socket::Tcp(stream) => stream.ready(interest).await,
+            Socket::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_read(buffer),
+            Socket::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_write(bytes),
+            Socket::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! One run of a scenario against one broker: what all of its clients share.
 
 use super::cpu;
-use super::link::{Broken, Link};
+use super::link::{Broken, Link, Way};
 use super::message::Messages;
 use super::outcome::Outcome;
 use super::pace::{Alarms, Clock};
@@ -10,7 +10,6 @@ use super::tracker::Faults;
 use super::wire::Login;
 use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,7 +38,7 @@ pub(super) struct Load {
 #[derive(Clone, Debug)]
 pub(super) struct Broker {
     pub(super) name: String,
-    pub(super) address: SocketAddr,
+    pub(super) way: Way,
     pub(super) login: Login,
     /// Its process, if it runs on this machine.
     pub(super) pid: Option<u32>,
@@ -107,7 +106,7 @@ impl Run {
     /// Connects under a name of this run; not too many do at once.
     pub(super) async fn open(&self, role: char, at: usize) -> Result<Link, Broken> {
         let _turn = self.connecting.acquire().await.expect("it is never closed");
-        Link::open(self.broker.address, &self.broker.login, &self.client_id(role, at)).await
+        Link::open(&self.broker.way, &self.broker.login, &self.client_id(role, at)).await
     }
 
     /// At most 23 letters and digits, which every broker takes (MQTT 3.1.1 §3.1.3.1).
