@@ -1,10 +1,15 @@
 // MQTT.js against a running server: scenarios.js NAME URL. Each runs with MQTT 3.1.1 and 5.
+// Over TLS, CA_FILE says whom to trust, and CERT_FILE and KEY_FILE what to show.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import mqtt from "mqtt";
 
 const DEADLINE = 60_000; // Milliseconds anything may take.
 const [name, url] = process.argv.slice(2);
+const { CA_FILE, CERT_FILE, KEY_FILE } = process.env;
+const files = Object.entries({ ca: CA_FILE, cert: CERT_FILE, key: KEY_FILE }).filter(([, path]) => path);
+const tls = Object.fromEntries(files.map(([option, path]) => [option, readFileSync(path)]));
 
 /** A connected client; `next()` is its next message. */
 async function connect(protocolVersion, options = {}) {
@@ -13,6 +18,7 @@ async function connect(protocolVersion, options = {}) {
 		protocolVersion,
 		reconnectPeriod: 0,
 		properties,
+		...tls,
 		...options,
 	});
 	const messages = [];

@@ -1,8 +1,13 @@
-"""paho-mqtt against a running server: scenarios.py NAME tcp|websockets PORT. Each runs with MQTT 3.1.1 and 5."""
+"""paho-mqtt against a running server: scenarios.py NAME URL. Each runs with MQTT 3.1.1 and 5.
+
+Over TLS, CA_FILE says whom to trust, and CERT_FILE and KEY_FILE what to show.
+"""
 
 import json
+import os
 import queue
 import sys
+from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -17,11 +22,16 @@ V311, V5 = paho.MQTTv311, paho.MQTTv5
 class Client:
     """A connected client whose events are taken from queues."""
 
-    def __init__(self, port, version, name="", lasting=False, will=None, keep_alive=60):
+    def __init__(self, version, name="", lasting=False, will=None, keep_alive=60):
         clean = {} if version == V5 else {"clean_session": not lasting}
         self.version = version
         self.connected, self.messages, self.answers = queue.Queue(), queue.Queue(), queue.Queue()
-        self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=version, transport=TRANSPORT, **clean)
+        transport = "websockets" if URL.scheme in ("ws", "wss") else "tcp"
+        self.paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=version, transport=transport, **clean)
+        if URL.path:
+            self.paho.ws_set_options(path=URL.path)
+        if URL.scheme in ("mqtts", "wss"):
+            self.paho.tls_set(os.environ["CA_FILE"], os.environ.get("CERT_FILE"), os.environ.get("KEY_FILE"))
         self.paho.on_connect = lambda client, data, flags, reason, properties: self.connected.put((flags, reason, properties))
         self.paho.on_message = lambda client, data, message: self.messages.put(message)
         self.paho.on_subscribe = lambda client, data, mid, reasons, properties: self.answers.put(reasons)
@@ -37,7 +47,7 @@ class Client:
             if lasting:
                 options["properties"] = Properties(PacketTypes.CONNECT)
                 options["properties"].SessionExpiryInterval = 3600
-        self.paho.connect("127.0.0.1", port, keep_alive, **options)
+        self.paho.connect(URL.hostname, URL.port, keep_alive, **options)
         self.paho.loop_start()
         flags, reason, self.told = self.connected.get(timeout=DEADLINE)
         assert not reason.is_failure, reason
@@ -73,10 +83,10 @@ def equal(found, expected):
     assert found == expected, f"{found!r}, not {expected!r}"
 
 
-def story(port, version):
-    writer = Client(port, version)
+def story(version):
+    writer = Client(version)
     writer.publish("dog/123", '{"name":"Rex"}', retain=True)
-    reader = Client(port, version)
+    reader = Client(version)
     reader.subscribe("dog/#")
     first = reader.message()
     equal((first.topic, first.retain, json.loads(first.payload)), ("dog/123", True, {"id": "123", "name": "Rex"}))
@@ -87,14 +97,14 @@ def story(port, version):
     equal(reader.message().payload, b"barks")
     writer.publish("dog/123", None, retain=True)
     equal(reader.message().payload, b"")
-    late = Client(port, version)
+    late = Client(version)
     late.subscribe("dog/#")
     writer.publish("dog/last", "nothing is retained")
     equal(late.message().topic, "dog/last")
 
 
-def qos(port, version):
-    reader, writer = Client(port, version), Client(port, version)
+def qos(version):
+    reader, writer = Client(version), Client(version)
     for granted in range(3):
         reader.subscribe(f"qos/{granted}", granted)
         for published in range(3):
@@ -103,32 +113,32 @@ def qos(port, version):
             equal((seen.qos, seen.payload), (min(granted, published), str(published).encode()))
 
 
-def session(port, version):
+def session(version):
     name = f"session-{version}"
-    reader = Client(port, version, name, lasting=True)
+    reader = Client(version, name, lasting=True)
     equal(bool(reader.session_present), False)
     reader.subscribe("dog/#", 2)
     reader.disconnect()
-    writer = Client(port, version)
+    writer = Client(version)
     for number in range(20):
         writer.publish("dog/1", str(number), 1)
-    reader = Client(port, version, name, lasting=True)
+    reader = Client(version, name, lasting=True)
     equal(bool(reader.session_present), True)
     equal([int(reader.message().payload) for _ in range(20)], list(range(20)))
     reader.disconnect()
 
 
-def will(port, version):
-    reader = Client(port, version)
+def will(version):
+    reader = Client(version)
     reader.subscribe("will", 2)
-    Client(port, version, will=("will", "gone", 2, False)).cut()
+    Client(version, will=("will", "gone", 2, False)).cut()
     equal(reader.message().payload, b"gone")
 
 
-def properties(port, version):
+def properties(version):
     if version != V5:
         return
-    reader, writer = Client(port, V5), Client(port, V5)
+    reader, writer = Client(V5), Client(V5)
     identifier = Properties(PacketTypes.SUBSCRIBE)
     identifier.SubscriptionIdentifier = 42
     reader.subscribe("mood", options=SubscribeOptions(qos=1, retainAsPublished=True), properties=identifier)
@@ -145,20 +155,20 @@ def properties(port, version):
     assert 0 < got.MessageExpiryInterval <= 1000, got.MessageExpiryInterval
 
 
-def refusal(port, version):
-    writer = Client(port, version)
+def refusal(version):
+    writer = Client(version)
     reason = writer.publish("dog/1", '{"age":"three"}', retain=True)
     if version == V5:
         equal(reason.value, 0x99)
-    reader = Client(port, version)
+    reader = Client(version)
     reader.subscribe("dog/#")
     writer.publish("dog/1", '{"age":3}', retain=True)
     equal(reader.json(), {"id": "1", "age": 3})
     writer.publish("dog/1", None, retain=True)
 
 
-def stream(port, version):
-    reader, writer = Client(port, version), Client(port, version)
+def stream(version):
+    reader, writer = Client(version), Client(version)
     reader.subscribe("stream/#", 2)
     for quality in range(3):
         for number in range(1000):
@@ -166,14 +176,14 @@ def stream(port, version):
         equal([int(reader.message().payload) for _ in range(1000)], list(range(1000)))
 
 
-def keep_alive(port, version):
+def keep_alive(version):
     """The server wants to hear from everyone each second, and tells those who can be told."""
     if version == V5:
-        client = Client(port, version, keep_alive=3600)
+        client = Client(version, keep_alive=3600)
         equal(client.told.ServerKeepAlive, 1)
         equal(client.gone.get(timeout=DEADLINE).value, 0x8D)  # paho does not do as it is told by itself.
         client.disconnect()
-    client = Client(port, version, keep_alive=1)
+    client = Client(version, keep_alive=1)
     for _ in range(3):
         equal(client.pings.get(timeout=DEADLINE), "Received PINGRESP")
     assert not client.publish("still", "there").is_failure
@@ -182,6 +192,6 @@ def keep_alive(port, version):
 
 
 if __name__ == "__main__":
-    scenario, TRANSPORT, port = globals()[sys.argv[1]], sys.argv[2], int(sys.argv[3])
+    scenario, URL = globals()[sys.argv[1]], urlsplit(sys.argv[2])
     for version in (V311, V5):
-        scenario(port, version)
+        scenario(version)
