@@ -12,7 +12,7 @@ use crate::cli::screen::{Address, Screen, render};
 use crate::clients::Clients;
 use crate::config::{ClientCertificates, Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
-use crate::entrance::Entrance;
+use crate::entrance::{self, Entrance};
 use crate::http::{self, HttpState};
 use crate::net::{Accepted, BindError, Door, Listener, bind};
 use crate::reload::{Again, Running};
@@ -288,7 +288,7 @@ fn secure(config: &Config, keys: &Path) -> anyhow::Result<(Option<tls::Server>, 
 }
 
 /// What is spoken over TLS at the HTTP door.
-const HTTP_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+const HTTP_PROTOCOLS: &[&[u8]] = &[entrance::HTTP_2, b"http/1.1"];
 
 fn random() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];

@@ -109,7 +109,11 @@ impl Entrance {
         let Some(tls) = &self.http_tls else { return };
         let deadline = Instant::now() + self.http.patience().head;
         if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, deadline).await {
-            self.http(runtime, stream, peer);
+            if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
+                spawn_local(http::serve_http2(stream, peer, Arc::clone(&self.http)));
+            } else {
+                self.http(runtime, stream, peer);
+            }
         }
     }
 
@@ -125,6 +129,9 @@ impl Entrance {
         spawn_local(http::serve_connection(stream, peer, Arc::clone(&self.http), over_websocket));
     }
 }
+
+/// What clients that speak HTTP/2 over TLS ask for (ALPN).
+pub const HTTP_2: &[u8] = b"h2";
 
 fn refused(runtime: &Runtime, peer: &Peer, user: Option<&str>, why: &dyn std::fmt::Display) {
     let event = Event::new(Kind::Refused).from(peer, "tls").shown(Method::Certificate).because(why);

@@ -12,6 +12,7 @@
 //! | `admin`          | users, roles, sessions: for super users                 |
 //! | `auth`, `cors`   | who asks, and for which page                            |
 //! | `problem`        | how refusals look, and the table from errors to statuses|
+//! | `http2`          | many requests at once on a connection                   |
 //! | `upgrade`        | how MQTT over WebSocket begins                          |
 //! | `body`, `patient`| bytes in and out, within bounds of size and time        |
 //! | `health`         | whether the server lives and is ready                   |
@@ -25,6 +26,7 @@ mod body;
 mod cors;
 mod describe;
 mod health;
+mod http2;
 mod limits;
 mod listing;
 mod negotiation;
@@ -40,6 +42,7 @@ mod token;
 mod upgrade;
 
 pub use health::Readiness;
+pub use http2::serve as serve_http2;
 pub use limits::Patience;
 pub use router::OpenTopics;
 

@@ -8,6 +8,20 @@ pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of a request (431).
 pub(super) const HEADERS_MAX: usize = 100;
 
+/// Requests under way on a connection of HTTP/2 (REFUSED_STREAM).
+pub(super) const STREAMS_MAX: u32 = 100;
+
+/// Requests of such a connection that were taken back before they were looked at, and mistakes that end one request
+/// only; more than that of either end the connection (ENHANCE_YOUR_CALM).
+pub(super) const STREAM_RESETS_MAX: usize = 20;
+
+/// Bytes of bodies that such a connection may send before they are read, in all and of one request.
+pub(super) const UNREAD_BYTES_MAX: u32 = 1024 * 1024;
+pub(super) const UNREAD_STREAM_BYTES_MAX: u32 = 256 * 1024;
+
+/// Bytes of an answer that wait for such a connection to take them.
+pub(super) const UNSENT_STREAM_BYTES_MAX: usize = 64 * 1024;
+
 /// Records in one POST of an array (413): they stand or fall together, so they wait in memory together.
 pub(super) const INSERT_RECORDS_MAX: usize = 10_000;
 

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod bounds;
+mod http2;
 mod listings;
 mod races;
 mod records;

@@ -143,6 +143,32 @@ fn https_speaks_http_and_websocket() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
+#[test]
+fn https_speaks_http_2_with_those_who_offer_it() {
+    let application = secure(Application::dogs());
+    let server = application.start();
+    let authority = application.path().join("data/keys/ca.pem").display().to_string();
+    let url = |path: &str| format!("https://localhost:{}{path}", server.https());
+    let curl = |arguments: &[&str]| {
+        let all = ["--no-progress-meter", "--cacert", &authority, "--write-out", "%{http_version} %{http_code} "];
+        run("curl", &[&all[..], arguments].concat())
+    };
+    let json = ["-H", "Content-Type: application/json"];
+    let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(500_000));
+    application.write("large.json", &large);
+    let file = format!("@{}", application.path().join("large.json").display());
+    let put = curl(&[&["--http2", "-X", "PUT", "--data-binary", &file, &url("/dog/1")][..], &json].concat());
+    assert_eq!(put, "2 201 ");
+    for (asked, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let got = curl(&[asked, &url("/dog/1")]);
+        let expected = format!("{}{version} 200 ", large.replacen('{', r#"{"id":"1","#, 1));
+        assert!(got == expected, "{} bytes: {}", got.len(), &got[got.len() - 20..]);
+    }
+    let both = curl(&["--http2", "--parallel", "-o", "/dev/null", &url("/dog/1"), "-o", "/dev/null", &url("/health")]);
+    assert_eq!(both, "2 200 2 200 ");
+    assert_eq!(curl(&["--http2", "-X", "DELETE", &url("/dog/1")]), "2 204 ");
+}
+
 // [hostile 17]
 #[test]
 fn what_is_no_handshake_is_closed_and_half_a_handshake_is_not_waited_for() {
