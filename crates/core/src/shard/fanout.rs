@@ -166,9 +166,11 @@ impl Shard {
             return None; // The log brings it, or brought it.
         }
         // A read of records that is under way may bring what was before this change, and so may one whose deliveries
-        // wait for the disk.
+        // wait for the disk. What came before the subscription is not sent here: the read brings it.
+        let until = session.snapshots.first().map_or(0, |snapshot| snapshot.until);
+        let is_newer = message.sequence.is_none_or(|sequence| sequence.0 > until);
         let mut overtakes = connection.held.is_some() && message.kind.is_state();
-        if let (true, Some(changed)) = (message.kind.is_state(), &mut connection.changed) {
+        if let (true, Some(changed)) = (message.kind.is_state() && is_newer, &mut connection.changed) {
             overtakes |= changed.len() >= CHANGED_MAX;
             changed.insert(message.topic.into());
         }

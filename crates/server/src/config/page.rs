@@ -32,7 +32,8 @@ fn tables() -> String {
         let words: Vec<&str> = key.path.split('.').collect();
         let of = match words[..] {
             ["mqtt" | "http", "limits", ..] => format!("`{}.limits`", words[0]),
-            [_] => "`tls` and the rest".to_owned(),
+            [word] if !key.members.is_empty() => format!("`{word}`"),
+            [_] => "The rest".to_owned(),
             _ => format!("`{}`", words[0]),
         };
         if section.as_ref() != Some(&of) {

@@ -62,7 +62,7 @@ fn from_address(address: Ipv4Addr, port: u16) -> Client {
 fn every_limit_has_a_key_a_line_of_documentation_and_a_test() {
     let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect(path);
     let (limits, keys, page) =
-        (read("crates/core/src/limits.rs"), read("crates/server/src/config/keys.rs"), read("docs/limits.md"));
+        (read("crates/core/src/limits.rs"), read("crates/server/src/config/table.rs"), read("docs/limits.md"));
     let tests = all_text("crates/core/tests/scripts") + &all_text("crates/server/tests/it");
     let (_, fields) = limits.split_once("pub struct Limits {").expect("the type");
     let (fields, _) = fields.split_once("\n}").expect("its end");
@@ -88,15 +88,12 @@ fn every_limit_has_a_key_a_line_of_documentation_and_a_test() {
     assert!(mistakes.is_empty(), "{mistakes}");
 }
 
-/// The key that is read into a field, as `("key", &mut ...limits.field` says.
+/// The last part of the key that is read into a field: in the table of keys the path of the key stands before
+/// `field!(Config, mqtt.limits.FIELD)`.
 fn key_of<'k>(field: &str, keys: &'k str) -> Option<&'k str> {
-    let line = keys.lines().find(|line| {
-        line.contains("&mut ") && {
-            let (_, behind) = line.split_once("limits.").unwrap_or_default();
-            behind.strip_prefix(field).is_some_and(|behind| behind.starts_with([',', ')']))
-        }
-    })?;
-    line.split('"').nth(1)
+    let (before, _) = keys.split_once(&format!("field!(Config, mqtt.limits.{field})"))?;
+    let (_, path) = before.rsplit_once("\"mqtt.")?;
+    path.split('"').next()?.rsplit('.').next()
 }
 
 /// All files of a folder.
