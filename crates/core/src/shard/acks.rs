@@ -116,6 +116,14 @@ impl Shard {
         self.effects.extend(effect);
     }
 
+    /// The packet that waited, encoded: what it waited for is there.
+    pub(super) fn take_looked_up(&mut self, id: ConnectionId, now: Moment) -> Option<(Version, Vec<u8>)> {
+        let connection = self.connection_mut(id)?;
+        let looking_up = connection.looking_up.take()?;
+        connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
+        Some((connection.version, looking_up.packet))
+    }
+
     fn complete(&mut self, id: ConnectionId, pending: Pending, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.phase == Phase::Closing {

@@ -98,10 +98,8 @@ impl Shard {
 
     /// What a client asked for was looked up.
     pub(super) fn on_got(&mut self, id: ConnectionId, record: Option<&[u8]>, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(looking_up) = connection.looking_up.take() else { return };
-        connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
-        if let Ok(Packet::Publish(request)) = Packet::decode(Version::V5, &looking_up.packet) {
+        let Some((version, packet)) = self.take_looked_up(id, now) else { return };
+        if let Ok(Packet::Publish(request)) = Packet::decode(version, &packet) {
             let record = record.and_then(|bytes| Record::decode(bytes).ok());
             let record = record.filter(|record| !record.is_expired(now.wall_ms));
             let topic = request.properties.response_topic.unwrap_or_default();

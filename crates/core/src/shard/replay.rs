@@ -53,10 +53,8 @@ impl Shard {
 
     /// It was found: the subscriptions are made.
     pub(super) fn on_located(&mut self, id: ConnectionId, located: &Located, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(looking_up) = connection.looking_up.take() else { return };
-        connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
-        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(Version::V5, &looking_up.packet) {
+        let Some((version, packet)) = self.take_looked_up(id, now) else { return };
+        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(version, &packet) {
             self.subscribe(id, &subscribe, Some(located), now);
         }
         self.wake(id); // Its packets are handled again.

@@ -82,10 +82,8 @@ impl Shard {
 
     /// All that stood before a SUBSCRIBE is written.
     pub(super) fn on_behind(&mut self, id: ConnectionId, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(looking_up) = connection.looking_up.take() else { return };
-        connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
-        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(connection.version, &looking_up.packet) {
+        let Some((version, packet)) = self.take_looked_up(id, now) else { return };
+        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(version, &packet) {
             self.subscribe(id, &subscribe, None, now);
         }
         self.wake(id); // Its packets are handled again.
