@@ -28,6 +28,8 @@ struct Server {
     home: Home,
     state: Arc<HttpState>,
     address: SocketAddr,
+    /// Who holds the state, beside connections.
+    holders: usize,
     _keys: tempfile::TempDir,
 }
 
@@ -161,7 +163,7 @@ impl Server {
                 ));
             }
         });
-        Server { home, state, address, _keys: keys }
+        Server { home, state, address, holders: 2, _keys: keys }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -216,7 +218,7 @@ impl Server {
 
     /// Waits until every connection has ended: each holds the state.
     async fn all_gone(&self) {
-        while Arc::strong_count(&self.state) > 2 {
+        while Arc::strong_count(&self.state) > self.holders {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -7,7 +7,8 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 
 /// A server, and where it speaks HTTP/2 without TLS.
 async fn start(change: impl FnOnce(&mut Settings)) -> (Server, SocketAddr) {
-    let server = Server::start(change, Local::Trusted).await;
+    let mut server = Server::start(change, Local::Trusted).await;
+    server.holders += 1; // What accepts here.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let state = Arc::clone(&server.state);
@@ -17,13 +18,6 @@ async fn start(change: impl FnOnce(&mut Settings)) -> (Server, SocketAddr) {
         }
     });
     (server, address)
-}
-
-/// Waits until every connection has ended: each holds the state, as both that accept them do.
-async fn all_gone(server: &Server) {
-    while Arc::strong_count(&server.state) > 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 type Sender = SendRequest<Full<bytes::Bytes>>;
@@ -112,7 +106,7 @@ fn a_connection_without_requests_ends_and_so_does_one_whose_answer_is_left_lying
         half.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b""), &[0, 0, 9, HEADERS, END_HEADERS]].concat())
             .await
             .unwrap();
-        all_gone(&server).await;
+        server.all_gone().await;
         drop((idle, silent, half));
 
         let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000_000));
@@ -121,7 +115,7 @@ fn a_connection_without_requests_ends_and_so_does_one_whose_answer_is_left_lying
         // It takes all of what makes a connection live, and nothing of the answer.
         slow.send(&[PREFACE, &frame(SETTINGS, 0, 0, b"\0\x04\0\0\0\0"), &get(1, "/post/large", &[])].concat()).await;
         slow.until_closed().await;
-        all_gone(&server).await;
+        server.all_gone().await;
     });
 }
 
@@ -140,7 +134,7 @@ fn streams_that_are_reset_as_fast_as_they_are_opened_end_the_connection() {
         let said = flood.until_closed().await;
         let goaway = said.iter().find(|frame| frame.kind == GOAWAY).expect("a reason");
         assert_eq!(goaway.payload[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
-        all_gone(&server).await;
+        server.all_gone().await;
     });
 }
 
