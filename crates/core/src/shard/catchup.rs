@@ -609,6 +609,11 @@ impl Shard {
             return true;
         }
         if !session.may_pass(entry.sequence) {
+            // The log holds nothing for clients up to where the replay has its turn; or this would be read without end.
+            if let (Walk::On, Some(replay)) = (session.walk(), session.replays.front()) {
+                let until = Sequence(replay.until);
+                self.advance(id, until);
+            }
             return false;
         }
         if connection.queue.front().is_some_and(|queued| queued.after < entry.sequence) {
