@@ -52,7 +52,6 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let Application { catalog, roles } = application::read(&config.folder)?;
     let tables = catalog.tables().to_vec();
     raise_file_limit();
-    keep_files_private();
     let shards = config.threads().get();
     let random_seed = random()?;
     let now_ms = crate::db::now_ms();
@@ -340,12 +339,6 @@ fn raise_file_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-}
-
-/// Whatever is made from here on, by whichever library, is its owner's alone.
-pub(crate) fn keep_files_private() {
-    use rustix::fs::Mode;
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// What a shard's thread does until it is stopped. `restored` hears when what it began with is on its way to the writer.

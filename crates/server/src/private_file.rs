@@ -5,6 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// Whatever this process makes from here on, by whichever library, is its owner's alone.
+pub fn keep_all_private() {
+    use rustix::fs::Mode;
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
 /// Writes a file that is there in full, readable by its owner only, or not at all. Makes its folder.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

@@ -4,10 +4,10 @@
 //! folder's keys shows it a token made from them; passwords are not needed.
 
 use super::Usage;
-use crate::app;
 use crate::auth::{LocalKey, Secret};
 use crate::config::Config;
 use crate::db::Alone;
+use crate::{app, private_file};
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -51,7 +51,7 @@ impl Node {
         if missing == Missing::Refused && !folder.is_dir() {
             bail!("there is no data in {} yet", folder.display());
         }
-        app::keep_files_private();
+        private_file::keep_all_private();
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
         let id = NodeId(u64::from_le_bytes(number).max(1));

@@ -10,6 +10,7 @@ mod browser;
 mod clients;
 mod config;
 mod crowd;
+mod data_folder;
 mod dev;
 mod footprint;
 mod hostile;

@@ -121,6 +121,21 @@ impl Application {
         command
     }
 
+    /// The same, in a shell that does something else `first`.
+    pub(crate) fn command_after(&self, first: &str) -> Command {
+        let command = self.command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{first} && exec \"$0\" \"$@\"")]).arg(command.get_program());
+        shell.args(command.get_args()).stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
+    }
+
     /// Starts it and waits until it listens.
     #[track_caller]
     pub(crate) fn start(&self) -> Server {
