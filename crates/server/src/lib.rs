@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod clients;
 pub mod config;
+pub mod data_folder;
 pub mod db;
 pub mod entrance;
 #[cfg(any(test, fuzzing))]

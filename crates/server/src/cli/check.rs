@@ -4,6 +4,7 @@ use super::serve::Settings;
 use super::{GREEN, YELLOW, shown};
 use crate::application::{self, Application};
 use crate::config::{Holds, Listen, LoadError, Loaded, Mode, list, load};
+use crate::data_folder;
 use clap::Args;
 use rowcast_core::policy::{Role, TableGrant};
 use std::fmt::Write;
@@ -43,13 +44,15 @@ impl Check {
                 anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {warning}");
             }
         }
-        match (loaded, application) {
-            (Ok(loaded), Ok(application)) => {
+        let data = loaded.as_ref().map_or(Ok(()), |loaded| data_folder::check(&loaded.config.storage.path));
+        match (loaded, application, data) {
+            (Ok(loaded), Ok(application), Ok(())) => {
                 anstream::print!("{}", summary(&loaded, &application));
                 Ok(ExitCode::SUCCESS)
             }
-            (loaded, application) => {
-                let errors = [application.err().map(anyhow::Error::from), loaded.err().map(anyhow::Error::from)];
+            (loaded, application, data) => {
+                let (application, loaded) = (application.err().map(Into::into), loaded.err().map(Into::into));
+                let errors: [Option<anyhow::Error>; 3] = [application, loaded, data.err().map(Into::into)];
                 let errors: Vec<String> = errors.iter().flatten().map(shown).collect();
                 anstream::eprintln!("{}", errors.join("\n\n"));
                 Ok(ExitCode::FAILURE)

@@ -7,7 +7,7 @@ use super::Usage;
 use crate::auth::{LocalKey, Secret};
 use crate::config::Config;
 use crate::db::Alone;
-use crate::{app, private_file};
+use crate::{app, data_folder, private_file};
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -52,6 +52,7 @@ impl Node {
             bail!("there is no data in {} yet", folder.display());
         }
         private_file::keep_all_private();
+        data_folder::check(folder)?;
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
         let id = NodeId(u64::from_le_bytes(number).max(1));

@@ -2,7 +2,7 @@
 
 use crate::config::{Given, LoadError, Loaded, Mode, load};
 use crate::reload::Again;
-use crate::{app, application, logging, private_file};
+use crate::{app, application, data_folder, logging, private_file};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,8 +55,9 @@ impl Serve {
     pub(super) fn run(self, mode: Mode) -> anyhow::Result<ExitCode> {
         let given = self.settings.given(self.folder)?;
         let Loaded { config, warnings, .. } = load(mode, &given)?;
-        // Before anything is made, also by the log.
+        // Before anything is written, also by the log: its file may be in the data folder.
         private_file::keep_all_private();
+        data_folder::check(&config.storage.path)?;
         let log = logging::start(&config.logging)?;
         for warning in warnings.into_iter().chain(application::unread_files(&config.folder)) {
             tracing::warn!("{warning}");

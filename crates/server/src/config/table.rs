@@ -400,7 +400,12 @@ fn storage() -> Vec<Key<Config>> {
     const DURABILITIES: &[(&str, Durability)] =
         &[("sync", Durability::Sync), ("flush", Durability::Flush), ("memory", Durability::Memory)];
     vec![
-        Key::new("storage.path", path(), field!(Config, storage.path), "The data folder, made at the first start."),
+        Key::new(
+            "storage.path",
+            path(),
+            field!(Config, storage.path),
+            "The data folder, made at the first start ([whose it is](security.md#to-shut-it-further)).",
+        ),
         Key::new(
             "storage.durability",
             choice(DURABILITIES),
