@@ -15,12 +15,16 @@ fn guarded() -> Application {
 
 /// `rowcast user ...` on the application, with `input` for its standard input.
 fn run(application: &Application, arguments: &[&str], input: &str) -> Output {
+    run_with(application, arguments, input.as_bytes())
+}
+
+fn run_with(application: &Application, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(binary());
     command.arg("user").args(arguments).arg("--app").arg(application.path()).env("NO_COLOR", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("started");
     // A command that wants no password may have ended.
-    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let _ = child.stdin.take().expect("piped").write_all(input);
     child.wait_with_output().expect("ended")
 }
 
@@ -137,4 +141,35 @@ fn an_administrator_sends_a_client_away() {
         text if text == session(false) => Ok(()),
         text => Err(text.to_owned()),
     });
+}
+
+// [hostile 59]
+#[test]
+fn a_malformed_password_makes_no_user() {
+    let application = guarded();
+    let mut server = None;
+    for is_running in [false, true] {
+        server = is_running.then(|| application.start());
+        // What looks like a file of users is one password, whole.
+        user(&application, &["add", "max", "--role", "kennel"], "rex:bone:admin\n");
+        for (input, code, words) in [
+            (&b""[..], 2, "a password is not empty"),
+            (b"\n", 2, "a password is not empty"),
+            (b"\r\n", 2, "a password is not empty"),
+            (b"\nbone\n", 2, "a password is not empty"),
+            (b"bo\xffne\n", 1, "utf-8"),
+        ] {
+            let Output { status, stderr, .. } = run_with(&application, &["add", "rex", "--role", "kennel"], input);
+            let said = String::from_utf8_lossy(&stderr);
+            assert_eq!(status.code(), Some(code), "{input:?}: {said}");
+            assert!(said.contains(words) && !said.contains("bone"), "{input:?}: {said}");
+        }
+        assert!(!user(&application, &["list"], "").contains("rex"));
+        if let Some(server) = &server {
+            assert!(lets_in(server, "max", "rex:bone:admin"));
+            assert!(!lets_in(server, "rex", "bone") && !lets_in(server, "rex", "") && !lets_in(server, "max", ""));
+        }
+        user(&application, &["delete", "max"], "");
+    }
+    drop(server);
 }

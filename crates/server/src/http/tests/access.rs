@@ -42,6 +42,54 @@ fn without_a_right_password_nobody_is_let_in() {
     );
 }
 
+// [hostile 57]
+#[test]
+fn where_a_header_says_a_request_comes_from_counts_for_nothing() {
+    const LIES: &str = "X-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\nForwarded: for=127.0.0.1;host=localhost\r\n\
+                        X-Forwarded-Host: localhost\r\nTrue-Client-IP: ::1\r\nVia: 1.1 localhost\r\n";
+    with_server(async |server| {
+        for (peer, lies, status) in [
+            ("192.0.2.7:40000", LIES, "401"),
+            ("[2001:db8::1]:40000", LIES, "401"),
+            ("127.0.0.1:40000", "X-Forwarded-For: 192.0.2.7\r\n", "200"),
+        ] {
+            let (mut near, far) = tokio::io::duplex(64 * 1024);
+            let (peer, state) = (Peer::tcp(peer.parse().unwrap()), Arc::clone(&server.state));
+            tokio::task::spawn_local(serve_connection(far, peer, state, async |_, _| {}));
+            let request = format!("GET /dog/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lies}\r\n");
+            near.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            near.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+        }
+    });
+    // Nor does who guesses passwords become another with each guess.
+    with_settings(
+        |_| {},
+        Local::Unknown,
+        async |server| {
+            let address = server.address;
+            let guess = |last: u8| {
+                let wrong = basic("admin", &format!("wrong{last}"));
+                let claim = format!("X-Forwarded-For: 203.0.113.{last}\r\nForwarded: for=203.0.113.{last}\r\n");
+                let request = format!("GET /dog/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{claim}{wrong}\r\n\r\n");
+                tokio::task::spawn_local(async move {
+                    let mut stream = TcpStream::connect(address).await.unwrap();
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).await.unwrap();
+                    answer.split(' ').nth(1).unwrap().to_owned()
+                })
+            };
+            let guesses: Vec<_> = (0..40).map(guess).collect();
+            for guess in guesses {
+                assert!(matches!(&*guess.await.unwrap(), "401" | "429"));
+            }
+            assert_eq!(guess(200).await.unwrap(), "429");
+        },
+    );
+}
+
 #[test]
 fn trust_in_this_machine_is_no_trust_in_pages() {
     with_server(async |server| {

@@ -50,6 +50,7 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
     });
 }
 
+// [hostile 54]
 #[test]
 fn large_heads_are_refused() {
     with_server(async |server| {
@@ -74,6 +75,22 @@ fn large_heads_are_refused() {
     });
 }
 
+// [hostile 54]
+#[test]
+fn ranges_however_many_bring_the_whole_once() {
+    with_server(async |server| {
+        server.put("/dog/1", r#"{"name":"Rex"}"#).await;
+        let ranges: Vec<String> = (0..2000).map(|first| format!("{first}-")).collect();
+        for path in ["/dog/1", "/dog/"] {
+            let whole = server.get(path).await;
+            let reply = server.ask(&format!("GET {path}"), &[&format!("Range: bytes={}", ranges.join(","))], "").await;
+            assert_eq!((reply.status, reply.text()), (200, whole.text()), "{path}");
+            assert!(!reply.headers.contains_key("content-range"), "{reply:?}");
+        }
+    });
+}
+
+// [hostile 54]
 #[test]
 fn who_is_slow_is_not_waited_for() {
     let hurry = |settings: &mut Settings| {

@@ -75,6 +75,7 @@ fn one_declared_property_can_be_read() {
     });
 }
 
+// [hostile 54]
 #[test]
 fn a_merge_patch_alters_a_record_or_makes_it() {
     with_server(async |server| {

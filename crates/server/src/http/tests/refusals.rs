@@ -44,6 +44,7 @@ fn a_malformed_body_says_where_and_what() {
     });
 }
 
+// [hostile 54]
 #[test]
 fn paths_are_keys_and_never_files() {
     with_server(async |server| {
@@ -131,6 +132,7 @@ fn methods_and_formats_that_are_not_there_name_those_that_are() {
     });
 }
 
+// [hostile 54]
 #[test]
 fn a_second_request_cannot_hide_in_a_first() {
     with_server(async |server| {
