@@ -250,6 +250,17 @@ pub enum Input {
     Tables(Arc<Tables>),
     /// Roles were changed, or are compiled for other tables.
     Policy(Arc<Policy>),
+    /// The configuration was read again. What clients were told when they connected, and what buffers are sized by,
+    /// stays as it was: [`Limits::packet_bytes`], [`Limits::receive_maximum`], [`Limits::topic_alias_maximum`] and
+    /// [`Limits::outbound_bytes`].
+    Configured {
+        /// Every bound.
+        limits: Box<Limits>,
+        /// Whether topics that name no table can be used.
+        open_topics: bool,
+        /// Whether a refused publish of an MQTT 3 client closes its connection.
+        close_on_rejected: bool,
+    },
     /// The node stops: clients are told.
     Shutdown,
 }
@@ -801,6 +812,11 @@ impl Shard {
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
             Input::Tables(tables) => self.on_tables(tables, now),
             Input::Policy(policy) => self.on_policy(policy, now),
+            Input::Configured { limits, open_topics, close_on_rejected } => {
+                self.settings.open_topics = open_topics;
+                self.settings.close_on_rejected = close_on_rejected;
+                self.on_limits(*limits, now);
+            }
             Input::Shutdown => self.on_shutdown(now),
         }
     }
@@ -828,6 +844,18 @@ impl Shard {
         self.end_group_lags();
         self.store_dirty_sessions();
         self.store_dirty_groups();
+    }
+
+    fn on_limits(&mut self, limits: Limits, now: Moment) {
+        let Limits { packet_bytes, receive_maximum, topic_alias_maximum, outbound_bytes, .. } = self.settings.limits;
+        self.settings.limits = Limits { packet_bytes, receive_maximum, topic_alias_maximum, outbound_bytes, ..limits };
+        let limits = &self.settings.limits;
+        self.sessions.set_maximum(limits.sessions);
+        for (_, connection) in &mut self.connections {
+            if let Some(rate) = &mut connection.rate {
+                rate.set(limits.publishes_per_sec, limits.publish_bytes_per_sec, now);
+            }
+        }
     }
 
     /// A PUBLISH counts against what its client may send in a second.

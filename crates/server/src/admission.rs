@@ -8,17 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Places for connections. A lock, taken when a connection comes or goes and never held while waiting.
 pub struct Admission {
-    /// 0: no bound.
-    connections: u32,
-    /// 0: no bound.
-    per_address: u32,
-    taken: Mutex<Taken>,
+    state: Mutex<State>,
 }
 
-#[derive(Default)]
-struct Taken {
+struct State {
+    /// 0: no bound.
+    connections_max: u32,
+    /// 0: no bound.
+    per_address_max: u32,
     connections: u32,
-    /// Only where it is bounded.
     by_address: FxHashMap<IpAddr, u32>,
     beyond: u32,
 }
@@ -34,33 +32,41 @@ impl Admission {
     /// Nobody is there yet.
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Admission> {
-        let taken = Mutex::default();
-        Arc::new(Admission { connections: limits.connections, per_address: limits.connections_per_address, taken })
+        let by_address = FxHashMap::default();
+        let (connections_max, per_address_max) = (limits.connections, limits.connections_per_address);
+        let state = State { connections_max, per_address_max, connections: 0, by_address, beyond: 0 };
+        Arc::new(Admission { state: Mutex::new(state) })
+    }
+
+    /// Other bounds, for who comes from now on.
+    pub fn set(&self, limits: &Limits) {
+        let mut state = self.lock();
+        (state.connections_max, state.per_address_max) = (limits.connections, limits.connections_per_address);
     }
 
     /// A place for a connection from `address`, if that is known; `None`: it is to be closed at once.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
         let address = address.map(|address| address.to_canonical());
-        let mut taken = self.lock();
-        let from_there = address.and_then(|address| taken.by_address.get(&address).copied()).unwrap_or(0);
-        let is_beyond = is_full(self.connections, taken.connections) || is_full(self.per_address, from_there);
+        let mut state = self.lock();
+        let from_there = address.and_then(|address| state.by_address.get(&address).copied()).unwrap_or(0);
+        let is_beyond = is_full(state.connections_max, state.connections) || is_full(state.per_address_max, from_there);
         if is_beyond {
-            if is_full(CONNECTIONS_BEYOND_MAX, taken.beyond) {
+            if is_full(CONNECTIONS_BEYOND_MAX, state.beyond) {
                 return None;
             }
-            taken.beyond += 1;
+            state.beyond += 1;
         } else {
-            taken.connections += 1;
-            if let (Some(address), true) = (address, self.per_address > 0) {
-                *taken.by_address.entry(address).or_default() += 1;
+            state.connections += 1;
+            if let Some(address) = address {
+                *state.by_address.entry(address).or_default() += 1;
             }
         }
         Some(Place { admission: Arc::clone(self), address, is_beyond })
     }
 
     /// Counts are whole after every step, so a panic elsewhere spoils nothing.
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,18 +80,18 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.admission.lock();
+        let mut state = self.admission.lock();
         if self.is_beyond {
-            taken.beyond -= 1;
+            state.beyond -= 1;
             return;
         }
-        taken.connections -= 1;
+        state.connections -= 1;
         if let Some(address) = self.address
-            && let Some(from_there) = taken.by_address.get_mut(&address)
+            && let Some(from_there) = state.by_address.get_mut(&address)
         {
             *from_there -= 1;
             if *from_there == 0 {
-                taken.by_address.remove(&address);
+                state.by_address.remove(&address);
             }
         }
     }
@@ -180,6 +186,18 @@ mod tests {
         assert!(!first.is_beyond() && admission.admit(None).expect("a place").is_beyond());
         drop(waiting);
         assert!(!admission.admit(address(2)).expect("a place").is_beyond());
+    }
+
+    #[test]
+    fn another_bound_holds_for_who_comes_then() {
+        let admission = admission(0, 0);
+        let places: Vec<Place> = (0..3).filter_map(|_| admission.admit(address(1))).collect();
+        admission.set(&Limits { connections_per_address: 2, ..Limits::default() });
+        assert!(admission.admit(address(1)).expect("a place").is_beyond(), "those of before count");
+        assert!(!admission.admit(address(2)).expect("a place").is_beyond());
+        assert!(!places.iter().any(Place::is_beyond));
+        drop(places);
+        assert!(!admission.admit(address(1)).expect("a place").is_beyond());
     }
 
     #[test]

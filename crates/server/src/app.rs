@@ -10,12 +10,12 @@ use crate::audit::{Audit, Event, Kind};
 use crate::auth::{Account, Authenticator, Rules};
 use crate::cli::screen::{Address, Screen, render};
 use crate::clients::Clients;
-use crate::config::{ClientCertificates, Config, Listen, Mode, RejectedPublish};
+use crate::config::{Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
-use crate::entrance::{self, Entrance};
+use crate::entrance::{Entrance, Secure};
 use crate::http::{self, HttpState};
 use crate::net::{Accepted, BindError, Door, Listener, bind};
-use crate::reload::{Again, Running};
+use crate::reload::{Again, Parts, Running};
 use crate::runtime::{Directory, Inbox, Message, Node, NotWithout, Runtime};
 use crate::sys::Sys;
 use crate::users::Users;
@@ -97,22 +97,16 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         Mode::Run => main.block_on(first_user(&users, &audit))?,
         Mode::Dev => None,
     };
-    let rules = Rules {
-        authorize_local: config.authentication.authorize_local,
-        require_authentication: config.mqtt.require_authentication,
-        cache_ttl: config.authentication.cache_ttl,
-        tokens_as_passwords: config.mqtt.jwt,
-    };
     let keys = config.storage.path.join("keys");
-    let authenticator = Authenticator::new(Arc::new(users.clone()), rules, config.token_rules(), &keys)
+    let authenticator = Authenticator::new(Arc::new(users.clone()), Rules::of(&config), config.token_rules(), &keys)
         .with_context(|| format!("nobody could sign in; the server's own keys are in {}", keys.display()))?;
-    let (mqtt_tls, http_tls) = secure(&config, &keys)?;
-    let watched: Vec<PathBuf> = mqtt_tls.iter().chain(&http_tls).flat_map(|tls| tls.files().cloned()).collect();
+    let secure = Secure::of(&config, &keys)?;
     let key_file: Vec<PathBuf> = authenticator.key_file().map(Path::to_owned).into_iter().collect();
     let seen_keys = watch::look_at(key_file.iter().cloned());
     let signs_in = authenticator.clone();
-    let seen_files = watch::look_at(watched.iter().cloned());
-    let is_made = config.identities().next().is_none() && mqtt_tls.is_some() | http_tls.is_some();
+    let is_made = config.identities().next().is_none() && secure.is_any();
+    let seen_files = watch::look_at(secure.files().cloned());
+    let secure = secure.load()?;
     let authority = is_made.then(|| tls::authority::certificate(&keys));
     let doors = open_doors(&config)?;
     let open: Vec<(Door, Address)> =
@@ -143,13 +137,8 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let clients: Arc<dyn Clients> = Arc::<Node>::clone(&node);
     let http = Arc::new(HttpState::new(db.clone(), known, clients, http::Settings::of(&config)));
 
-    let entrance = Arc::new(Entrance {
-        http: Arc::clone(&http),
-        mqtt_tls,
-        http_tls,
-        mqtt_proxied: config.mqtt.proxy_protocol,
-        connect_timeout: Duration::from_millis(config.mqtt.limits.connect_timeout_ms.into()),
-    });
+    let entrance = Entrance::new(Arc::clone(&http), secure, config.mqtt.proxy_protocol, &config.mqtt.limits);
+    let entrance = Arc::new(entrance);
 
     let found = Arc::new(reads::found(&node.store)?);
     let (restored, all_restored) = mpsc::channel();
@@ -194,16 +183,18 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     main.block_on(async {
         let shown = Arc::clone(&entrance);
         tokio::spawn(async move {
-            watch::files(&watched, seen_files, || shown.reload_certificates()).await;
+            watch::files(|| shown.files(), seen_files, || shown.reload_certificates()).await;
         });
-        tokio::spawn(async move { watch::files(&key_file, seen_keys, || signs_in.reload_keys()).await });
-        tokio::spawn(sys.run(config.mqtt.sys_interval));
+        tokio::spawn(async move { watch::files(|| key_file.clone(), seen_keys, || signs_in.reload_keys()).await });
+        let (sys_interval, told_interval) = tokio::sync::watch::channel(config.mqtt.sys_interval);
+        tokio::spawn(sys.run(told_interval));
         let accepting = doors.into_iter().chain(for_commands).map(|listener| {
             let node = Arc::clone(&node);
             tokio::spawn(listener.accept(move |accepted| hand_out(&node, accepted)))
         });
         let accepting: Vec<_> = accepting.collect();
-        let running = Mutex::new(Running::new(config.clone(), again, Arc::clone(&node), Arc::clone(&entrance)));
+        let parts = Parts { node: Arc::clone(&node), entrance: Arc::clone(&entrance), sys_interval };
+        let running = Mutex::new(Running::new(config.clone(), again, parts));
         let changed = async {
             match mode {
                 Mode::Dev => {
@@ -264,31 +255,6 @@ fn door_for_commands(folder: &Path) -> Vec<Listener> {
 /// The socket in the data folder for commands.
 const COMMANDS: &str = "commands.sock";
 
-/// What the secure doors of MQTT and HTTP show, if they are open.
-fn secure(config: &Config, keys: &Path) -> anyhow::Result<(Option<tls::Server>, Option<tls::Server>)> {
-    let is_open = |listen: &Listen| *listen != Listen::Shut;
-    let (mqtt, http) = (is_open(&config.mqtt.secure_listen), is_open(&config.http.secure_listen));
-    if !mqtt && !http {
-        return Ok((None, None));
-    }
-    let mut identities: Vec<_> = config.identities().collect();
-    if identities.is_empty() {
-        identities.push(tls::authority::server_files(keys)?);
-    }
-    let server = |clients: &Option<ClientCertificates>, protocols| {
-        let mut clients = clients.clone();
-        if let Some(asked) = clients.as_mut().filter(|asked| asked.authorities.is_empty()) {
-            asked.authorities.push(tls::authority::certificate(keys));
-        }
-        tls::Server::new(tls::Settings { identities: identities.clone(), clients, protocols })
-    };
-    let mqtt = mqtt.then(|| server(&config.mqtt.client_certificates, &[])).transpose()?;
-    Ok((mqtt, http.then(|| server(&config.http.client_certificates, HTTP_PROTOCOLS)).transpose()?))
-}
-
-/// What is spoken over TLS at the HTTP door.
-const HTTP_PROTOCOLS: &[&[u8]] = &[entrance::HTTP_2, b"http/1.1"];
-
 fn random() -> anyhow::Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system has no random numbers: {error}"))?;
@@ -314,11 +280,15 @@ pub(crate) fn options(config: &Config, node: NodeId) -> Options {
         node: Some(node),
         ring_bytes,
         table_bytes: cache - ring_bytes,
-        retention: Retention {
-            age_ms: Some(u64::try_from(config.retention.age.as_millis()).unwrap_or(u64::MAX)),
-            bytes: Some(config.retention.bytes),
-        },
+        retention: retention(config),
         ..Options::default()
+    }
+}
+
+pub(crate) fn retention(config: &Config) -> Retention {
+    Retention {
+        age_ms: Some(u64::try_from(config.retention.age.as_millis()).unwrap_or(u64::MAX)),
+        bytes: Some(config.retention.bytes),
     }
 }
 

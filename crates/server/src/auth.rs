@@ -27,6 +27,7 @@ pub use scram::{ClientError as ScramError, METHOD as SCRAM, ScramClient, Verifie
 pub use secret::Secret;
 pub use token::{Issued, IssuerRules, KeyFileError, TokenAlgorithm, TokenError, TokenRules, Usage};
 
+use crate::config::Config;
 use crate::peer::Peer;
 use crate::tls::Proof;
 use cache::{Cache, Known, Tag};
@@ -38,7 +39,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use throttle::Throttle;
 use token::Tokens;
@@ -52,7 +53,7 @@ pub struct Authenticator {
 
 struct Shared {
     accounts: Arc<dyn Accounts>,
-    rules: Rules,
+    rules: RwLock<Rules>,
     hasher: Hasher,
     /// What the salts of users that do not exist are made of.
     nobody_key: [u8; 32],
@@ -76,6 +77,19 @@ pub struct Rules {
     pub cache_ttl: Duration,
     /// Clients of MQTT may send a token in the place of a password.
     pub tokens_as_passwords: bool,
+}
+
+impl Rules {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Rules {
+        Rules {
+            authorize_local: config.authentication.authorize_local,
+            require_authentication: config.mqtt.require_authentication,
+            cache_ttl: config.authentication.cache_ttl,
+            tokens_as_passwords: config.mqtt.jwt,
+        }
+    }
 }
 
 /// Someone who has shown who they are.
@@ -220,7 +234,7 @@ impl Authenticator {
         let secret = &Secret::open(keys)?;
         let shared = Shared {
             accounts,
-            rules,
+            rules: RwLock::new(rules),
             hasher,
             nobody_key: secret.key("salts of nobody"),
             local_key: LocalKey::new(secret),
@@ -234,11 +248,19 @@ impl Authenticator {
         Ok(Authenticator { shared: Arc::new(shared) })
     }
 
+    /// Other rules, for who signs in from now on. Of those for tokens, how long new ones are good for.
+    pub fn set_rules(&self, rules: Rules, tokens: &TokenRules) {
+        self.shared.cache.set_ttl(rules.cache_ttl, Instant::now());
+        self.shared.tokens.set_lifetimes(tokens);
+        *self.shared.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
     /// What someone without credentials is, coming from `peer`; who comes through a Unix socket comes from 127.0.0.1.
     pub fn without_credentials(&self, peer: IpAddr) -> Result<Principal, AuthError> {
-        if self.shared.rules.authorize_local && peer.to_canonical().is_loopback() {
+        let rules = self.shared.rules();
+        if rules.authorize_local && peer.to_canonical().is_loopback() {
             Ok(Principal::local())
-        } else if self.shared.rules.require_authentication {
+        } else if rules.require_authentication {
             Err(AuthError::Required)
         } else {
             Ok(Principal::anonymous())
@@ -297,7 +319,7 @@ impl Authenticator {
     /// Who sends this as user name and password over MQTT: a password, or a token if they are taken there. A token needs
     /// no user name; one that is given must be its user's.
     pub async fn sign_in(&self, user: &str, password: &[u8], peer: IpAddr) -> Result<SignedIn, AuthError> {
-        if !self.shared.rules.tokens_as_passwords || !token::is_token(password) {
+        if !self.shared.rules().tokens_as_passwords || !token::is_token(password) {
             return self.verify(user, password, peer).await;
         }
         let token = std::str::from_utf8(password).map_err(|_| TokenError::Malformed)?;
@@ -417,6 +439,10 @@ struct Attempt {
 }
 
 impl Shared {
+    fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// On a thread of the pool.
     fn check(&self, attempt: &Attempt, tag: Tag) -> Verdict {
         let Attempt { user, password, peer, account } = attempt;
@@ -447,7 +473,7 @@ impl Shared {
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("rules", &self.shared.rules).finish_non_exhaustive()
+        f.debug_struct("Authenticator").field("rules", &self.shared.rules()).finish_non_exhaustive()
     }
 }
 
@@ -612,6 +638,16 @@ mod tests {
         let authenticator = authenticator(&kept(), Rules { cache_ttl: Duration::ZERO, ..RULES });
         let _signed_in = run(authenticator.verify("rex", b"bone", HOME)).expect("right");
         assert_eq!(recognise(&authenticator, "rex", b"bone"), None);
+    }
+
+    #[test]
+    fn other_rules_hold_for_who_comes_then() {
+        let authenticator = authenticator(&kept(), RULES);
+        assert_eq!(authenticator.without_credentials(HOME), Err(AuthError::Required));
+        authenticator.set_rules(Rules { require_authentication: false, ..RULES }, &TOKENS);
+        assert_eq!(authenticator.without_credentials(HOME), Ok(Principal::anonymous()));
+        authenticator.set_rules(RULES, &TOKENS);
+        assert_eq!(authenticator.without_credentials(HOME), Err(AuthError::Required));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-pub use change::{changes, list, take_over};
+pub use change::{list, take_over};
 pub use key::{Change, Holds, Listed};
 pub(crate) use load::FILE;
 pub use load::{Given, LoadError, Loaded, load};

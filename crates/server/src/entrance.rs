@@ -7,15 +7,20 @@
 use crate::admission::Place;
 use crate::audit::{Event, Kind};
 use crate::auth::Method;
+use crate::config::{ClientCertificates, Config, Listen};
 use crate::http::{self, HttpState};
 use crate::mqtt;
 use crate::net::proxy::{self, Malformed, ProxyError};
 use crate::net::{Accepted, Door, Stream};
 use crate::peer::Peer;
 use crate::runtime::Runtime;
-use crate::tls::{self, Proof, Refused};
+use crate::tls::authority::AuthorityError;
+use crate::tls::{self, Proof, Refused, TlsError};
+use rowcast_core::limits::Limits;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
@@ -26,16 +31,101 @@ pub struct Entrance {
     /// What is behind those of HTTP.
     pub http: Arc<HttpState>,
     /// What those of MQTT over TLS show.
-    pub mqtt_tls: Option<tls::Server>,
+    mqtt_tls: Option<tls::Server>,
     /// What those of HTTPS show.
-    pub http_tls: Option<tls::Server>,
+    http_tls: Option<tls::Server>,
     /// Whether connections of MQTT begin with a header of the PROXY protocol.
-    pub mqtt_proxied: bool,
+    mqtt_proxied: bool,
     /// How long a client of MQTT may take to the end of its handshake, and again to the end of its CONNECT.
-    pub connect_timeout: Duration,
+    connect_timeout_ms: AtomicU32,
 }
 
+/// What the secure doors that are open show.
+#[derive(Clone, Debug)]
+pub struct Secure {
+    mqtt: Option<tls::Settings>,
+    http: Option<tls::Settings>,
+}
+
+/// The same, with what is in the files.
+pub struct LoadedSecure {
+    mqtt: Option<tls::Loaded>,
+    http: Option<tls::Loaded>,
+}
+
+impl Secure {
+    /// As it is configured. Where there are no certificates and there have to be, they are made in `keys`.
+    pub fn of(config: &Config, keys: &Path) -> Result<Secure, AuthorityError> {
+        let is_open = |listen: &Listen| *listen != Listen::Shut;
+        let (mqtt, http) = (is_open(&config.mqtt.secure_listen), is_open(&config.http.secure_listen));
+        let mut identities: Vec<_> = config.identities().collect();
+        if identities.is_empty() && (mqtt || http) {
+            identities.push(tls::authority::server_files(keys)?);
+        }
+        let settings = |clients: &Option<ClientCertificates>, protocols| {
+            let mut clients = clients.clone();
+            if let Some(asked) = clients.as_mut().filter(|asked| asked.authorities.is_empty()) {
+                asked.authorities.push(tls::authority::certificate(keys));
+            }
+            tls::Settings { identities: identities.clone(), clients, protocols }
+        };
+        Ok(Secure {
+            mqtt: mqtt.then(|| settings(&config.mqtt.client_certificates, &[])),
+            http: http.then(|| settings(&config.http.client_certificates, HTTP_PROTOCOLS)),
+        })
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.mqtt.is_some() || self.http.is_some()
+    }
+
+    /// The files it is about.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.mqtt.iter().chain(&self.http).flat_map(tls::Settings::files)
+    }
+
+    /// Reads the files.
+    pub fn load(self) -> Result<LoadedSecure, TlsError> {
+        let Secure { mqtt, http } = self;
+        let load = |settings: Option<tls::Settings>| settings.map(tls::Settings::load).transpose();
+        Ok(LoadedSecure { mqtt: load(mqtt)?, http: load(http)? })
+    }
+}
+
+/// What is spoken over TLS at the HTTP door.
+const HTTP_PROTOCOLS: &[&[u8]] = &[HTTP_2, b"http/1.1"];
+
 impl Entrance {
+    /// Leads to HTTP, and to the shard a connection is given to.
+    #[must_use]
+    pub fn new(http: Arc<HttpState>, secure: LoadedSecure, mqtt_proxied: bool, limits: &Limits) -> Entrance {
+        let LoadedSecure { mqtt, http: https } = secure;
+        let (mqtt_tls, http_tls) = (mqtt.map(tls::Server::new), https.map(tls::Server::new));
+        Entrance { http, mqtt_tls, http_tls, mqtt_proxied, connect_timeout_ms: limits.connect_timeout_ms.into() }
+    }
+
+    /// What holds for connections that come from now on. Doors are neither opened nor shut by it.
+    pub fn set(&self, secure: LoadedSecure, limits: &Limits) {
+        for (server, loaded) in [(&self.mqtt_tls, secure.mqtt), (&self.http_tls, secure.http)] {
+            if let (Some(server), Some(loaded)) = (server, loaded) {
+                server.set(loaded);
+            }
+        }
+        self.connect_timeout_ms.store(limits.connect_timeout_ms, Ordering::Relaxed);
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms.load(Ordering::Relaxed).into())
+    }
+
+    /// The files of all certificates.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.mqtt_tls.iter().chain(&self.http_tls).flat_map(tls::Server::files).collect()
+    }
+
     /// Reads the files of all certificates again.
     pub fn reload_certificates(&self) {
         for tls in self.mqtt_tls.iter().chain(&self.http_tls) {
@@ -66,7 +156,7 @@ impl Entrance {
             Door::Mqtts => {
                 // Handshakes count among the connections from their first byte.
                 if let Some(place) = runtime.admit(&peer) {
-                    let deadline = Instant::now() + this.connect_timeout;
+                    let deadline = Instant::now() + this.connect_timeout();
                     spawn_local(async move { this.mqtts(runtime, stream, peer, place, deadline).await });
                 }
             }
@@ -79,7 +169,7 @@ impl Entrance {
     /// connections and among those of no address: the proxy's would soon have too many.
     async fn proxied(&self, door: Door, runtime: Rc<Runtime>, mut stream: Stream, peer: Peer) {
         let Some(place) = runtime.admit_unknown() else { return };
-        let deadline = Instant::now() + self.connect_timeout;
+        let deadline = Instant::now() + self.connect_timeout();
         let peer = match timeout_at(deadline, proxy::read(&mut stream)).await {
             Ok(Ok(told)) => peer.through_proxy(told),
             Ok(Err(ProxyError::Malformed(why))) => {

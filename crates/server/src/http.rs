@@ -74,7 +74,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -86,7 +86,7 @@ pub struct HttpState {
     users: Users,
     audit: Audit,
     clients: Arc<dyn Clients>,
-    settings: Settings,
+    settings: RwLock<Arc<Settings>>,
     readiness: Readiness,
     closing: watch::Sender<bool>,
 }
@@ -133,13 +133,23 @@ impl HttpState {
         settings: Settings,
     ) -> HttpState {
         let (readiness, closing) = (Readiness::default(), watch::Sender::new(false));
+        let settings = RwLock::new(Arc::new(settings));
         HttpState { db, authenticator, access, users, audit, clients, settings, readiness, closing }
+    }
+
+    /// Other settings, for requests that come from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How long peers may take.
     #[must_use]
     pub fn patience(&self) -> Patience {
-        self.settings.patience
+        self.settings().patience
     }
 
     /// Where to say that the server is not ready, and why.
@@ -165,7 +175,7 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let patience = state.settings.patience;
+    let patience = state.patience();
     let mut closing = state.closing.subscribe();
     let upgrade = Rc::new(Cell::new(None));
     let (upgraded, seen) = (Rc::clone(&upgrade), peer.clone());
@@ -221,34 +231,36 @@ async fn answer(
 ) -> Response<Body> {
     let stream = upgrade::is_asked_for(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (head, mut body) = request.into_parts();
+    let settings = state.settings();
     let answered = match stream {
-        Some(stream) if state.settings.web_socket => {
-            let ambient = upgrade::ambient(&state.settings.cors, &head.headers, &visit.peer);
+        Some(stream) if settings.web_socket => {
+            let ambient = upgrade::ambient(&settings.cors, &head.headers, &visit.peer);
             upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient })))
         }
-        _ => respond(state, visit, &head, &mut body).await,
+        _ => respond(state, &settings, visit, &head, &mut body).await,
     };
     let mut response = match answered {
         Ok(response) => response,
         Err(problem) => problem.into_response(head.uri.path()),
     };
     if !response.headers().contains_key(header::CONNECTION) {
-        body::discard(&head.headers, &mut body, &state.settings.patience).await;
+        body::discard(&head.headers, &mut body, &settings.patience).await;
     }
-    cors::share(&state.settings.cors, &head.headers, response.headers_mut());
+    cors::share(&settings.cors, &head.headers, response.headers_mut());
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if head.method == Method::HEAD { without_body(response) } else { response }
 }
 
 async fn respond(
     state: &HttpState,
+    settings: &Settings,
     visit: &Visit,
     head: &Parts,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Problem> {
     one_host(head)?;
     if cors::is_preflight(&head.method, &head.headers) {
-        return Ok(cors::preflight(&state.settings.cors, &head.headers));
+        return Ok(cors::preflight(&settings.cors, &head.headers));
     }
     let path = match head.uri.path() {
         "*" if head.method == Method::OPTIONS => return Ok(options(ANYTHING)),
@@ -258,12 +270,12 @@ async fn respond(
     let query = head.uri.query();
     let asker = match &*path {
         "health" | "ready" => None,
-        _ => Some(let_in(state, visit, head, token::Resource::usage(&path)).await?),
+        _ => Some(let_in((state, settings), visit, head, token::Resource::usage(&path)).await?),
     };
     let principal = asker.as_ref().map(|asker| &asker.principal);
     let rights = principal.map(|principal| state.access.policy().rights(&principal.for_policy(), NO_CLIENT));
     let rights = rights.unwrap_or_default();
-    let resource = router::resolve(&state.db.tables(), state.settings.open_topics, &path, query);
+    let resource = router::resolve(&state.db.tables(), settings.open_topics, &path, query);
     let is_allowed = match &resource {
         Ok(resource) => resource.is_allowed(&rights, operation(head)),
         Err(_) => rights.is_everything(), // Nobody else is told which tables there are.
@@ -281,7 +293,7 @@ async fn respond(
         return token::issue(state, asker, *resource);
     }
     let actor = principal.map(|principal| &*principal.user).unwrap_or_default();
-    let mut call = Call { state, actor, headers: &head.headers, path: &path, query, body, rights: &rights };
+    let mut call = Call { state, settings, actor, headers: &head.headers, path: &path, query, body, rights: &rights };
     let answered = dispatch(&mut call, &head.method, &resource?).await;
     answered.map_err(|problem| match (principal, problem.denial()) {
         (Some(principal), Some(words)) => auth::denied(principal, words.to_owned()),
@@ -290,8 +302,13 @@ async fn respond(
 }
 
 /// Who asks, which is written down once for each connection and user.
-async fn let_in(state: &HttpState, visit: &Visit, head: &Parts, usage: Usage) -> Result<SignedIn, Problem> {
-    let (cors, peer) = (&state.settings.cors, &visit.peer);
+async fn let_in(
+    (state, settings): (&HttpState, &Settings),
+    visit: &Visit,
+    head: &Parts,
+    usage: Usage,
+) -> Result<SignedIn, Problem> {
+    let (cors, peer) = (&settings.cors, &visit.peer);
     let found = auth::authenticate(&state.authenticator, cors, &head.headers, peer, usage).await;
     match &found {
         Ok(known) => {

@@ -5,15 +5,19 @@
 use crate::access::Roles;
 use crate::application::{self, Application};
 use crate::audit::{Event, Kind};
-use crate::config::{Config, Given, Holds, Loaded, Mode, changes, load, take_over};
-use crate::entrance::Entrance;
+use crate::auth::Rules;
+use crate::config::{Change, Config, Given, Holds, Loaded, Mode, Mqtt, RejectedPublish, load, take_over};
+use crate::entrance::{Entrance, LoadedSecure, Secure};
 use crate::logging::LogLevel;
 use crate::roles;
 use crate::runtime::{Message, Node};
+use crate::{app, http};
 use rowcast_core::catalog::{Catalog, SchemaChange};
 use rowcast_core::shard::Input;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// What it takes to read the configuration again.
 pub struct Again {
@@ -29,15 +33,24 @@ pub struct Again {
 pub struct Running {
     config: Config,
     again: Again,
-    node: Arc<Node>,
-    entrance: Arc<Entrance>,
+    parts: Parts,
+}
+
+/// What has to hear of it.
+pub struct Parts {
+    /// Shards, and what they share.
+    pub node: Arc<Node>,
+    /// What doors lead to.
+    pub entrance: Arc<Entrance>,
+    /// How often who listens to `$SYS` is told.
+    pub sys_interval: watch::Sender<Duration>,
 }
 
 impl Running {
     /// A node that was started with `config`.
     #[must_use]
-    pub fn new(config: Config, again: Again, node: Arc<Node>, entrance: Arc<Entrance>) -> Running {
-        Running { config, again, node, entrance }
+    pub fn new(config: Config, again: Again, parts: Parts) -> Running {
+        Running { config, again, parts }
     }
 
     /// Reads everything again.
@@ -50,35 +63,56 @@ impl Running {
     async fn try_reload(&mut self) -> anyhow::Result<()> {
         let Loaded { config, warnings, .. } = load(self.again.mode, &self.again.given)?;
         let application = application::read(&config.folder)?;
+        let (running, changes) = take_over(&self.config, &config);
+        let secure = Secure::of(&running, &running.storage.path.join("keys"))?.load()?;
         self.take_application(application).await?;
-        self.entrance.reload_certificates();
+        // From here on nothing can fail.
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        self.take_config(config);
+        self.tell(&running, secure);
+        self.say(running, changes);
         Ok(())
     }
 
-    /// Brings into effect what can be, and says which keys have to wait for the next start.
-    fn take_config(&mut self, new: Config) {
-        let config = take_over(&self.config, &new);
+    /// Brings into effect what is configured.
+    fn tell(&self, config: &Config, secure: LoadedSecure) {
+        let Parts { node, entrance, sys_interval } = &self.parts;
+        let Mqtt { limits, open_topics, rejected_publish, .. } = &config.mqtt;
+        entrance.set(secure, limits);
+        entrance.http.set_settings(http::Settings::of(config));
+        node.authenticator.set_rules(Rules::of(config), &config.token_rules());
+        node.admission.set(limits);
+        node.store.set_retention(app::retention(config));
+        sys_interval.send_replace(config.mqtt.sys_interval);
+        for inbox in &node.inboxes {
+            inbox.push(Message::Input(Input::Configured {
+                limits: Box::new(limits.clone()),
+                open_topics: *open_topics,
+                close_on_rejected: *rejected_publish == RejectedPublish::Disconnect,
+            }));
+        }
+    }
+
+    /// Says what changed in what is `running` from now on, and which keys have to wait for the next start.
+    fn say(&mut self, running: Config, changes: Vec<Change>) {
         // What is said of a level that says less is still said.
-        self.again.log.set(config.logging.level.max(self.config.logging.level));
-        for change in changes(&self.config, &new) {
-            let (key, before, now) = (change.key, change.before, change.now);
-            match change.holds {
+        self.again.log.set(running.logging.level.max(self.config.logging.level));
+        for Change { key, before, now, holds } in changes {
+            match holds {
                 Holds::AtOnce => tracing::info!("{key} is {now} now; it was {before}"),
                 Holds::NextStart => tracing::warn!("{key} is {now} from the next start on; until then it is {before}"),
             }
         }
         tracing::info!("the configuration and the application were read again");
-        self.again.log.set(config.logging.level);
-        self.config = config;
+        self.again.log.set(running.logging.level);
+        self.config = running;
     }
 
     async fn take_application(&self, application: Application) -> anyhow::Result<()> {
         let Application { catalog, roles } = application;
-        let (db, node) = (&self.node.db, &self.node);
+        let node = &self.parts.node;
+        let db = &node.db;
         let changes = allowed(&catalog, db.tables().catalog())?;
         let tables = db.number(catalog).await?;
         db.set_tables(Arc::clone(&tables));

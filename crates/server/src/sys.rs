@@ -25,7 +25,8 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// What the node knows of itself. Shared by all threads; no lock is held while waiting.
 pub struct Sys {
@@ -141,10 +142,9 @@ impl Sys {
         sys::page(&values, range, after, records)
     }
 
-    /// Keeps those who listen up to date, every `interval`, for as long as the node runs.
-    pub async fn run(self: Arc<Self>, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    /// Keeps those who listen up to date, every `interval`, which may change, for as long as the node runs.
+    pub async fn run(self: Arc<Self>, mut interval: watch::Receiver<Duration>) {
+        let mut ticks = ticks(*interval.borrow_and_update());
         let topics = figures::topics();
         *lock(&self.told) = self.values();
         loop {
@@ -157,6 +157,7 @@ impl Sys {
                     }
                 }
                 () = self.asked.notified() => self.count_records(),
+                Ok(()) = interval.changed() => ticks = self::ticks(*interval.borrow_and_update()),
             }
         }
     }
@@ -248,6 +249,12 @@ fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+fn ticks(interval: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// What is locked here is whole after every step, so a panic elsewhere spoils nothing.

@@ -26,8 +26,14 @@ use tokio_rustls::server::TlsStream;
 
 /// What one kind of door shows and asks for. Connections keep what they began with; the next get what is in the files.
 pub struct Server {
-    settings: Settings,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Loaded>,
+}
+
+/// Settings, and what was in their files.
+#[derive(Clone)]
+pub struct Loaded {
+    settings: Arc<Settings>,
+    config: Arc<ServerConfig>,
 }
 
 /// What is configured.
@@ -53,23 +59,32 @@ pub enum TlsError {
 }
 
 impl Server {
-    /// Reads the files.
-    pub fn new(settings: Settings) -> Result<Server, TlsError> {
-        let current = RwLock::new(settings.load()?);
-        Ok(Server { settings, current })
+    /// Shows and asks for that.
+    #[must_use]
+    pub fn new(loaded: Loaded) -> Server {
+        Server { current: RwLock::new(loaded) }
     }
 
     /// The files that were read.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        let own = self.settings.identities.iter().flat_map(|files| [&files.certificate, &files.private_key]);
-        own.chain(self.settings.clients.iter().flat_map(ClientCertificates::files))
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.current().settings.files().cloned().collect()
     }
 
     /// Reads them again. If they are no use, all stays as it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let loaded = self.settings.load()?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        let settings = Settings::clone(&self.current().settings);
+        self.set(settings.load()?);
         Ok(())
+    }
+
+    /// Shows and asks for that from now on.
+    pub fn set(&self, loaded: Loaded) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    fn current(&self) -> Loaded {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The handshake, and what it proved. The caller bounds its time.
@@ -77,9 +92,9 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let stream = TlsAcceptor::from(current).accept(stream).await?;
-        let Some(asked) = &self.settings.clients else { return Ok((stream, Proof::Nothing)) };
+        let Loaded { settings, config } = self.current();
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let Some(asked) = &settings.clients else { return Ok((stream, Proof::Nothing)) };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let proof = clients::proof(asked, shown).map_err(|why| Refused::Certificate(why.to_owned()))?;
         Ok((stream, proof))
@@ -87,7 +102,14 @@ impl Server {
 }
 
 impl Settings {
-    fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The files it is about.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.identities.iter().flat_map(|files| [&files.certificate, &files.private_key]);
+        own.chain(self.clients.iter().flat_map(ClientCertificates::files))
+    }
+
+    /// Reads the files.
+    pub fn load(self) -> Result<Loaded, TlsError> {
         let identities = self.identities.iter().map(Identity::load).collect::<Result<Vec<_>, _>>()?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?;
@@ -105,7 +127,7 @@ impl Settings {
             config.ticketer = ring::Ticketer::new()?;
             config.send_tls13_tickets = 1;
         }
-        Ok(Arc::new(config))
+        Ok(Loaded { settings: Arc::new(self), config: Arc::new(config) })
     }
 }
 
@@ -116,7 +138,7 @@ fn is_version_1(error: &rustls::CertificateError) -> bool {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Server").field("settings", &self.current().settings).finish_non_exhaustive()
     }
 }
 

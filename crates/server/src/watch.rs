@@ -19,13 +19,14 @@ pub async fn application<F: Future<Output = ()>>(folder: &Path, known: Seen, cha
     watch(known, || look(folder), changed).await;
 }
 
-/// Calls `changed` whenever one of `files` was changed since it was `known`, for as long as it is polled.
-pub async fn files(files: &[PathBuf], known: Seen, changed: impl Fn()) {
+/// Calls `changed` whenever one of `files` was changed since it was `known`, or they are others, for as long as it is
+/// polled.
+pub async fn files(files: impl Fn() -> Vec<PathBuf>, known: Seen, changed: impl Fn()) {
     let changed = || {
         changed();
         std::future::ready(())
     };
-    watch(known, || look_at(files.iter().cloned()), changed).await;
+    watch(known, || look_at(files().into_iter()), changed).await;
 }
 
 async fn watch<F: Future<Output = ()>>(mut known: Seen, look: impl Fn() -> Seen, mut changed: impl FnMut() -> F) {

@@ -13,8 +13,8 @@ use crate::writer::Writer;
 use rowcast_core::{Batch, NodeId, RecordError, Sequence, TableId};
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// How a store is opened. [`Options::default`] suits a node of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     committed: AtomicU64,
     pub(crate) node: NodeId,
     opened: Opened,
+    retention: Mutex<Retention>,
 }
 
 /// What was found when the store was opened.
@@ -136,9 +137,15 @@ impl Store {
             committed: AtomicU64::new(last.0),
             node,
             opened: Opened { clean, cut, replayed },
+            retention: Mutex::new(options.retention),
         });
-        let writer = Writer::new(Arc::clone(&shared), log, clock, options.retention, node.0 ^ now_ms);
+        let writer = Writer::new(Arc::clone(&shared), log, clock, node.0 ^ now_ms);
         Ok((Store(shared), writer))
+    }
+
+    /// From now on, that much of the log is kept.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.0.retention.lock().expect("no holder panics") = retention;
     }
 
     /// The record's bytes, expired or not. May wait for the disk.
@@ -269,6 +276,11 @@ impl Store {
 }
 
 impl Shared {
+    /// How much of the log is kept, by now.
+    pub(crate) fn retention(&self) -> Retention {
+        *self.retention.lock().expect("no holder panics")
+    }
+
     pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Result<Option<RecordBytes>, StateError> {
         self.state.get(table, key)
     }

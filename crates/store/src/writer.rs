@@ -5,7 +5,7 @@ mod upkeep;
 
 use crate::error::StoreError;
 use crate::limits::{EXPIRE_PER_TURN, UNSYNCED_MAX};
-use crate::log::{Appended, Log, Retention};
+use crate::log::{Appended, Log};
 use crate::queue::Queue;
 use crate::store::Shared;
 use crate::tables::{Due, Room};
@@ -58,8 +58,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, log: Log, latest: Hlc, retention: Retention, hash_seed: u64) -> Writer {
-        let upkeep = Arc::new(Upkeep::new(Arc::clone(&shared), retention));
+    pub(crate) fn new(shared: Arc<Shared>, log: Log, latest: Hlc, hash_seed: u64) -> Writer {
+        let upkeep = Arc::new(Upkeep::new(Arc::clone(&shared)));
         Writer { shared, log, clock: Clock::after(latest), latest, upkeep, scratch: Scratch::new(hash_seed) }
     }
 

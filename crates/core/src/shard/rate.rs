@@ -30,6 +30,16 @@ impl Rate {
         Rate { publishes: bucket(publishes_per_sec.into()), bytes: bucket(bytes_per_sec), waits: false }
     }
 
+    /// Other bounds, for what comes from now on. A bucket with another one begins anew, full.
+    pub(super) fn set(&mut self, publishes_per_sec: u32, bytes_per_sec: u64, now: Moment) {
+        let anew = Rate::new(publishes_per_sec, bytes_per_sec, now);
+        for (bucket, anew) in [(&mut self.publishes, anew.publishes), (&mut self.bytes, anew.bytes)] {
+            if bucket.per_sec != anew.per_sec {
+                *bucket = anew;
+            }
+        }
+    }
+
     /// A PUBLISH of so many bytes came. It is taken whole even where there was room for part of it.
     pub(super) fn take(&mut self, bytes: usize, now: Moment) {
         self.publishes.take(1, now);
@@ -76,6 +86,23 @@ const SECOND_NS: i64 = 1000 * MS_NS;
 mod tests {
     use super::*;
     use crate::position::Sequence;
+
+    #[test]
+    fn another_bound_begins_anew_and_the_same_does_not() {
+        let mut rate = Rate::new(10, 0, at(0));
+        (0..10).for_each(|_| rate.take(1, at(0)));
+        assert!(rate.waits());
+        rate.set(10, 1000, at(0));
+        assert!(!rate.resumes(at(0)), "no more publishes than before");
+        rate.set(5, 1000, at(0));
+        assert!(rate.resumes(at(0)));
+        (0..5).for_each(|_| rate.take(1, at(0)));
+        assert!(rate.waits(), "no more than five");
+        rate.set(0, 0, at(0));
+        assert!(rate.resumes(at(0)));
+        (0..100).for_each(|_| rate.take(1_000_000, at(0)));
+        assert!(!rate.waits());
+    }
 
     #[test]
     fn a_second_has_room_for_its_worth_and_not_for_one_more() {

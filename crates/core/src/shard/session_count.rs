@@ -15,6 +15,11 @@ impl SessionCount {
         SessionCount { maximum, known: KeySet::new(seed) }
     }
 
+    /// Another bound. Sessions beyond it stay.
+    pub(super) fn set_maximum(&mut self, maximum: u32) {
+        self.maximum = maximum;
+    }
+
     /// There is a session of this client.
     pub(super) fn add(&mut self, client_id: &[u8]) {
         self.known.insert(client_id);
@@ -56,6 +61,15 @@ mod tests {
         sessions.remove(b"a");
         sessions.remove(b"a");
         assert!(sessions.has_room(b"c") && sessions.len() == 1);
+    }
+
+    #[test]
+    fn sessions_beyond_another_bound_stay() {
+        let mut sessions = SessionCount::new(7, 0);
+        sessions.add(b"a");
+        sessions.add(b"b");
+        sessions.set_maximum(1);
+        assert!(sessions.has_room(b"a") && sessions.has_room(b"b") && !sessions.has_room(b"c"));
     }
 
     #[test]

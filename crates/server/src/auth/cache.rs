@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// again, and is neither hashed nor held against its neighbours each time.
 pub(super) struct Cache {
     key: [u8; 32],
-    /// How long an entry outlives its last use; zero: nothing is remembered.
-    ttl: Duration,
+    /// How long an entry outlives its last use, in milliseconds; 0: nothing is remembered.
+    ttl_ms: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -35,7 +35,7 @@ pub(super) type Tag = [u8; 32];
 
 struct Entry {
     tag: Tag,
-    ttl: Duration,
+    ttl_ms: Arc<AtomicU64>,
     made: Instant,
     /// When it is forgotten unless it is in use, in milliseconds after it was made.
     until_ms: AtomicU64,
@@ -57,7 +57,25 @@ impl Cache {
     pub(super) fn new(ttl: Duration) -> Cache {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system gives random bytes");
-        Cache { key, ttl, state: Mutex::default() }
+        Cache { key, ttl_ms: Arc::new(AtomicU64::new(millis(ttl))), state: Mutex::default() }
+    }
+
+    /// Another time, for what is remembered already too.
+    pub(super) fn set_ttl(&self, ttl: Duration, now: Instant) {
+        let ttl_ms = millis(ttl);
+        let mut state = lock(&self.state);
+        self.ttl_ms.store(ttl_ms, Ordering::Relaxed);
+        if ttl_ms == 0 {
+            *state = State::default();
+        }
+        for entry in state.right.values() {
+            let until_ms = millis(now.saturating_duration_since(entry.made)).saturating_add(ttl_ms);
+            entry.until_ms.fetch_min(until_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn remembers(&self) -> bool {
+        self.ttl_ms.load(Ordering::Relaxed) > 0
     }
 
     /// The tag of a password for `user`, who has this account or none.
@@ -87,27 +105,28 @@ impl Cache {
 
     /// A password was right. `None`: it is not remembered.
     pub(super) fn right(&self, user: &str, tag: Tag, now: Instant) -> Option<Lease> {
-        if self.ttl.is_zero() {
+        let mut state = lock(&self.state);
+        if !self.remembers() {
             return None;
         }
-        let mut state = lock(&self.state);
         if state.right.len() >= RIGHT_MAX && !state.right.contains_key(user) {
             state.right.retain(|_, entry| entry.is_alive(now));
             if state.right.len() >= RIGHT_MAX {
                 return None;
             }
         }
-        let entry = Arc::new(Entry { tag, ttl: self.ttl, made: now, until_ms: AtomicU64::default() });
+        let entry = Entry { tag, ttl_ms: Arc::clone(&self.ttl_ms), made: now, until_ms: AtomicU64::default() };
+        let entry = Arc::new(entry);
         state.right.insert(user.into(), Arc::clone(&entry));
         Some(Lease(entry))
     }
 
     /// A password was wrong.
     pub(super) fn wrong(&self, tag: Tag) {
-        if self.ttl.is_zero() {
+        let State { wrong: [newer, older], .. } = &mut *lock(&self.state);
+        if !self.remembers() {
             return;
         }
-        let State { wrong: [newer, older], .. } = &mut *lock(&self.state);
         if newer.len() >= WRONG_MAX / 2 {
             *older = std::mem::take(newer);
         }
@@ -124,8 +143,8 @@ impl Entry {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let until = (self.0.made.elapsed() + self.0.ttl).as_millis();
-        self.0.until_ms.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let until_ms = millis(self.0.made.elapsed()).saturating_add(self.0.ttl_ms.load(Ordering::Relaxed));
+        self.0.until_ms.fetch_max(until_ms, Ordering::Relaxed);
     }
 }
 
@@ -133,6 +152,10 @@ impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Entry(..)")
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Takes the same time wherever they differ.
@@ -225,6 +248,26 @@ mod tests {
         assert!(cache.right("rex", [1; 32], now).is_none());
         cache.wrong([2; 32]);
         assert!(cache.recall("rex", &[1; 32], now).is_none() && cache.recall("rex", &[2; 32], now).is_none());
+    }
+
+    #[test]
+    fn another_time_holds_for_what_is_remembered_too() {
+        let cache = Cache::new(TTL);
+        let now = Instant::now();
+        let is_known = |now| matches!(cache.recall("rex", &[1; 32], now), Some(Known::Right(_)));
+        let lease = cache.right("rex", [1; 32], now).expect("remembered");
+        cache.set_ttl(TTL * 1000, now);
+        drop(lease);
+        assert!(is_known(now + TTL * 900), "longer");
+        cache.set_ttl(TTL, now);
+        assert!(is_known(now + TTL / 2) && !is_known(now + TTL * 2), "shorter");
+        let lease = cache.right("rex", [1; 32], now).expect("remembered");
+        cache.wrong([2; 32]);
+        cache.set_ttl(Duration::ZERO, now);
+        assert!(!is_known(now) && cache.recall("rex", &[2; 32], now).is_none(), "not even what is in use");
+        drop(lease);
+        cache.set_ttl(TTL, now);
+        assert!(!is_known(now));
     }
 
     const TTL: Duration = Duration::from_secs(30);

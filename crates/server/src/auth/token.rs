@@ -127,11 +127,20 @@ pub(super) struct Claimed {
 
 /// Makes and checks tokens.
 pub(super) struct Tokens {
-    rules: TokenRules,
+    algorithm: TokenAlgorithm,
+    issuer: Option<IssuerRules>,
+    lifetimes: RwLock<Lifetimes>,
     own: OwnKeys,
     fingerprints: [u8; 32],
     /// Keys of the issuer.
     others: RwLock<Arc<KeySet>>,
+}
+
+/// How long tokens made here are good for.
+#[derive(Clone, Copy)]
+struct Lifetimes {
+    access: Duration,
+    refresh: Duration,
 }
 
 /// The claims of a token made here.
@@ -150,18 +159,27 @@ impl Tokens {
     /// Tokens of the server whose keys are in `folder`. Fails if the issuer's keys cannot be read.
     pub(super) fn new(rules: TokenRules, folder: &Path, secret: &Secret) -> Result<Tokens, KeyFileError> {
         ring::install();
-        let others = rules.issuer.as_ref().map(|issuer| KeySet::read(&issuer.keys)).transpose()?.unwrap_or_default();
+        let lifetimes = RwLock::new(Lifetimes::of(&rules));
+        let TokenRules { algorithm, issuer, .. } = rules;
+        let others = issuer.as_ref().map(|issuer| KeySet::read(&issuer.keys)).transpose()?.unwrap_or_default();
         Ok(Tokens {
-            rules,
+            algorithm,
+            issuer,
+            lifetimes,
             own: OwnKeys::new(folder),
             fingerprints: secret.key("accounts that tokens are made for"),
             others: RwLock::new(Arc::new(others)),
         })
     }
 
+    /// Tokens that are made from now on are good for as long as that.
+    pub(super) fn set_lifetimes(&self, rules: &TokenRules) {
+        *self.lifetimes.write().unwrap_or_else(PoisonError::into_inner) = Lifetimes::of(rules);
+    }
+
     /// Reads the issuer's keys again. If that fails, those it had stay.
     pub(super) fn reload(&self) -> Result<(), KeyFileError> {
-        if let Some(issuer) = &self.rules.issuer {
+        if let Some(issuer) = &self.issuer {
             let others = Arc::new(KeySet::read(&issuer.keys)?);
             *self.others.write().unwrap_or_else(PoisonError::into_inner) = others;
         }
@@ -170,17 +188,18 @@ impl Tokens {
 
     /// The file with the issuer's keys.
     pub(super) fn key_file(&self) -> Option<&Path> {
-        self.rules.issuer.as_ref().map(|issuer| &*issuer.keys)
+        self.issuer.as_ref().map(|issuer| &*issuer.keys)
     }
 
     /// Makes a token. Fails if there is no key yet and none can be made.
     pub(super) fn issue(&self, account: &Account, usage: Usage, now_secs: u64) -> io::Result<Issued> {
-        let key = self.own.signing(self.rules.algorithm)?;
-        let timeout = match usage {
-            Usage::Access => self.rules.timeout,
-            Usage::Refresh => self.rules.refresh_timeout,
+        let key = self.own.signing(self.algorithm)?;
+        let Lifetimes { access, refresh } = *self.lifetimes.read().unwrap_or_else(PoisonError::into_inner);
+        let lifetime = match usage {
+            Usage::Access => access,
+            Usage::Refresh => refresh,
         };
-        let expires_in = timeout.as_secs();
+        let expires_in = lifetime.as_secs();
         let claims = OwnClaims {
             iss: ISSUER.to_owned(),
             sub: account.name.clone(),
@@ -205,7 +224,7 @@ impl Tokens {
         }
         let others = Arc::clone(&self.others.read().unwrap_or_else(PoisonError::into_inner));
         let key = others.find(header.kid.as_deref()).ok_or(TokenError::UnknownKey)?;
-        match (&self.rules.issuer, usage) {
+        match (&self.issuer, usage) {
             (Some(issuer), Usage::Access) => verify_other(token, key, issuer, now_secs),
             _ => Err(TokenError::OtherUse),
         }
@@ -223,6 +242,12 @@ impl Tokens {
         mac.update(account.password.hash.as_phc().as_bytes());
         mac.update(account.name.as_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..12])
+    }
+}
+
+impl Lifetimes {
+    fn of(rules: &TokenRules) -> Lifetimes {
+        Lifetimes { access: rules.timeout, refresh: rules.refresh_timeout }
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Key<S> {
     pub(super) path: &'static str,
     alias: Option<&'static str>,
     meaning: &'static str,
-    holds: Holds,
+    pub(super) holds: Holds,
     kind: Kind<S>,
 }
 
@@ -109,10 +109,11 @@ impl<S: 'static> Key<S> {
 }
 
 impl Key<Config> {
-    /// What it says in `new` that it does not in `old`.
-    pub(super) fn change(&self, old: &Config, new: &Config) -> Option<Change> {
+    /// What it says in `new` that it does not in `old`; `running` is what holds meanwhile.
+    pub(super) fn change(&self, old: &Config, new: &Config, running: &Config) -> Option<Change> {
         let Kind::Field(slot) = &self.kind else { return None };
-        let change = || Change { key: self.path, before: slot.show(old), now: slot.show(new), holds: self.holds };
+        let holds = if slot.is_same(running, new) { Holds::AtOnce } else { Holds::NextStart };
+        let change = || Change { key: self.path, before: slot.show(old), now: slot.show(new), holds };
         (!slot.is_same(old, new)).then(change)
     }
 

@@ -41,6 +41,7 @@ fn mqtt() -> Vec<Key<Config>> {
             field!(Config, mqtt.client_certificates),
             "Whether clients at the secure port are asked for a certificate ([more](tls.md#certificates-of-clients)).",
         )
+        .at_once()
         .also("mqtt.mTLS"),
         Key::new(
             "mqtt.network.proxyProtocol",
@@ -53,44 +54,51 @@ fn mqtt() -> Vec<Key<Config>> {
             switch(),
             field!(Config, mqtt.web_socket),
             "MQTT over WebSocket at the ports of HTTP.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.requireAuthentication",
             switch(),
             field!(Config, mqtt.require_authentication),
             "Clients without credentials are refused; otherwise they are the user `anonymous` \
              ([access](access.md#clients-without-credentials)).",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.openTopics",
             switch(),
             field!(Config, mqtt.open_topics),
             "Topics that name no table are plain MQTT; otherwise they are refused.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.rejectedPublish",
             choice(REJECTED),
             field!(Config, mqtt.rejected_publish),
             "What a client below MQTT 5, which cannot be told, sees of a publish that was refused.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.sessionExpiryMax",
             secs(),
             field!(Config, mqtt.limits.session_expiry_max_secs),
             "How long a session outlives its connection at most.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.sysInterval",
             duration(Unit::Seconds, Duration::from_millis(100)..=HOUR),
             field!(Config, mqtt.sys_interval),
             "How often who subscribed to `$SYS` is told what changed.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.jwt",
             switch(),
             field!(Config, mqtt.jwt),
             "A token may be sent in the place of a password ([tokens](access.md#tokens)).",
-        ),
+        )
+        .at_once(),
     ]
 }
 
@@ -111,49 +119,57 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             size(1024..=PACKET_BYTES_MAX),
             field!(Config, mqtt.limits.connect_packet_bytes),
             "The largest CONNECT.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.topicBytes",
             count(1..=u16::MAX),
             field!(Config, mqtt.limits.topic_bytes),
             "The longest topic or filter, in bytes.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.topicLevels",
             count(1..=u16::MAX),
             field!(Config, mqtt.limits.topic_levels),
             "Levels of a topic or filter.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.clientIdBytes",
             count(23..=u16::MAX),
             field!(Config, mqtt.limits.client_id_bytes),
             "The longest client identifier, in bytes.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.filtersPerSubscribe",
             count(1..=1_000_000),
             field!(Config, mqtt.limits.filters_per_subscribe),
             "Filters of one SUBSCRIBE.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.subscriptionsPerClient",
             count(1..=u32::MAX),
             field!(Config, mqtt.limits.subscriptions_per_client),
             "Subscriptions of one session.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.userProperties",
             count(0..=1_000_000),
             field!(Config, mqtt.limits.user_properties),
             "User properties of one packet.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.inflight",
             count(1..=u16::MAX),
             field!(Config, mqtt.limits.inflight),
             "Deliveries to one client that wait for its acknowledgement.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.receiveMaximum",
             count(1..=u16::MAX),
@@ -171,7 +187,8 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             keep_alive,
             field!(Config, mqtt.limits.keep_alive_max_secs),
             "The longest keep-alive; 0: any, or none.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.outboundBytes",
             size(16 * 1024..=1u32 << 30),
@@ -183,43 +200,50 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             count(0..=10_000_000),
             field!(Config, mqtt.limits.replay_last),
             "Changes that a SUBSCRIBE may ask for by their number.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.connectTimeout",
             connect_timeout,
             field!(Config, mqtt.limits.connect_timeout_ms),
             "How long a client may take to its whole CONNECT.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.connections",
             count(0..=u32::MAX),
             field!(Config, mqtt.limits.connections),
             "Connections in all; 0: any number.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.connectionsPerAddress",
             count(0..=u32::MAX),
             field!(Config, mqtt.limits.connections_per_address),
             "Connections from one address; 0: any number.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.sessions",
             count(0..=u32::MAX),
             field!(Config, mqtt.limits.sessions),
             "Sessions that outlive their connections; 0: any number.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.publishesPerSecond",
             count(0..=u32::MAX),
             field!(Config, mqtt.limits.publishes_per_sec),
             "Publishes of one client in a second; 0: any number.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.publishBytesPerSecond",
             size(0..=u64::MAX),
             field!(Config, mqtt.limits.publish_bytes_per_sec),
             "Bytes of one client's publishes in a second; 0: any number.",
-        ),
+        )
+        .at_once(),
     ]
 }
 
@@ -232,14 +256,17 @@ fn http() -> Vec<Key<Config>> {
             switched(client_certificates, asked_by_default),
             field!(Config, http.client_certificates),
             "Whether clients at the secure port are asked for a certificate.",
-        ),
-        Key::new("http.cors", switch(), field!(Config, http.cors), "Pages of other origins may read answers."),
+        )
+        .at_once(),
+        Key::new("http.cors", switch(), field!(Config, http.cors), "Pages of other origins may read answers.")
+            .at_once(),
         Key::new(
             "http.corsAccessList",
             texts(),
             field!(Config, http.cors_access_list),
             "Of which origins, spelled as browsers send them (`https://example.org`); none, or `*` among them: of any.",
-        ),
+        )
+        .at_once(),
     ]
 }
 
@@ -252,13 +279,15 @@ fn http_limits() -> Vec<Key<Config>> {
             body_bytes,
             field!(Config, http.body_bytes_max),
             "The largest body of a request.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "http.limits.scanRecords",
             count(0..=u64::MAX >> 1),
             field!(Config, http.scan_records_max),
             "Records that a query without an index may look at.",
-        ),
+        )
+        .at_once(),
     ]
 }
 
@@ -268,7 +297,7 @@ fn tls() -> Vec<Key<Config>> {
         sections(certificate, TlsSection::default, pair),
         field!(Config, tls),
         "Certificates of the server, and who signs those of clients ([TLS](tls.md)). Where there are none, one is made.",
-    )]
+    ).at_once()]
 }
 
 /// A certificate and its key. Harper keeps its certificates in its database, and its file names a key alone then.
@@ -344,25 +373,29 @@ fn authentication() -> Vec<Key<Config>> {
             switch(),
             field!(Config, authentication.authorize_local),
             "Clients on this machine that show no credentials are super users.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.cacheTTL",
             duration(Unit::Milliseconds, Duration::ZERO..=DAY),
             field!(Config, authentication.cache_ttl),
             "How long a password that was right is recognised without being hashed again.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.tokenTimeout",
             duration(Unit::Seconds, SECOND..=CENTURY),
             field!(Config, authentication.token_timeout),
             "How long a token is good for.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.refreshTokenTimeout",
             duration(Unit::Seconds, SECOND..=CENTURY),
             field!(Config, authentication.refresh_token_timeout),
             "How long a token can be exchanged for a new one.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.jwt.algorithm",
             choice(ALGORITHMS),
@@ -428,13 +461,15 @@ fn log() -> Vec<Key<Config>> {
             duration(Unit::Seconds, MINUTE..=CENTURY),
             field!(Config, retention.age),
             "What is older is dropped from the log; records stay.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "log.retention.bytes",
             size(64 << 20..=u64::MAX),
             field!(Config, retention.bytes),
             "Beyond that, the oldest part of the log is dropped; records stay.",
-        ),
+        )
+        .at_once(),
     ]
 }
 

@@ -563,17 +563,34 @@ fn what_a_reload_brings_is_told_from_what_waits_for_a_start() {
     let old = check("logging: { level: warn }\nhttp: { port: 1 }", &[]);
     let new = check("logging: { level: debug }\nhttp: { port: 2 }\nthreads: { count: 2 }", &[]);
     let change = |key, before: &str, now: &str, holds| Change { key, before: before.into(), now: now.into(), holds };
+    let (running, changes) = take_over(&old, &new);
     assert_eq!(
-        changes(&old, &new),
+        changes,
         [
             change("http.port", "1", "2", Holds::NextStart),
             change("logging.level", "warn", "debug", Holds::AtOnce),
             change("threads.count", "null", "2", Holds::NextStart),
         ]
     );
-    let running = take_over(&old, &new);
     assert_eq!((running.logging.level, &running.http, running.threads), (Level::Debug, &old.http, None));
-    assert_eq!(changes(&old, &old), []);
+    assert_eq!(take_over(&old, &old), (old.clone(), vec![]));
+    // What waits for a start is said again, and is no change any more once it is taken back.
+    assert_eq!(take_over(&running, &new).1, [changes[0].clone(), changes[2].clone()]);
+    assert_eq!(take_over(&running, &old).1, [change("logging.level", "debug", "warn", Holds::AtOnce)]);
+}
+
+#[test]
+fn a_door_that_will_be_shut_asks_for_certificates_until_then() {
+    let asked = "port: null, securePort: 8883, mtls: { required: true }";
+    let old = check(&format!("mqtt: {{ network: {{ {asked} }} }}\nhttp: {{ securePort: 1, mtls: true }}"), &[]);
+    let new = check("mqtt: { network: { securePort: null } }\nhttp: { securePort: null }", &[]);
+    let (running, changes) = take_over(&old, &new);
+    assert_eq!(running.mqtt.client_certificates, old.mqtt.client_certificates);
+    assert_eq!(running.http.client_certificates, old.http.client_certificates);
+    assert!(changes.iter().all(|change| change.holds == Holds::NextStart), "{changes:?}");
+    // Where the door stays, it is as whoever changes it wants it.
+    let new = check("http: { securePort: 1 }", &[]);
+    assert_eq!(take_over(&old, &new).0.http.client_certificates, None);
 }
 
 fn defaults() -> Config {

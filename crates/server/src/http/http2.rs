@@ -35,7 +35,7 @@ pub async fn serve<S>(stream: S, peer: Peer, state: Arc<HttpState>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let patience = state.settings.patience;
+    let patience = state.patience();
     let mut closing = state.closing.subscribe();
     let pulse = Rc::new(Pulse::new());
     let (beating, visit) = (Rc::clone(&pulse), Rc::new(Visit { peer: peer.clone(), user: Cell::default() }));

@@ -1,12 +1,12 @@
 //! Records, read and written.
 
-use super::HttpState;
 use super::body::{self, Body};
 use super::limits::INSERT_RECORDS_MAX;
 use super::listing::{self, Window};
 use super::negotiation::Accept;
 use super::preconditions::{condition, etag};
 use super::problem::{Kind, Problem};
+use super::{HttpState, Settings};
 use super::{describe, path};
 use crate::db::{Payload, PlaceError, Stored, TableRef, Unmet, Written};
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use std::time::{Duration, UNIX_EPOCH};
 /// A request on its way through.
 pub(super) struct Call<'c> {
     pub(super) state: &'c HttpState,
+    /// What is configured, at the moment it came.
+    pub(super) settings: &'c Settings,
     pub(super) headers: &'c HeaderMap,
     /// The decoded path.
     pub(super) path: &'c str,
@@ -145,7 +147,7 @@ pub(super) fn content_type<'r>(record: &Record<'r>) -> Option<&'r str> {
 /// `GET /dog/`, `GET /dog/a/?`.
 pub(super) async fn list(call: &mut Call<'_>, table: &TableRef, below: Option<&str>) -> Answer {
     acceptable(call.headers, JSON)?;
-    let window = Window::parse(call.query.unwrap_or_default(), call.state.settings.scan_records_max)?;
+    let window = Window::parse(call.query.unwrap_or_default(), call.settings.scan_records_max)?;
     let mut walk = call.state.db.walk(table, below);
     let first = walk.next().await?;
     let mut response = Response::new(listing::array(walk, first, window, call.rights.clone()));
@@ -293,8 +295,7 @@ pub(super) async fn whole_body(call: &mut Call<'_>) -> Result<Bytes, Problem> {
         let problem = Problem::new(Kind::UnsupportedMediaType, "a body is sent as it is, without Content-Encoding");
         return Err(problem.header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
-    let settings = &call.state.settings;
-    body::read(call.body, settings.body_bytes_max, &settings.patience).await
+    body::read(call.body, call.settings.body_bytes_max, &call.settings.patience).await
 }
 
 /// What a body is said to be, if anything.

@@ -1,6 +1,10 @@
 //! SIGHUP: what is read again, what it changes, and what becomes of mistakes.
 
+use crate::mtls::named;
 use crate::server::{Application, DOGS, Server, until};
+use crate::tls::{Authority, dial, dial_as, secure};
+use crate::wire::{Connect, Version};
+use std::io::{Read, Write};
 
 const CONFIG: &str = "\
 authentication: { authorizeLocal: false }
@@ -62,6 +66,101 @@ fn a_mistake_in_one_file_leaves_all_of_them_as_they_were() {
         server.signal("HUP");
         until("cats may be read", || read_cats(&server));
     }
+}
+
+#[test]
+fn limits_and_rules_hold_for_who_comes_then() {
+    let application = application();
+    let server = application.start();
+    let connect = |client_id: &str| Connect::new(Version::V5, client_id).open_with_answer(server.mqtt()).1.code();
+    let mut first = server.connect("first");
+    assert_eq!(connect("second"), Some(0));
+    let body = format!("\"{}\"", "x".repeat(2000));
+    let put = || server.request("PUT", "/note/1", &["Content-Type: application/json"], body.as_bytes()).status;
+    let page = || server.request("GET", "/health", &["Origin: https://page.example"], b"").header("vary").is_some();
+    assert_eq!((put(), page()), (401, false));
+    // For everything that is read at another place, one key.
+    reload(
+        &application,
+        &server,
+        "
+authentication: { authorizeLocal: true }
+mqtt: { requireAuthentication: true, limits: { clientIdBytes: 23, topicLevels: 2 } }
+http: { cors: true, corsAccessList: [https://page.example], limits: { bodyBytes: 1KiB } }
+logging: { level: info }
+",
+    );
+    assert_eq!((put(), page()), (413, true));
+    assert_eq!(connect(&"x".repeat(24)), Some(0x85));
+    // For a connection that is there, from some packet on.
+    until("a topic has too many levels", || match first.try_publish("a/b/c", b"", 1, false, &[]) {
+        0x90 => Ok(()),
+        code => Err(format!("{code:#x}")),
+    });
+    let one = "authentication: { authorizeLocal: true }\nmqtt: { limits: { connectionsPerAddress: 1 } }";
+    reload(&application, &server, one);
+    assert_eq!(connect("one too many"), Some(0x97));
+    first.ping();
+    // And back.
+    reload(&application, &server, &CONFIG.replace("false }\nlogging: { level: warn", "true }\nlogging: { level: info"));
+    until("nobody is let in without credentials", || match connect(&"x".repeat(24)) {
+        Some(0x87) => Ok(()),
+        code => Err(format!("{code:?}")),
+    });
+    assert_eq!((put(), page()), (401, false));
+    first.ping();
+}
+
+#[test]
+fn certificates_and_what_is_asked_of_clients_change_for_those_who_come_then() {
+    let authority = Authority::new("authority");
+    let application = secure(application());
+    for name in ["a", "b"] {
+        authority.sign(&[&format!("{name}.example")]).write(&application, name);
+    }
+    application.write("ca.pem", &authority.pem());
+    let config = |name: &str, asked: &str| {
+        let tls = format!("tls: {{ certificate: {name}.pem, privateKey: {name}-key.pem }}\n");
+        format!("{}{tls}", CONFIG.replace("mqtt: {", &format!("mqtt: {{ {asked}")).replace("warn", "info"))
+    };
+    application.write("rowcast.yaml", &config("a", ""));
+    let server = application.start();
+    let shown = || {
+        let connection = dial(server.https(), "localhost").expect("a connection");
+        connection.conn.peer_certificates().expect("a certificate")[0].clone().into_owned()
+    };
+    let (first, mut before) = (shown(), dial(server.mqtts(), "localhost").expect("a connection"));
+    before.write_all(&Connect::new(Version::V5, "before").bytes()).expect("sent");
+
+    let asked = "network: { mtls: { required: true, certificateAuthority: ca.pem } },";
+    reload(&application, &server, &config("b", asked));
+    assert!(shown() != first, "another certificate is shown");
+    before.write_all(b"\xc0\0").expect("the old connection goes on");
+    let admin = authority.sign_params(&named("admin"));
+    let lets_in = |signed| {
+        // In TLS 1.3 the client may not hear that it was refused before it reads.
+        let Ok(mut connection) = dial_as(server.mqtts(), "localhost", signed) else { return false };
+        let sent = connection.write_all(&Connect::new(Version::V5, "").bytes());
+        let mut connack = [0];
+        sent.is_ok() && connection.read_exact(&mut connack).is_ok()
+    };
+    assert!(lets_in(Some(&admin)) && !lets_in(None));
+
+    // Files that are no use change nothing, not even what is right beside them.
+    application.write("rowcast.yaml", &config("none", "").replace("info", "debug"));
+    server.signal("HUP");
+    server.wait_for_log("none.pem");
+    assert!(lets_in(Some(&admin)) && !lets_in(None));
+    assert!(!server.log().contains("logging.level is debug"));
+}
+
+/// Writes the configuration and waits until it is read.
+fn reload(application: &Application, server: &Server, config: &str) {
+    let read = || server.log().matches("were read again").count();
+    let before = read();
+    application.write("rowcast.yaml", config);
+    server.signal("HUP");
+    until("the configuration is read", || if read() > before { Ok(()) } else { Err(server.log()) });
 }
 
 fn application() -> Application {

@@ -1,7 +1,6 @@
 //! What has to be done now and then, and need not hold up the writer: syncing what nobody waits for, dropping old log.
 
 use crate::error::StoreError;
-use crate::log::Retention;
 use crate::store::Shared;
 use crate::writer::{TICK, wall_clock_ms};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +10,19 @@ use std::thread::{Scope, Thread, park_timeout};
 /// The log and the tables, as upkeep sees them. Safe to run while the writer writes.
 pub(super) struct Upkeep {
     shared: Arc<Shared>,
-    retention: Retention,
 }
 
 impl Upkeep {
-    pub(super) fn new(shared: Arc<Shared>, retention: Retention) -> Upkeep {
-        Upkeep { shared, retention }
+    pub(super) fn new(shared: Arc<Shared>) -> Upkeep {
+        Upkeep { shared }
     }
 
     /// Puts on the disk what was only written, and drops the log that is not wanted any more.
     pub(super) fn run(&self, now_ms: u64) -> Result<(), StoreError> {
         self.sync()?;
         let Shared { files, state, .. } = &*self.shared;
-        if files.retain(&self.retention, state.persisted(), now_ms)? {
+        let retention = self.shared.retention();
+        if files.retain(&retention, state.persisted(), now_ms)? {
             state.request_checkpoint();
         }
         Ok(())
