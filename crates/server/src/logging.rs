@@ -1,9 +1,10 @@
 //! Where log lines go, and what they look like.
 
 use crate::config::{Level, LogFormat, Logging};
-use std::fs::OpenOptions;
-use std::io::{IsTerminal, stderr};
-use std::sync::Mutex;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -12,10 +13,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-/// Changes the level of a running program.
+/// The log of a running program.
 #[derive(Clone, Debug)]
-pub struct LogLevel {
+pub struct Log {
     filter: reload::Handle<Targets, Registry>,
+    output: Output,
 }
 
 /// Why there is no log.
@@ -25,9 +27,9 @@ pub enum LoggingError {
     #[error("cannot write the log to {}: {error}", path.display())]
     File {
         /// Which file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// Something logs already.
     #[error("logging is set up already")]
@@ -35,32 +37,68 @@ pub enum LoggingError {
 }
 
 /// Sends log lines to where `logging` says, from now on and for the whole process.
-pub fn start(logging: &Logging) -> Result<LogLevel, LoggingError> {
+pub fn start(logging: &Logging) -> Result<Log, LoggingError> {
     let (filter, handle) = reload::Layer::new(filter(logging.level));
     let registry = tracing_subscriber::registry().with(filter);
-    match &logging.path {
-        Some(path) => {
-            let failed = |error| LoggingError::File { path: path.clone(), error };
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder).map_err(failed)?;
-            }
-            let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
-            let look = Look::of(logging.format, false);
-            install(registry.with(lines(look, Mutex::new(file))))?;
-        }
-        None => {
-            let look = Look::of(logging.format, stderr().is_terminal());
-            install(registry.with(lines(look, stderr)))?;
-        }
-    }
-    Ok(LogLevel { filter: handle })
+    let file = logging.path.as_deref().map(open).transpose()?;
+    let look = Look::of(logging.format, file.is_none() && stderr().is_terminal());
+    let output = Output { path: logging.path.clone(), file: Arc::new(Mutex::new(file)) };
+    let writer = output.clone();
+    install(registry.with(lines(look, move || writer.clone())))?;
+    Ok(Log { filter: handle, output })
 }
 
-impl LogLevel {
+fn open(path: &Path) -> Result<File, LoggingError> {
+    let failed = |error| LoggingError::File { path: path.to_owned(), error };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path).map_err(failed)
+}
+
+impl Log {
     /// From now on, that much.
     pub fn set(&self, level: Level) {
         // Fails only if nothing logs any more.
         let _ = self.filter.modify(|targets| *targets = filter(level));
+    }
+
+    /// Opens the file anew: the one of before may have been moved away, to be kept or packed.
+    pub fn reopen(&self) -> Result<(), LoggingError> {
+        if let Some(path) = &self.output.path {
+            *self.output.lock() = Some(open(path)?);
+        }
+        Ok(())
+    }
+}
+
+/// Where lines go: a file, or standard error.
+#[derive(Clone, Debug)]
+struct Output {
+    path: Option<PathBuf>,
+    file: Arc<Mutex<Option<File>>>,
+}
+
+impl Output {
+    /// A line is written whole, so a panic elsewhere spoils nothing.
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut *self.lock() {
+            Some(file) => file.write(line),
+            None => stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut *self.lock() {
+            Some(file) => file.flush(),
+            None => stderr().flush(),
+        }
     }
 }
 
@@ -116,7 +154,6 @@ fn filter(level: Level) -> Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn json_lines_have_stable_fields() {
@@ -162,6 +199,21 @@ mod tests {
         assert_ne!(Look::of(LogFormat::Auto, true), Look::Json);
         assert_eq!(Look::of(LogFormat::Text, false), Look::Text);
         assert_eq!(Look::of(LogFormat::Json, true), Look::Json);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log/rowcast.log");
+        let file = Arc::new(Mutex::new(Some(open(&path).expect("a file"))));
+        let mut output = Output { path: Some(path.clone()), file };
+        output.write_all(b"one\n").expect("written");
+        std::fs::rename(&path, path.with_extension("old")).expect("moved");
+        output.write_all(b"two\n").expect("written");
+        *output.lock() = Some(open(&path).expect("a file"));
+        output.write_all(b"three\n").expect("written");
+        let text = |path: &Path| std::fs::read_to_string(path).expect("a file");
+        assert_eq!((&*text(&path.with_extension("old")), &*text(&path)), ("one\ntwo\n", "three\n"));
     }
 
     #[derive(Clone, Default)]

@@ -8,7 +8,7 @@ use crate::audit::{Event, Kind};
 use crate::auth::Rules;
 use crate::config::{Change, Config, Given, Holds, Loaded, Mode, Mqtt, RejectedPublish, load, take_over};
 use crate::entrance::{Entrance, LoadedSecure, Secure};
-use crate::logging::LogLevel;
+use crate::logging::Log;
 use crate::roles;
 use crate::runtime::{Message, Node};
 use crate::{app, http};
@@ -25,8 +25,8 @@ pub struct Again {
     pub mode: Mode,
     /// What the configuration is made from; the environment and the command line are those of the start.
     pub given: Given,
-    /// The level of the log.
-    pub log: LogLevel,
+    /// The log.
+    pub log: Log,
 }
 
 /// A node at work, and what of the configuration holds for it.
@@ -65,6 +65,7 @@ impl Running {
         let application = application::read(&config.folder)?;
         let (running, changes) = take_over(&self.config, &config);
         let secure = Secure::of(&running, &running.storage.path.join("keys"))?.load()?;
+        self.again.log.reopen()?;
         self.take_application(application).await?;
         // From here on nothing can fail.
         for warning in warnings {

@@ -154,6 +154,22 @@ fn certificates_and_what_is_asked_of_clients_change_for_those_who_come_then() {
     assert!(!server.log().contains("logging.level is debug"));
 }
 
+#[test]
+fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
+    let application = application();
+    application
+        .write("rowcast.yaml", &format!("{CONFIG}shutdownTimeout: 9s\n").replace("warn", "info, path: rowcast.log"));
+    let server = application.start();
+    let (path, old) = (application.path().join("rowcast.log"), application.path().join("rowcast.log.1"));
+    std::fs::rename(&path, &old).expect("it was there");
+    server.signal("HUP");
+    until("it is there again", || match std::fs::read_to_string(&path) {
+        Ok(text) if text.contains("were read again") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(!std::fs::read_to_string(&old).expect("the old one").contains("were read again"));
+}
+
 /// Writes the configuration and waits until it is read.
 fn reload(application: &Application, server: &Server, config: &str) {
     let read = || server.log().matches("were read again").count();
