@@ -14,7 +14,7 @@ use crate::config::{Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
 use crate::entrance::{Entrance, Secure};
 use crate::http::{self, HttpState};
-use crate::net::{Accepted, BindError, Door, Listener, bind};
+use crate::net::{Accepted, BindError, Door, Listener, Room, bind};
 use crate::reload::{Again, Parts, Running};
 use crate::runtime::{Directory, Inbox, Message, Node, NotWithout, Runtime};
 use crate::sys::Sys;
@@ -24,6 +24,7 @@ use anyhow::Context;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
+use rowcast_store::limits::FILES_OPEN_MAX;
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
 use std::env::VarError;
 use std::io::{IsTerminal, stderr};
@@ -51,8 +52,14 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let files = watch::look(&config.folder);
     let Application { catalog, roles } = application::read(&config.folder)?;
     let tables = catalog.tables().to_vec();
-    raise_file_limit();
     let shards = config.threads().get();
+    let files_max = raise_file_limit()?;
+    let files_min = FILES_MIN + FILES_PER_SHARD_MIN * shards as u64;
+    anyhow::ensure!(
+        files_max >= files_min,
+        "{files_max} open files are not enough for {shards} threads: the limit has to be {files_min}, and one more for \
+         each connection; `ulimit -n` raises it"
+    );
     let random_seed = random()?;
     let now_ms = crate::db::now_ms();
     let (store, writer) = Store::open(&config.storage.path, &options(&config, NodeId(random()?.max(1))), now_ms)
@@ -161,6 +168,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     all_restored.iter().take(shards).for_each(drop);
     main.block_on(db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[])))?;
 
+    let room = room_for_connections(files_max)?;
     let (stopped, mut hangups) = {
         let _runtime = main.enter();
         (told_to_stop()?, signal(SignalKind::hangup())?)
@@ -190,7 +198,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         tokio::spawn(sys.run(told_interval));
         let accepting = doors.into_iter().chain(for_commands).map(|listener| {
             let node = Arc::clone(&node);
-            tokio::spawn(listener.accept(move |accepted| hand_out(&node, accepted)))
+            tokio::spawn(listener.accept(room, move |accepted| hand_out(&node, accepted)))
         });
         let accepting: Vec<_> = accepting.collect();
         let parts = Parts { node: Arc::clone(&node), entrance: Arc::clone(&entrance), sys_interval };
@@ -305,11 +313,30 @@ fn report_opening(store: &Store) {
 }
 
 /// As many sockets as the system allows; the default of most shells is a thousand.
-fn raise_file_limit() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+/// Returns how many files may be open from now on.
+fn raise_file_limit() -> std::io::Result<u64> {
+    rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
         tracing::debug!(%error, "the limit of open files stays as it is");
-    }
+        rlimit::Resource::NOFILE.get_soft()
+    })
 }
+
+/// Room for connections beside the files that the store opens, and a few that are read again now and then.
+fn room_for_connections(files_max: u64) -> std::io::Result<Room> {
+    let room = Room::new(files_max, FILES_OPEN_MAX as u64 + 32)?;
+    let connections = room.connections();
+    if connections < FEW_CONNECTIONS {
+        tracing::warn!(files_max, connections, "the limit of open files leaves little room: `ulimit -n` raises it");
+    }
+    Ok(room)
+}
+
+/// What a node opens before anybody comes, and some to spare.
+const FILES_MIN: u64 = 48;
+/// What a thread of its own needs to wait for sockets.
+const FILES_PER_SHARD_MIN: u64 = 8;
+/// Whoever has fewer may not know it.
+const FEW_CONNECTIONS: u64 = 512;
 
 /// What a shard's thread does until it is stopped. `restored` hears when what it began with is on its way to the writer.
 fn serve_shard(

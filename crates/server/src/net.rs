@@ -1,8 +1,10 @@
 //! Doors: sockets that are listened on, and what is accepted through them.
 
 pub mod proxy;
+mod room;
 mod stream;
 
+pub use room::Room;
 pub use stream::{Handle, Stream};
 
 use crate::cli::screen::Address;
@@ -11,9 +13,10 @@ use crate::peer::Peer;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is spoken behind a door.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,8 +53,10 @@ pub struct Listener {
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How long nothing is accepted after the system said it cannot, for want of file descriptors mostly.
-const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
+/// How long nothing is accepted after the system said it cannot.
+const STUCK_WAIT: Duration = Duration::from_millis(100);
+/// How often it is said that connections wait: with each that ends and the next that comes they do so anew.
+const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
 
 /// Why a door cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -210,17 +215,32 @@ impl Listener {
         &self.address
     }
 
-    /// Accepts connections for as long as it is polled, and hands each to `accepted`.
-    pub async fn accept(self, mut accepted: impl FnMut(Accepted)) -> io::Result<()> {
+    /// Accepts connections for as long as it is polled, and hands each to `accepted`. Where there is no more room for
+    /// them, those who come wait to be accepted until there is.
+    pub async fn accept(self, room: Room, mut accepted: impl FnMut(Accepted)) -> io::Result<()> {
         let door = self.door;
         let socket = Accepting::new(self.socket, &self.address)?;
+        let mut warned: Option<Instant> = None;
+        let mut warn = |why: &dyn std::fmt::Display| {
+            if warned.is_none_or(|last| last.elapsed() >= BETWEEN_WARNINGS) {
+                warned = Some(Instant::now());
+                tracing::warn!(%door, %why, "connections wait until others end");
+            }
+        };
         loop {
             match socket.next().await {
-                Ok(Some((handle, peer))) => accepted(Accepted { door, handle, peer }),
+                Ok(Some((handle, peer))) => {
+                    let was_last = room.ends_with(handle.as_raw_fd());
+                    accepted(Accepted { door, handle, peer });
+                    if was_last {
+                        warn(&"the limit of open files leaves no room for more");
+                        room.again().await;
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; nothing is loosened, waiting a moment");
-                    tokio::time::sleep(EXHAUSTED_WAIT).await;
+                    warn(&error);
+                    tokio::time::sleep(STUCK_WAIT).await;
                 }
             }
         }

@@ -42,6 +42,13 @@ pub const EXPIRE_PER_TURN: usize = 1024;
 /// Frozen memtables that wait to be written to disk; with one more due, the writer waits.
 pub const FROZEN_MAX: usize = 2;
 
+/// Table files held open at a time.
+pub const TABLE_FILES_OPEN_MAX: usize = 256;
+
+/// Files that a store may have open at a time: those of tables, and what readers of the log, compaction and the writer
+/// open for a while. A writer that cannot open the next segment of the log ends.
+pub const FILES_OPEN_MAX: usize = TABLE_FILES_OPEN_MAX + 128;
+
 /// Sorted runs in the tables' first level above which no memtable is flushed until they are merged. `lsm-tree` counts
 /// them in one byte.
 pub const RUNS_MAX: usize = 24;

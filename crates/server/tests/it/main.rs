@@ -11,6 +11,7 @@ mod clients;
 mod config;
 mod crowd;
 mod data_folder;
+mod descriptors;
 mod dev;
 mod footprint;
 mod hostile;

@@ -10,7 +10,7 @@ use super::flush::spawn;
 use super::layers::Tables;
 use crate::disk::is_full;
 use crate::error::StateError;
-use crate::limits::{FROZEN_MAX, RUNS_MAX};
+use crate::limits::{FROZEN_MAX, RUNS_MAX, TABLE_FILES_OPEN_MAX};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, Slice, ValueType};
 use std::collections::HashSet;
@@ -53,7 +53,7 @@ impl Tables<LsmBase> {
         };
         let tree = Config::new(folder, Default::default(), Default::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(memory_bytes as u64 / 4)))
-            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_FILES_MAX))))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(TABLE_FILES_OPEN_MAX))))
             .open()
             .map_err(failed)?;
         let next = AtomicU64::new(tree.get_highest_persisted_seqno().map_or(1, |last| last + 1));
@@ -235,9 +235,6 @@ const CELL_KEY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Smaller ones would make more files than compaction is worth.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
-
-/// Table files held open at a time.
-const OPEN_FILES_MAX: usize = 256;
 
 /// How often a full first level is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
