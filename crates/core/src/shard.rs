@@ -451,10 +451,27 @@ pub enum Report {
     RejectedPublish {
         /// Whose.
         client_id: Box<str>,
+        /// As whom it is in.
+        user: Option<Arc<str>>,
+        /// From where.
+        address: Box<str>,
         /// On which topic.
         topic: Box<str>,
-        /// Why, in words.
+        /// Why.
+        code: ReasonCode,
+        /// The same in words.
         reason: Box<str>,
+    },
+    /// Filters of a SUBSCRIBE were refused to who may read nothing of what they select.
+    DeniedSubscribe {
+        /// Whose.
+        client_id: Box<str>,
+        /// As whom it is in.
+        user: Option<Arc<str>>,
+        /// From where.
+        address: Box<str>,
+        /// The first of them.
+        filter: Box<str>,
     },
     /// The log no longer reached back to a session's position.
     LostEvents {

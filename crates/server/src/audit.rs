@@ -69,6 +69,9 @@ pub struct Event {
     /// It has another password now.
     #[serde(skip_serializing_if = "is_false")]
     password: bool,
+    /// So many times more since it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
 }
 
 /// What sort of thing it was.
@@ -84,7 +87,7 @@ pub enum Kind {
     Login,
     /// Somebody was not.
     Refused,
-    /// Somebody may not do what they asked for over HTTP.
+    /// Somebody may not do what they asked for.
     Denied,
     /// Somebody was given a token.
     TokenIssued,
@@ -149,10 +152,33 @@ impl Event {
         Event { role: role.map(shortened), active, password, ..self }
     }
 
+    /// So many times more than was written.
+    #[must_use]
+    pub fn again(self, count: Option<u64>) -> Event {
+        Event { count, ..self }
+    }
+
     /// Which roles.
     #[must_use]
     pub fn roles(self, roles: Vec<String>) -> Event {
         Event { roles: Some(roles), ..self }
+    }
+}
+
+impl Event {
+    /// What it has in common with others that are the same for whoever reads of it; `None`: each is written.
+    fn same(&self) -> Option<Event> {
+        // Each comes from another port.
+        let address = self.address.as_deref().map(|address| without_port(address).to_owned());
+        match self.event {
+            Kind::Refused => Some(Event { address, client_id: None, count: None, ..self.clone() }),
+            // Of what is not allowed, only what is done to it: there may be many topics.
+            Kind::Denied => {
+                let verb = self.reason.as_deref().and_then(|reason| reason.split(' ').next()).map(str::to_owned);
+                Some(Event { address, reason: verb, count: None, ..self.clone() })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -228,24 +254,21 @@ impl Scribe {
     }
 
     fn take(&mut self, event: Event) {
-        if event.event == Kind::Refused {
-            // Each comes from another port.
-            let address = event.address.as_deref().map(|address| without_port(address).to_owned());
-            let same = Event { address, client_id: None, ..event.clone() };
+        if let Some(same) = event.same() {
             if let Some(times) = self.repeated.get_mut(&same) {
-                *times += 1;
+                *times += event.count.unwrap_or(1);
                 return;
             }
             self.repeated.insert(same, 0);
         }
-        self.write(&event, None);
+        self.write(&event);
     }
 
     fn tell_repeated(&mut self) {
         self.since = Instant::now();
         for (event, times) in std::mem::take(&mut self.repeated) {
             if times > 0 {
-                self.write(&event, Some(times));
+                self.write(&event.again(Some(times)));
             }
         }
     }
@@ -257,12 +280,8 @@ impl Scribe {
         }
     }
 
-    fn write(&mut self, event: &Event, count: Option<u64>) {
-        let mut line = serde_json::to_value(event).unwrap_or_default();
-        if let Some(count) = count {
-            line["count"] = count.into();
-        }
-        self.write_line(line);
+    fn write(&mut self, event: &Event) {
+        self.write_line(serde_json::to_value(event).unwrap_or_default());
     }
 
     fn write_line(&mut self, line: Value) {

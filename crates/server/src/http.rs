@@ -48,7 +48,7 @@ pub use router::OpenTopics;
 
 use crate::access::Access;
 use crate::audit::{Audit, Event, Kind as EventKind};
-use crate::auth::{Authenticator, SignedIn, Usage};
+use crate::auth::{Authenticator, Principal, SignedIn, Usage};
 use crate::clients::Clients;
 use crate::config::{Config, Cors};
 use crate::db::Db;
@@ -281,10 +281,7 @@ async fn respond(
         Err(_) => rights.is_everything(), // Nobody else is told which tables there are.
     };
     if let (Some(principal), false) = (principal, is_allowed) {
-        if let Ok(Resource::Admin(_)) = &resource {
-            let denied = Event::new(EventKind::Denied).about(&principal.user).from(&visit.peer, HTTP);
-            state.audit.note(denied.because(format!("{} /{path}", head.method)));
-        }
+        note_denied(state, visit, principal, (&head.method, &*path));
         return Err(auth::denied(principal, "there is no right to this"));
     }
     if let (Ok(Resource::Token(resource)), Some(asker)) = (&resource, &asker)
@@ -296,7 +293,10 @@ async fn respond(
     let mut call = Call { state, settings, actor, headers: &head.headers, path: &path, query, body, rights: &rights };
     let answered = dispatch(&mut call, &head.method, &resource?).await;
     answered.map_err(|problem| match (principal, problem.denial()) {
-        (Some(principal), Some(words)) => auth::denied(principal, words.to_owned()),
+        (Some(principal), Some(words)) => {
+            note_denied(state, visit, principal, (&head.method, &*path));
+            auth::denied(principal, words.to_owned())
+        }
         _ => problem,
     })
 }
@@ -327,6 +327,14 @@ async fn let_in(
         }
     }
     found
+}
+
+/// Writes down that somebody may not do what they asked for. Who showed no credentials is asked for them.
+fn note_denied(state: &HttpState, visit: &Visit, principal: &Principal, (method, path): (&Method, &str)) {
+    if !principal.is_anonymous() {
+        let denied = Event::new(EventKind::Denied).about(&principal.user).from(&visit.peer, HTTP);
+        state.audit.note(denied.because(format!("{method} /{path}")));
+    }
 }
 
 /// What the audit log calls the doors of HTTP.

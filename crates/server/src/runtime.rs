@@ -8,6 +8,7 @@
 mod directory;
 mod inbox;
 mod needed;
+mod refused;
 
 pub use directory::Directory;
 pub use inbox::{Inbox, Message};
@@ -22,6 +23,7 @@ use crate::db::{Db, DbError, now_ms};
 use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
+use refused::{Again, Refused, Tell};
 use rowcast_codec::ReasonCode;
 use rowcast_core::limits::TURN_EVENT_BYTES_MAX;
 use rowcast_core::policy::Principal;
@@ -98,6 +100,8 @@ pub struct Runtime {
     exchanges: RefCell<FxHashMap<ConnectionId, Exchange>>,
     /// Why the next client is refused, and as whom it came.
     why: Cell<Option<(Option<Box<str>>, AuthError)>>,
+    /// Clients that were refused something of late.
+    rejected: RefCell<Refused>,
     /// Proposals the queue had no room for.
     refused: RefCell<Option<Proposals>>,
     /// Connections whose sockets are not read until there is room again, by slot.
@@ -161,6 +165,7 @@ impl Runtime {
             expiring: RefCell::default(),
             exchanges: RefCell::default(),
             why: Cell::default(),
+            rejected: RefCell::default(),
             refused: RefCell::default(),
             stalled: RefCell::default(),
             effects: RefCell::default(),
@@ -325,6 +330,7 @@ impl Runtime {
         self.with(Shard::tick);
         self.expire();
         self.note_figures();
+        self.report_again();
         if self.index == 0
             && let Some(count) = self.node.refusals.take(self.node.now().monotonic_ms)
         {
@@ -520,12 +526,7 @@ impl Runtime {
                     },
                 );
             }
-            Effect::Report(Report::Refused { reason: ReasonCode::QuotaExceeded, .. }) => self.node.refusals.add(),
-            Effect::Report(report) => {
-                self.note(&report);
-                self.node.sys.report(&report, self.node.now().wall_ms);
-                log(&report);
-            }
+            Effect::Report(report) => self.report(&report),
         }
     }
 
@@ -563,9 +564,60 @@ impl Runtime {
         reason(error)
     }
 
-    /// Writes down who came in and who did not.
-    fn note(&self, report: &Report) {
+    /// Tells the operator.
+    fn report(&self, report: &Report) {
+        let now = self.node.now();
+        let tell = self.rejected.borrow_mut().take(report, now.monotonic_ms);
         match report {
+            Report::Refused { reason: ReasonCode::QuotaExceeded, .. } => {
+                self.node.refusals.add(); // The log has their number.
+                if tell == Tell::Now {
+                    self.note(report, None);
+                }
+            }
+            Report::RejectedPublish { .. } | Report::DeniedSubscribe { .. } if tell == Tell::Counted => {}
+            _ => {
+                self.note(report, None);
+                self.node.sys.report(report, now.wall_ms);
+                if tell == Tell::Now {
+                    log(report, None);
+                }
+            }
+        }
+    }
+
+    /// Tells how often clients were refused the same again.
+    fn report_again(&self) {
+        let due = self.rejected.borrow_mut().due(self.node.now().monotonic_ms);
+        for again in due {
+            match again {
+                Again::Same(report, count) => {
+                    let is_quota = matches!(report, Report::Refused { reason: ReasonCode::QuotaExceeded, .. });
+                    if is_quota || !matches!(report, Report::Refused { .. }) {
+                        self.note(&report, Some(count)); // Others that are not let in are counted there.
+                    }
+                    if !is_quota {
+                        log(&report, Some(count));
+                    }
+                }
+                Again::Others(count) => tracing::warn!(count, "of other clients, this much was refused"),
+            }
+        }
+    }
+
+    /// Writes down who came in and who did not, and who was denied something. `count`: so many times more.
+    fn note(&self, report: &Report, count: Option<u64>) {
+        let denied = |user: Option<&str>, client_id: &str, address: &str, what: &str| {
+            let event = Event::new(Kind::Denied).about(user.unwrap_or_default());
+            event.client(client_id).from(address, MQTT).because(what).again(count)
+        };
+        match report {
+            Report::RejectedPublish { client_id, user, address, topic, code: ReasonCode::NotAuthorized, .. } => {
+                self.node.audit.note(denied(user.as_deref(), client_id, address, &format!("PUBLISH {topic}")));
+            }
+            Report::DeniedSubscribe { client_id, user, address, filter } => {
+                self.node.audit.note(denied(user.as_deref(), client_id, address, &format!("SUBSCRIBE {filter}")));
+            }
             Report::Connected(arrival) => {
                 let found = self.node.directory.find(&arrival.client_id).filter(|(shard, _)| *shard == self.index);
                 let visitors = self.visitors.borrow();
@@ -575,7 +627,7 @@ impl Runtime {
                 self.node.audit.note(login.client(&arrival.client_id).from(&arrival.address, MQTT));
             }
             Report::Refused { client_id, user, address, words, .. } => {
-                let refused = Event::new(Kind::Refused).client(client_id).from(address, MQTT);
+                let refused = Event::new(Kind::Refused).client(client_id).from(address, MQTT).again(count);
                 let (claimed, why) = self.why.take().unzip();
                 let refused = match claimed.flatten().as_deref().or(user.as_deref()) {
                     Some(user) => refused.about(user),
@@ -741,7 +793,8 @@ fn reason(error: AuthError) -> ReasonCode {
     }
 }
 
-fn log(report: &Report) {
+/// `count`: so many times more.
+fn log(report: &Report, count: Option<u64>) {
     match report {
         Report::Connected(arrival) => {
             let Arrival { client_id, address, user, .. } = &**arrival;
@@ -754,10 +807,13 @@ fn log(report: &Report) {
             tracing::debug!(%client_id, %address, %reason, "connection closed");
         }
         Report::Refused { client_id, address, words, .. } => {
-            tracing::warn!(%client_id, %address, reason = %words, "connection refused");
+            tracing::warn!(%client_id, %address, reason = %words, count, "connection refused");
         }
-        Report::RejectedPublish { client_id, topic, reason } => {
-            tracing::warn!(%client_id, %topic, %reason, "publish refused");
+        Report::RejectedPublish { client_id, topic, reason, .. } => {
+            tracing::warn!(%client_id, %topic, %reason, count, "publish refused");
+        }
+        Report::DeniedSubscribe { client_id, filter, .. } => {
+            tracing::warn!(%client_id, %filter, count, "subscription refused: it may read nothing of it");
         }
         Report::LostEvents { client_id, position, oldest } => {
             let (position, oldest) = (position.0, oldest.0);

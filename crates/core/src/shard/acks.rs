@@ -70,14 +70,16 @@ impl Shard {
         if let (true, Then::Connack { .. }, ReasonCode::Success) = (failed, &pending.then, pending.reason) {
             pending.reason = ReasonCode::ServerUnavailable; // What it was to go on with is gone.
         }
-        let rejected = pending.topic.take().filter(|_| pending.reason == ReasonCode::PayloadFormatInvalid);
+        let reason = pending.reason;
+        let is_told = matches!(reason, ReasonCode::PayloadFormatInvalid | ReasonCode::NotAuthorized);
+        let rejected = pending.topic.take().filter(|_| is_told);
         let rejected = rejected.map(|topic| (topic, pending.detail.clone().unwrap_or_default()));
         if let (true, Then::Suback { changed, .. } | Then::Unsuback { changed, .. }) = (failed, &mut pending.then) {
             let changed = std::mem::take(changed);
             self.take_back(id, changed);
         }
         if let Some((topic, words)) = rejected {
-            self.report_rejected(id, &topic, &words);
+            self.report_rejected(id, &topic, reason, &words);
         }
         self.flush_acks(id, now);
     }
@@ -264,13 +266,26 @@ impl Shard {
     }
 
     /// Tells the operator of a refused publish.
-    pub(super) fn report_rejected(&mut self, id: ConnectionId, topic: &str, words: &str) {
+    pub(super) fn report_rejected(&mut self, id: ConnectionId, topic: &str, code: ReasonCode, words: &str) {
         let Some(connection) = self.connection(id) else { return };
-        let client_id = connection.client_id().into();
         self.effects.push(Effect::Report(Report::RejectedPublish {
-            client_id,
+            client_id: connection.client_id().into(),
+            user: connection.principal.user.clone(),
+            address: connection.peer.address.as_str().into(),
             topic: topic.into(),
+            code,
             reason: words.into(),
+        }));
+    }
+
+    /// Tells the operator that a client may not subscribe to what it asked for.
+    pub(super) fn report_denied(&mut self, id: ConnectionId, filter: &str) {
+        let Some(connection) = self.connection(id) else { return };
+        self.effects.push(Effect::Report(Report::DeniedSubscribe {
+            client_id: connection.client_id().into(),
+            user: connection.principal.user.clone(),
+            address: connection.peer.address.as_str().into(),
+            filter: filter.into(),
         }));
     }
 }

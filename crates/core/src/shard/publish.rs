@@ -366,7 +366,7 @@ impl Shard {
         words: String,
         now: Moment,
     ) {
-        self.report_rejected(id, topic, &words);
+        self.report_rejected(id, topic, reason, &words);
         if publish.qos == QoS::AtMostOnce {
             self.counters.rejected += 1;
             let is_v5 = self.connection(id).is_none_or(|connection| connection.is_v5());

@@ -106,7 +106,7 @@ impl Shard {
         {
             return;
         }
-        let mut words = None;
+        let (mut words, mut denied) = (None, None);
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
         let mut granted: Vec<Granted> = Vec::new();
         let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
@@ -124,13 +124,21 @@ impl Shard {
                     latest.insert(asked.filter, granted.len());
                     granted.push(subscription);
                 }
-                Err(Fault::Filter(reason)) => reasons.push(reason),
+                Err(Fault::Filter(reason)) => {
+                    reasons.push(reason);
+                    if reason == ReasonCode::NotAuthorized {
+                        denied.get_or_insert(asked.filter);
+                    }
+                }
                 Err(Fault::Beyond(reason, why)) => {
                     reasons.push(reason);
                     words.get_or_insert(why);
                 }
                 Err(Fault::Packet(reason, words)) => return self.close(id, reason, &words, now),
             }
+        }
+        if let Some(filter) = denied {
+            self.report_denied(id, filter);
         }
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };

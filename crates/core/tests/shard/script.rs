@@ -480,7 +480,7 @@ fn expectation(line: &str) -> Option<(&str, &str)> {
 /// What of reports belongs into a script: what would otherwise be lost without a trace.
 fn describe_report(report: &Report) -> Option<String> {
     match report {
-        Report::RejectedPublish { client_id, topic, reason } => {
+        Report::RejectedPublish { client_id, topic, reason, .. } => {
             Some(format!("REJECTED {client_id} {}: {reason}", text::collapsed(topic)))
         }
         Report::LostEvents { client_id, .. } => Some(format!("LOST EVENTS of {client_id}")),

@@ -139,6 +139,47 @@ fn no_secret_is_in_any_log_answer_argument_or_file() {
 }
 
 #[test]
+fn what_is_denied_is_written_once_for_each_client() {
+    let application = Application::dogs().for_real().with_variable("ROWCAST_ADMIN_PASSWORD", PASSWORD);
+    application.write("roles.yaml", "kennel: { tables: { Dog: { read: true } } }\n");
+    application.write("rowcast.yaml", "mqtt: { limits: { connectionsPerAddress: 2 } }\n");
+    let data = application.path().join("data");
+    user(&application, &["add", "rex", "--role", "kennel"], "bone\n");
+    let server = application.start();
+    let connect = |client_id| Connect::new(Version::V5, client_id).with_user("rex", "bone");
+    let clients: Vec<_> = ["one", "two"].map(|client_id| (client_id, connect(client_id).open(server.mqtt()))).into();
+    for (client_id, mut client) in clients {
+        for number in 0..500 {
+            assert_eq!(client.try_publish(&format!("dog/{number}"), b"{}", 1, true, &[]), 0x87);
+        }
+        assert_eq!(client.try_subscribe(&[("dog/1", 0), ("note/#", 0), ("counter/#", 0)]), [0, 0x87, 0x87]);
+        let denied = serde_json::json!({ "event": "denied", "user": "rex", "clientId": client_id, "door": "mqtt" });
+        for reason in ["PUBLISH dog/0", "SUBSCRIBE note/#"] {
+            let mut denied = denied.clone();
+            denied["reason"] = reason.into();
+            wait_for(&data, &denied);
+        }
+        if client_id == "one" {
+            for _ in 0..20 {
+                assert_eq!(connect("three").open_with_answer(server.mqtt()).1.code(), Some(0x97));
+            }
+            wait_for(&data, &serde_json::json!({ "event": "refused", "reason": "too many connections" }));
+        }
+    }
+    assert_eq!(server.request("PUT", "/dog/1", &[&basic("rex", "bone")], b"{}").status, 403);
+    wait_for(&data, &serde_json::json!({ "event": "denied", "user": "rex", "door": "http", "reason": "PUT /dog/1" }));
+    // A second one is of what came again meanwhile.
+    let of = |start: &str| {
+        lines(&data)
+            .iter()
+            .filter(|line| line["reason"].as_str().is_some_and(|reason| reason.starts_with(start)))
+            .count()
+    };
+    assert!(of("PUBLISH") <= 4 && of("SUBSCRIBE") == 2, "{:#?}", lines(&data));
+    assert!(server.log().matches("publish refused").count() <= 4, "{}", server.log());
+}
+
+#[test]
 fn an_audit_log_that_cannot_be_written_starts_nothing_and_none_is_as_good() {
     let application = Application::dogs().with("--set").with("logging.audit.path=/dev/null/audit.log");
     let said = application.start_in_vain();
