@@ -36,7 +36,7 @@ mod tests;
 
 pub use format::Format;
 pub use patch::merge_patch;
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{Refusal, RefusalKind, outline};
 
 use std::borrow::Cow;
 

@@ -4,6 +4,7 @@ use super::connection::{ConnectionId, Pending, Phase, Then};
 use super::{Effect, Report, Shard};
 use crate::proposal::{Completion, Outcome, Rejection, Token};
 use crate::shard::Moment;
+use crate::validate;
 use rowcast_codec::{Ack, AckProperties, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
 
 impl Shard {
@@ -274,7 +275,7 @@ impl Shard {
             address: connection.peer.address.as_str().into(),
             topic: topic.into(),
             code,
-            reason: words.into(),
+            reason: for_operator(code, words).into(),
         }));
     }
 
@@ -287,6 +288,16 @@ impl Shard {
             address: connection.peer.address.as_str().into(),
             filter: filter.into(),
         }));
+    }
+}
+
+/// What an operator may read of why a client is refused something.
+pub(super) fn for_operator(code: ReasonCode, words: &str) -> &str {
+    match code {
+        ReasonCode::PayloadFormatInvalid => validate::outline(words),
+        // The name of an attribute may be all that the client has sent.
+        ReasonCode::NotAuthorized if words.starts_with("attribute ") => "an attribute: not allowed",
+        _ => words,
     }
 }
 

@@ -1,5 +1,6 @@
 //! CONNECT, step by step: is it well-formed, who is it, whose session is it, is everything on disk.
 
+use super::acks::for_operator;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::connection::{ConnectionId, Opening, Phase, Then, Will};
@@ -466,7 +467,7 @@ impl Shard {
             connack.properties.reason_string = Some(words);
         }
         self.send(id, &Packet::Connack(connack), now);
-        let report = Report::Refused { client_id, user, address, reason, words: words.into() };
+        let report = Report::Refused { client_id, user, address, reason, words: for_operator(reason, words).into() };
         self.effects.push(Effect::Report(report));
         self.end(id, super::end::Cause::Closed, (Some(reason), words), now);
     }

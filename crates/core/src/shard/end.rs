@@ -1,5 +1,6 @@
 //! How a connection ends: what becomes of its will, its subscriptions and its session.
 
+use super::acks::for_operator;
 use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Phase, Then, Will};
 use super::publish::{decide_will, internal_delete, internal_row};
@@ -131,7 +132,7 @@ impl Shard {
                 user: connection.principal.user.clone(),
                 address: connection.peer.address.as_str().into(),
                 code,
-                reason: words.into(),
+                reason: code.map_or(words, |code| for_operator(code, words)).into(),
             }));
         }
         let was_claiming = connection.phase == Phase::Claiming;

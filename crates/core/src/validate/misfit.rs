@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::refusal::{Refusal, RefusalKind, describe, pointer_to, pointer_token, quoted};
+use super::refusal::{Refusal, RefusalKind, UNDECLARED, describe, pointer_to, pointer_token, quoted};
 use crate::schema::{Attribute, Role, Scalar, Shape, Type};
 use crate::value::Key;
 use crate::value::json::Superseded;
@@ -67,9 +67,7 @@ impl Expected<'_> {
             Self::Instant => Cow::Borrowed("epoch milliseconds or a date"),
             Self::NotStored(Role::Computed { .. }) => Cow::Borrowed("nothing (it is computed)"),
             Self::NotStored(_) => Cow::Borrowed("nothing (it is a relationship)"),
-            Self::Declared { type_name } => {
-                Cow::Owned(format!("nothing (`{type_name}` is sealed and declares no such attribute)"))
-            }
+            Self::Declared { type_name } => Cow::Owned(format!("nothing (`{type_name}` is sealed and {UNDECLARED})")),
         }
     }
 }

@@ -39,9 +39,9 @@ pub enum RefusalKind {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.pointer.is_empty() {
-            write!(f, "payload: expected {}, found {}", self.expected, self.found)
+            write!(f, "payload: expected {}{FOUND}{}", self.expected, self.found)
         } else {
-            write!(f, "attribute `{}`: expected {}, found {}", self.attribute(), self.expected, self.found)
+            write!(f, "attribute `{}`: expected {}{FOUND}{}", self.attribute(), self.expected, self.found)
         }
     }
 }
@@ -104,6 +104,19 @@ impl Refusal {
         Self::new(RefusalKind::Key, pointer_token(&table.key.name), expected, describe(value))
     }
 }
+
+/// What of a refusal's words an operator may read: nothing of what the client sent is left in it.
+pub fn outline(words: &str) -> &str {
+    if words.contains(UNDECLARED) {
+        return "payload: expected no attribute that its type does not declare";
+    }
+    words.split_once(FOUND).map_or(words, |(outline, _)| outline)
+}
+
+/// What stands before what the client sent.
+const FOUND: &str = ", found ";
+/// Of an attribute whose name is the client's.
+pub(super) const UNDECLARED: &str = "declares no such attribute";
 
 /// A JSON value in a few words. Only the beginning of `json` may be it.
 pub(super) fn describe(json: &str) -> String {

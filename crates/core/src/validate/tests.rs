@@ -44,6 +44,22 @@ const SCHEMA: &str = r#"
 "#;
 
 #[test]
+fn what_an_operator_may_read_holds_nothing_that_was_sent() {
+    for (words, outline) in [
+        (r#"attribute `age`: expected Int, found "secret""#, "attribute `age`: expected Int"),
+        (r#"attribute `age`: expected Int, found ", found secret""#, "attribute `age`: expected Int"),
+        ("payload: expected a JSON value at byte 7, found `secret`", "payload: expected a JSON value at byte 7"),
+        (
+            "attribute `secret`: expected nothing (`Bowl` is sealed and declares no such attribute), found 1",
+            "payload: expected no attribute that its type does not declare",
+        ),
+        ("not a key", "not a key"),
+    ] {
+        assert_eq!(super::outline(words), outline);
+    }
+}
+
+#[test]
 fn a_document_that_fits_is_kept_as_sent() {
     for (topic, document) in [
         ("dog/1", r#"{"id":"1","name":"Rex"}"#),

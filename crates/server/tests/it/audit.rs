@@ -1,12 +1,17 @@
 //! The audit log, and that no secret is anywhere it should not be.
 
 use crate::auth::each_file;
+use crate::scram::prove;
 use crate::server::{Application, Server, until};
+use crate::tls::{dial, secure};
 use crate::users::user;
-use crate::wire::{Connect, Version};
+use crate::websocket::Socket;
+use crate::wire::{self, Connect, Packet, Version};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 const PASSWORD: &str = "correct horse battery";
@@ -177,6 +182,121 @@ fn what_is_denied_is_written_once_for_each_client() {
     };
     assert!(of("PUBLISH") <= 4 && of("SUBSCRIBE") == 2, "{:#?}", lines(&data));
     assert!(server.log().matches("publish refused").count() <= 4, "{}", server.log());
+}
+
+/// What is sent through every door, and is not to be seen where people look: valid, and refused for all kinds of reasons.
+const POSITION: &str = "52.0907N-5.1214E";
+
+#[test]
+fn nothing_that_is_sent_through_any_door_is_in_a_log() {
+    let application = secure(Application::dogs().for_real()).with_variable("ROWCAST_ADMIN_PASSWORD", PASSWORD);
+    application.write("roles.yaml", "kennel: { tables: { Dog: { read: true } } }\n");
+    let application = application.with("--log-level").with("trace");
+    let server = application.start();
+    let bone = "a bone of rex";
+    user(&application, &["add", "rex", "--role", "kennel"], &format!("{bone}\n"));
+    let bodies = [
+        format!(r#"{{"name":"{POSITION}"}}"#),
+        format!(r#"{{"{POSITION}":1}}"#),
+        format!(r#"{{"age":"{POSITION}"}}"#),
+        format!(r#"{{"id":"{POSITION}"}}"#),
+        format!(r#"{{"name":"{POSITION}""#),
+        format!(r#"{{"name":"x","name":"{POSITION}"}}"#),
+        format!(r#""{POSITION}""#),
+        POSITION.to_owned(),
+    ];
+    for (name, password) in [("admin", PASSWORD), ("rex", bone)] {
+        let connect = Connect::new(Version::V5, "c").with_user(name, password);
+        // A will that is refused, and one that is published.
+        through_in_vain(&server, &connect.clone().with_will("dog/will", POSITION, 1, true).bytes());
+        let connect = if name == "admin" { connect.with_will("place/will", POSITION, 1, true) } else { connect };
+        let mut packets = connect.bytes();
+        for topic in ["dog/1", "counter/1", "note/1", "place/1", "$get/dog/1", "$SYS/x"] {
+            for (body, retain) in bodies.iter().flat_map(|body| [(body, true), (body, false)]) {
+                let property = wire::user("at", POSITION);
+                packets.extend(wire::publish(Version::V5, topic, body.as_bytes(), 0, retain, 0, &property));
+            }
+        }
+        packets.extend(b"\xc0\0");
+        // What ends here without a goodbye leaves its will.
+        let mut plain = TcpStream::connect(("127.0.0.1", server.mqtt())).expect("a connection");
+        through(&mut plain, &packets);
+        through(&mut dial(server.mqtts(), "localhost").expect("a connection"), &packets);
+        let mut socket = Socket::open(&server, "/");
+        socket.send(0x82, &packets);
+        socket.expect_connack();
+        assert_eq!(socket.mqtt(2), b"\xd0\0");
+        for body in &bodies {
+            for (method, path, kind) in [
+                ("PUT", "/dog/2", "application/json"),
+                ("PATCH", "/dog/2", "application/merge-patch+json"),
+                ("POST", "/dog/", "application/json"),
+                ("PUT", "/dog/2", "application/cbor"),
+                ("PUT", "/counter/2", "application/json"),
+                ("PUT", "/$admin/users/max", "application/json"),
+            ] {
+                let (kind, length) = (format!("Content-Type: {kind}"), format!("Content-Length: {}", body.len()));
+                server.request(method, path, &[&basic(name, password), &kind], body.as_bytes());
+                let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n");
+                let request = format!("{head}{kind}\r\n{}\r\n\r\n{body}", basic(name, password));
+                let mut secure = dial(server.https(), "localhost").expect("a connection");
+                secure.write_all(request.as_bytes()).expect("sent");
+                // The server ends it.
+                let _ = secure.read_to_end(&mut Vec::new());
+            }
+        }
+        prove(&server, name, password).expect("in");
+        assert!(prove(&server, name, "a guess").is_err());
+    }
+    let mut listener = Connect::new(Version::V5, "l").with_user("admin", PASSWORD).open(server.mqtt());
+    listener.subscribe("$SYS/#", 0);
+    listener.send(b"\xc0\0");
+    let mut said = server.screen.clone();
+    loop {
+        match listener.next() {
+            Packet::Pingresp => break,
+            other => said.push_str(&format!("{other:?}\n")),
+        }
+    }
+    let data = application.path().join("data");
+    let mut secrets: Vec<Vec<u8>> = [POSITION, PASSWORD, bone].map(Vec::from).to_vec();
+    each_file(&data.join("keys"), &mut |path| {
+        let key = std::fs::read(path).expect("a file");
+        match std::str::from_utf8(&key) {
+            Ok(pem) => secrets.extend(pem.lines().filter(|line| line.len() > 30).map(Vec::from)),
+            Err(_) => secrets.push(key),
+        }
+    });
+    assert!(secrets.len() > 5, "{}", secrets.len());
+    secrets.extend_from_slice(&secrets.iter().map(|secret| BASE64_STANDARD.encode(secret).into()).collect::<Vec<_>>());
+    let (_, log) = server.terminate();
+    assert!(log.contains("publish refused"), "{log}");
+    said.push_str(&log);
+    said.push_str(&std::fs::read_to_string(data.join("audit/audit.log")).expect("an audit log"));
+    for secret in secrets {
+        let secret = String::from_utf8_lossy(&secret);
+        let line = said.lines().find(|line| line.contains(&*secret));
+        assert!(line.is_none(), "{secret} in {line:?}");
+    }
+}
+
+/// Sends what ends the connection.
+fn through_in_vain(server: &Server, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.mqtt())).expect("a connection");
+    stream.write_all(bytes).expect("sent");
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// Sends packets, of which the last is a PINGREQ, and waits until all are handled.
+fn through(stream: &mut (impl Read + Write), packets: &[u8]) {
+    stream.write_all(packets).expect("sent");
+    let mut came = Vec::new();
+    while !came.ends_with(b"\xd0\0") {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes).expect("an answer");
+        assert!(count > 0, "it ended: {came:?}");
+        came.extend(&bytes[..count]);
+    }
 }
 
 #[test]

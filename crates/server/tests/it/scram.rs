@@ -183,7 +183,7 @@ fn sign_in(server: &Server, connect: &Connect) -> Result<Client, u8> {
     exchange_with(server, connect, "admin", PASSWORD)
 }
 
-fn prove(server: &Server, user: &str, password: &str) -> Result<Client, u8> {
+pub(crate) fn prove(server: &Server, user: &str, password: &str) -> Result<Client, u8> {
     exchange_with(server, &Connect::new(Version::V5, ""), user, password)
 }
 

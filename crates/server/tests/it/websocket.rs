@@ -202,7 +202,7 @@ fn check_violation(server: &Server, bytes: &[u8], code: u16) {
 }
 
 /// A WebSocket that does what it is told.
-struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     /// MQTT that came, and was not asked for yet.
     came: Vec<u8>,
@@ -210,7 +210,7 @@ struct Socket {
 
 impl Socket {
     #[track_caller]
-    fn open(server: &Server, path: &str) -> Socket {
+    pub(crate) fn open(server: &Server, path: &str) -> Socket {
         let (socket, answer) = Socket::ask(server, path, &[("Sec-WebSocket-Protocol", "mqtt")]);
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         socket
@@ -247,7 +247,7 @@ impl Socket {
     }
 
     /// A masked frame that begins with this byte.
-    fn send(&mut self, first: u8, payload: &[u8]) {
+    pub(crate) fn send(&mut self, first: u8, payload: &[u8]) {
         self.write(&frame(first, payload));
     }
 
@@ -283,7 +283,7 @@ impl Socket {
 
     /// The next `len` bytes of MQTT, wherever frames begin and end.
     #[track_caller]
-    fn mqtt(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn mqtt(&mut self, len: usize) -> Vec<u8> {
         while self.came.len() < len {
             let (first, payload) = self.frame();
             assert_eq!(first, 0x82, "MQTT comes in binary frames");
@@ -293,7 +293,7 @@ impl Socket {
     }
 
     #[track_caller]
-    fn expect_connack(&mut self) {
+    pub(crate) fn expect_connack(&mut self) {
         let head = self.mqtt(4);
         assert_eq!((head[0], head[3]), (0x20, 0), "{head:?}");
         let length = usize::from(head[1]) - 2;
