@@ -32,7 +32,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -360,7 +359,10 @@ fn serve_shard(
         let stopping = Rc::new(tokio::sync::Notify::new());
         let stop = Rc::clone(&stopping);
         let turns = Rc::clone(&this).turns(move |runtime, message| match message {
-            Message::Accepted(accepted) => entrance.serve(runtime, *accepted),
+            Message::Accepted(given) => {
+                let (accepted, seat) = *given;
+                entrance.serve(runtime, accepted, seat);
+            }
             Message::Stop => {
                 runtime.with(|shard, now| shard.input(Input::Shutdown, now));
                 stop.notify_one();
@@ -387,9 +389,8 @@ fn serve_shard(
 
 /// Gives a connection to the shard that has the fewest.
 fn hand_out(node: &Node, accepted: Accepted) {
-    let inbox = node.inboxes.iter().min_by_key(|inbox| inbox.connections.load(Ordering::Relaxed));
-    if let Some(inbox) = inbox {
-        inbox.push(Message::Accepted(Box::new(accepted)));
+    if let Some(inbox) = node.inboxes.iter().min_by_key(|inbox| inbox.connections()) {
+        inbox.push_accepted(accepted);
     }
 }
 

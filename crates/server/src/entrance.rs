@@ -11,7 +11,7 @@ use crate::config::{ClientCertificates, Config, Listen};
 use crate::http::{self, HttpState};
 use crate::mqtt;
 use crate::net::proxy::{self, Malformed, ProxyError};
-use crate::net::{Accepted, Door, Stream};
+use crate::net::{Accepted, Door, Seat, Stream};
 use crate::peer::Peer;
 use crate::runtime::Runtime;
 use crate::tls::authority::AuthorityError;
@@ -137,9 +137,9 @@ impl Entrance {
     }
 
     /// Serves a connection on this thread.
-    pub fn serve(self: &Arc<Self>, runtime: &Rc<Runtime>, accepted: Accepted) {
+    pub fn serve(self: &Arc<Self>, runtime: &Rc<Runtime>, accepted: Accepted, seat: Seat) {
         let Accepted { door, handle, peer } = accepted;
-        let stream = match handle.attach() {
+        let stream = match handle.attach(seat) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, %peer, "a connection cannot be served"),
         };

@@ -5,7 +5,7 @@ mod room;
 mod stream;
 
 pub use room::Room;
-pub use stream::{Handle, Stream};
+pub use stream::{Handle, Seat, Seats, Stream};
 
 use crate::cli::screen::Address;
 use crate::config::{Host, Listen};

@@ -38,7 +38,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -245,7 +244,6 @@ impl Runtime {
         }
         visitors[slot] =
             Visitor { address: peer.ip(), method: method.unwrap_or(Method::Nothing), ..Visitor::default() };
-        self.inbox().connections.fetch_add(1, Ordering::Relaxed);
         id
     }
 
@@ -262,7 +260,6 @@ impl Runtime {
         }
         self.exchanges.borrow_mut().remove(&id);
         self.with(|shard, now| shard.disconnected(id, now));
-        self.inbox().connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Wakes the connection's task when there is something to do for it.

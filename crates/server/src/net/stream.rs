@@ -4,16 +4,22 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connection that its thread can read and write.
 #[derive(Debug)]
-pub enum Stream {
-    /// TCP.
+pub struct Stream {
+    socket: Socket,
+    _seat: Seat,
+}
+
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpStream),
-    /// A Unix socket.
     Unix(UnixStream),
 }
 
@@ -28,11 +34,41 @@ pub enum Handle {
 
 impl Handle {
     /// The stream, on the thread that calls this from now on.
-    pub fn attach(self) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
-            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
-        }
+    pub fn attach(self, seat: Seat) -> io::Result<Stream> {
+        let socket = match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Socket::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Socket::Unix),
+        };
+        Ok(Stream { socket: socket?, _seat: seat })
+    }
+}
+
+/// One connection in the count of a thread's connections, from when it was given to that thread to when it is closed.
+#[derive(Debug)]
+pub struct Seat(Arc<AtomicUsize>);
+
+/// How many connections a thread has, those on their way to it among them.
+#[derive(Debug, Default)]
+pub struct Seats(Arc<AtomicUsize>);
+
+impl Seats {
+    /// One more.
+    #[must_use]
+    pub fn take(&self) -> Seat {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Seat(Arc::clone(&self.0))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -48,9 +84,9 @@ impl AsRawFd for Handle {
 /// Hands a call on to whichever stream it is.
 macro_rules! each {
     ($stream:expr, $inner:ident => $call:expr) => {
-        match $stream.get_mut() {
-            Stream::Tcp($inner) => $call,
-            Stream::Unix($inner) => $call,
+        match &mut $stream.get_mut().socket {
+            Socket::Tcp($inner) => $call,
+            Socket::Unix($inner) => $call,
         }
     };
 }
@@ -84,5 +120,24 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_is_taken_until_its_connection_is_closed() {
+        let (seats, (near, _far)) = (Seats::default(), StdUnixStream::pair().expect("a pair"));
+        near.set_nonblocking(true).expect("set");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let _entered = runtime.enter();
+        let seat = seats.take();
+        assert_eq!(seats.taken(), 1);
+        let stream = Handle::Unix(near).attach(seat).expect("a stream");
+        assert_eq!(seats.taken(), 1);
+        drop(stream);
+        assert_eq!(seats.taken(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! What other threads have for a shard.
 
-use crate::net::Accepted;
+use crate::net::{Accepted, Seat, Seats};
 use bytes::Bytes;
 use rowcast_core::limits::INBOX_EVENT_BYTES_MAX;
 use rowcast_core::shard::Input;
@@ -14,7 +14,7 @@ pub enum Message {
     /// For the shard itself.
     Input(Input),
     /// A connection it is to serve.
-    Accepted(Box<Accepted>),
+    Accepted(Box<(Accepted, Seat)>),
     /// The writer has room again.
     Room,
     /// The node stops.
@@ -30,8 +30,7 @@ pub struct Inbox {
     any: AtomicBool,
     event_bytes: AtomicUsize,
     notify: Notify,
-    /// How many connections the shard has; new ones go to the one with the fewest.
-    pub connections: AtomicUsize,
+    seats: Seats,
 }
 
 impl Inbox {
@@ -46,6 +45,17 @@ impl Inbox {
         let mut messages = self.lock();
         messages.push(message);
         self.any.store(true, Ordering::Release);
+    }
+
+    /// How many connections the shard has; new ones go to the one with the fewest.
+    pub fn connections(&self) -> usize {
+        self.seats.taken()
+    }
+
+    /// Gives the shard a connection.
+    pub fn push_accepted(&self, accepted: Accepted) {
+        let seat = self.seats.take(); // Not when it is served: what comes at once would all go to one shard.
+        self.push(Message::Accepted(Box::new((accepted, seat))));
     }
 
     /// Adds events from another shard.
