@@ -1,7 +1,8 @@
 //! Who came in, who was turned away and why, and who changed what: one JSON object a line, for whoever has to look it up
 //! later.
 //!
-//! Lines are written by a thread of their own. Whoever has something to say waits for nothing: beyond a bound lines are
+//! Lines are written by a thread of their own, some of them at once: to be woken for each client of a storm would cost
+//! it as much as a shard takes to serve them. Whoever has something to say waits for nothing: beyond a bound lines are
 //! dropped, and their number is written. Field names are those of `docs/access.md`, and stay. Nothing that is written
 //! here is a password, a token or a payload.
 
@@ -35,7 +36,8 @@ struct Inner {
 }
 
 enum Message {
-    Line(Box<Event>),
+    /// When it happened, in milliseconds since 1970, and what.
+    Line(u64, Box<Event>),
     End,
 }
 
@@ -197,7 +199,7 @@ impl Audit {
     /// Writes that it happened, just now.
     pub fn note(&self, event: Event) {
         let Some(inner) = &self.inner else { return };
-        if inner.lines.try_send(Message::Line(Box::new(event))).is_err() {
+        if inner.lines.try_send(Message::Line(crate::db::now_ms(), Box::new(event))).is_err() {
             inner.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -207,6 +209,7 @@ impl Audit {
         let Some(inner) = &self.inner else { return };
         let _ = inner.lines.send(Message::End);
         if let Some(thread) = crate::auth::lock(&inner.writer).take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -238,37 +241,51 @@ impl Scribe {
     }
 
     fn run(mut self, queue: &Receiver<Message>) {
-        loop {
-            match queue.recv_timeout(COLLECT) {
-                Ok(Message::Line(event)) => self.take(*event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if self.since.elapsed() >= COLLECT || self.repeated.len() >= REPEATED_MAX {
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = match queue.recv_timeout(COLLECT) {
+                Ok(first) => {
+                    std::thread::park_timeout(GATHER);
+                    [first].into_iter().chain(queue.try_iter().take(WAITING_MAX)).all(|message| self.take(message))
+                }
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            if !goes_on || self.since.elapsed() >= COLLECT {
                 self.tell_repeated();
             }
             self.tell_lost();
+            self.flush();
         }
-        self.tell_repeated();
-        self.tell_lost();
     }
 
-    fn take(&mut self, event: Event) {
+    /// `false`: it was the last one.
+    fn take(&mut self, message: Message) -> bool {
+        let Message::Line(at_ms, event) = message else { return false };
+        self.take_event(at_ms, *event);
+        true
+    }
+
+    fn take_event(&mut self, at_ms: u64, event: Event) {
         if let Some(same) = event.same() {
             if let Some(times) = self.repeated.get_mut(&same) {
                 *times += event.count.unwrap_or(1);
                 return;
             }
+            if self.repeated.len() >= REPEATED_MAX {
+                self.tell_repeated();
+            }
             self.repeated.insert(same, 0);
         }
-        self.write(&event);
+        self.write(at_ms, &event);
     }
 
     fn tell_repeated(&mut self) {
         self.since = Instant::now();
+        let now_ms = crate::db::now_ms();
         for (event, times) in std::mem::take(&mut self.repeated) {
             if times > 0 {
-                self.write(&event.again(Some(times)));
+                self.write(now_ms, &event.again(Some(times)));
             }
         }
     }
@@ -276,27 +293,37 @@ impl Scribe {
     fn tell_lost(&mut self) {
         match self.lost.swap(0, Ordering::Relaxed) {
             0 => {}
-            count => self.write_line(serde_json::json!({ "event": "lost", "count": count })),
+            count => self.write_line(crate::db::now_ms(), serde_json::json!({ "event": "lost", "count": count })),
         }
     }
 
-    fn write(&mut self, event: &Event) {
-        self.write_line(serde_json::to_value(event).unwrap_or_default());
+    fn write(&mut self, at_ms: u64, event: &Event) {
+        self.write_line(at_ms, serde_json::to_value(event).unwrap_or_default());
     }
 
-    fn write_line(&mut self, line: Value) {
+    fn write_line(&mut self, at_ms: u64, line: Value) {
         let mut whole = Map::new();
-        whole.insert("time".to_owned(), date_text(crate::db::now_ms()).into());
+        whole.insert("time".to_owned(), date_text(at_ms).into());
         if let Value::Object(fields) = line {
             whole.extend(fields);
         }
-        match self.writer.write(&Value::Object(whole).to_string()) {
-            Ok(()) => self.is_broken = false,
-            Err(error) if self.is_broken => drop(error),
-            Err(error) => {
-                self.is_broken = true;
-                tracing::error!(%error, "the audit log cannot be written; what happens meanwhile is not in it");
-            }
+        if let Err(error) = self.writer.write(&Value::Object(whole).to_string()) {
+            self.tell_broken(error);
+        }
+    }
+
+    fn flush(&mut self) {
+        match self.writer.flush() {
+            Ok(0) => {}
+            Ok(_) => self.is_broken = false,
+            Err(error) => self.tell_broken(error),
+        }
+    }
+
+    fn tell_broken(&mut self, error: io::Error) {
+        if !self.is_broken {
+            self.is_broken = true;
+            tracing::error!(%error, "the audit log cannot be written; what happens meanwhile is not in it");
         }
     }
 }
@@ -325,6 +352,8 @@ fn is_false(value: &bool) -> bool {
 const WAITING_MAX: usize = 4096;
 /// Bytes of a name that are written.
 const NAME_BYTES_MAX: usize = 256;
+/// For how long lines are gathered that are written together: 80,000 a second find room.
+const GATHER: Duration = Duration::from_millis(50);
 /// For how long refusals that are the same but for the port are counted, not written.
 const COLLECT: Duration = Duration::from_secs(10);
 /// Different refusals that are remembered meanwhile.

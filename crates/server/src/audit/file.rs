@@ -19,7 +19,9 @@ pub struct AuditFile {
 pub(super) struct Writer {
     settings: AuditFile,
     file: File,
+    /// Bytes of the file, with those that wait.
     written: u64,
+    waiting: Vec<u8>,
 }
 
 impl Writer {
@@ -29,18 +31,28 @@ impl Writer {
         }
         let file = open(&settings.path)?;
         let written = file.metadata()?.len();
-        Ok(Writer { settings: settings.clone(), file, written })
+        Ok(Writer { settings: settings.clone(), file, written, waiting: Vec::new() })
     }
 
-    /// Writes one line, in one piece.
+    /// Adds a line, which is in the file when it has been flushed.
     pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
         if self.written > 0 && self.written + line.len() as u64 >= self.settings.bytes {
+            self.flush()?;
             self.put_aside()?;
         }
-        let line = format!("{line}\n");
-        self.file.write_all(line.as_bytes())?;
-        self.written += line.len() as u64;
+        self.waiting.extend_from_slice(line.as_bytes());
+        self.waiting.push(b'\n');
+        self.written += line.len() as u64 + 1;
+        if self.waiting.len() >= WAITING_BYTES_MAX {
+            self.flush()?;
+        }
         Ok(())
+    }
+
+    /// Writes the lines that wait; returns their bytes. Those that cannot be written are gone.
+    pub(super) fn flush(&mut self) -> io::Result<usize> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.file.write_all(&waiting).map(|()| waiting.len())
     }
 
     fn put_aside(&mut self) -> io::Result<()> {
@@ -64,6 +76,9 @@ impl Writer {
     }
 }
 
+/// Bytes of lines that are written together.
+const WAITING_BYTES_MAX: usize = 64 * 1024;
+
 /// A link would have us write where somebody else wants.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -84,6 +99,8 @@ mod tests {
         for number in 0..9 {
             writer.write(&format!("line number {number}")).expect("written");
         }
+        assert_eq!(fs::read_to_string(&path).expect("there"), "");
+        writer.flush().expect("written");
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect(name);
         assert_eq!(read("audit.log"), "line number 8\n");
         assert_eq!(read("audit.log.1"), "line number 6\nline number 7\n");
@@ -93,6 +110,7 @@ mod tests {
         let mut writer = Writer::open(&AuditFile { path, bytes: 30, files: 0 }).expect("open");
         writer.write("line number 9").expect("written");
         writer.write("line number 10").expect("written");
+        writer.flush().expect("written");
         assert_eq!(read("audit.log"), "line number 10\n");
     }
 
