@@ -154,7 +154,8 @@ impl Catalog {
         let mut found = None;
         let mut end = 0;
         for _ in 0..self.levels_max {
-            let level = topic[end..].find('/').map_or(topic.len(), |length| end + length);
+            let slash = topic.as_bytes()[end..].iter().position(|&byte| byte == b'/');
+            let level = slash.map_or(topic.len(), |length| end + length);
             if let Some(name) = self.names.get(&topic[..level]) {
                 found = Some((*name, topic.get(level + 1..).unwrap_or_default()));
             }

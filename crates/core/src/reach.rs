@@ -124,7 +124,7 @@ impl Prefixes {
         let mut depths = u64::from(!hidden) | 1 << EXACT;
         let mut hash = SEED;
         slots[0] = slot(hash, 0);
-        for (depth, level) in (1..).zip(topic.split('/')) {
+        for (depth, level) in (1..).zip(topic.as_bytes().split(|&byte| byte == b'/')) {
             hash = step(hash, level);
             if depth <= DEEPEST {
                 depths |= 1 << depth;
@@ -143,17 +143,17 @@ fn place(filter: &TopicFilter<'_>) -> (usize, u32) {
         if level == "+" || level == "#" || (depth == DEEPEST && filter.has_wildcards()) {
             return (depth, slot(hash, depth));
         }
-        hash = step(hash, level);
+        hash = step(hash, level.as_bytes());
     }
     (EXACT, slot(hash, EXACT))
 }
 
 const SEED: u64 = 0;
 
-fn step(hash: u64, level: &str) -> u64 {
+fn step(hash: u64, level: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write_u64(hash);
-    hasher.write(level.as_bytes());
+    hasher.write(level);
     hasher.finish()
 }
 

@@ -161,7 +161,7 @@ impl Shard {
             .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
         // Nobody has said yet who this is: rights are checked once that is known.
         let number = self.number();
-        let checked = self.check_as(id, &said, &properties, now, &Rights::Everything)?;
+        let checked = self.check_as(id, &said, &properties, now, Some(&Rights::Everything))?;
         if let Some(decide) = checked.decide.filter(|_| said.content_type != Some(MERGE_PATCH)) {
             let decided = decide(None, now.wall_ms, &mut Vec::new());
             if let Err(Rejection::Invalid(words)) = decided {

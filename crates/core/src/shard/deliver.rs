@@ -242,9 +242,9 @@ pub(super) fn deliver(
     }
     let view = if selected.guarded { connection.rights.view(message.table, message.topic) } else { View::Whole };
     if message.is_expired(now) || view == View::Nothing {
-        // [MQTT-3.3.2-5]; counted all the same, so that those behind it in the log keep their identifiers, even if
+        // [MQTT-3.3.2-5]; of the log's, counted all the same, so that those behind it keep their identifiers, even if
         // rights change between now and a crash.
-        if qos != QoS::AtMostOnce && !message.is_shared {
+        if qos != QoS::AtMostOnce && message.sequence.is_some() && !message.is_shared {
             session.window.skip();
         }
         return Delivered::Done;

@@ -24,6 +24,14 @@ enum Waits {
     Conflated,
 }
 
+/// What becomes of a message that a client has no room for.
+enum Late {
+    Waits(Waits),
+    Dropped,
+    /// The client reads it from the log, and all behind it.
+    Behind,
+}
+
 impl Shard {
     /// Entries were committed.
     pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
@@ -176,59 +184,61 @@ impl Shard {
         }
         let selected = Selected::by(subscriptions, message, session.id);
         let qos = selected.qos?;
-        let is_hidden = || connection.rights.view(message.table, message.topic) == View::Nothing;
-        let is_counted = message.sequence.is_some() && qos > QoS::AtMostOnce;
-        if selected.guarded && !is_counted && is_hidden() {
-            return None; // It must not take the place of others while it waits.
-        }
         // What came before it comes first; QoS 0 need not wait for what waits for the window.
         let waits = if qos == QoS::AtMostOnce {
             connection.queued_at_most_once > 0
         } else {
             !connection.queue.is_empty() || !session.redeliver.is_empty()
         };
-        let mut behind = false;
-        match message.sequence {
+        let conflates = selected.conflate && qos == QoS::AtMostOnce && message.kind.is_state();
+        let late = match message.sequence {
             None if qos != QoS::AtMostOnce && session.is_durable() => return None, // See `publish`.
             None if !open => return None,
-            None if waits || session.flow != Flow::Live => return Some(Waits::Queued(qos)),
-            None => {}
-            Some(_) => behind = waits || overtakes,
-        }
-        let conflates = selected.conflate && qos == QoS::AtMostOnce && message.kind.is_state();
-        if conflates && !behind && connection.conflated.is_some() {
-            return Some(Waits::Conflated); // Or it would overtake an older one.
-        }
-        if !behind {
+            None if waits || session.flow != Flow::Live => Some(Late::Waits(Waits::Queued(qos))),
+            Some(_) if waits || overtakes => Some(Late::Behind),
+            // Or it would overtake an older one.
+            _ if conflates && connection.conflated.is_some() => Some(Late::Waits(Waits::Conflated)),
+            _ => None,
+        };
+        let late = late.or_else(|| {
             let sequence = message.sequence.unwrap_or(Sequence::ZERO);
-            let make = |qos| Delivery::of_entry(sequence, qos);
             let delivered = deliver(
                 connection,
                 &mut self.frames,
                 &mut self.counters,
                 (message, &selected),
-                make,
+                |qos| Delivery::of_entry(sequence, qos),
                 outbound_bytes,
                 now,
             );
             match delivered {
-                Delivered::NoRoom if conflates => return Some(Waits::Conflated),
-                Delivered::NoRoom if qos == QoS::AtMostOnce => {
-                    self.counters.dropped += 1;
-                    connection.dropped += 1;
-                    return None;
+                Delivered::NoRoom if conflates => Some(Late::Waits(Waits::Conflated)),
+                Delivered::NoRoom if qos == QoS::AtMostOnce => Some(Late::Dropped),
+                Delivered::NoRoom if message.sequence.is_none() => Some(Late::Waits(Waits::Queued(qos))),
+                Delivered::NoRoom => Some(Late::Behind),
+                Delivered::Done | Delivered::TooLarge => None,
+            }
+        });
+        let is_counted = message.sequence.is_some() && qos > QoS::AtMostOnce;
+        let is_hidden = || connection.rights.view(message.table, message.topic) == View::Nothing;
+        match late {
+            None => {
+                let id = super::id_of(slot as usize, connection);
+                self.wake(id);
+            }
+            // It must not take the place of others while it waits.
+            Some(_) if selected.guarded && !is_counted && is_hidden() => {}
+            Some(Late::Waits(how)) => return Some(how),
+            Some(Late::Dropped) => {
+                self.counters.dropped += 1;
+                connection.dropped += 1;
+            }
+            Some(Late::Behind) => {
+                if let (Some(session), Some(sequence)) = (&mut connection.session, message.sequence) {
+                    session.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
                 }
-                Delivered::NoRoom if message.sequence.is_none() => return Some(Waits::Queued(qos)),
-                Delivered::NoRoom => behind = true,
-                Delivered::Done | Delivered::TooLarge => {}
             }
         }
-        let id = super::id_of(slot as usize, connection);
-        if behind && let (Some(session), Some(sequence)) = (&mut connection.session, message.sequence) {
-            session.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
-            return None;
-        }
-        self.wake(id);
         None
     }
 

@@ -15,7 +15,7 @@ use crate::schema::TableIndex;
 use crate::tables::{Place, Tables};
 use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
-use rowcast_codec::{Ack, Publish, PublishProperties, QoS, ReasonCode, Topic};
+use rowcast_codec::{Ack, Publish, PublishProperties, QoS, ReasonCode};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -154,25 +154,25 @@ impl Shard {
         properties: &[u8],
         now: Moment,
     ) -> Result<Checked, Refused> {
-        let Some(connection) = self.connection(id) else {
-            return Err(Refused(ReasonCode::NotAuthorized, "not connected".to_owned()));
-        };
-        let rights = connection.rights.clone();
-        self.check_as(id, said, properties, now, &rights)
+        self.check_as(id, said, properties, now, None)
     }
 
-    /// [`Shard::check`] with somebody's rights.
+    /// [`Shard::check`] with these rights; `None`: those of the client.
     pub(super) fn check_as(
         &mut self,
         id: ConnectionId,
         said: &Said<'_>,
         properties: &[u8],
         now: Moment,
-        rights: &Rights,
+        rights: Option<&Rights>,
     ) -> Result<Checked, Refused> {
-        let limits = &self.settings.limits;
-        let topic = said.topic;
         let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
+        let Shard { tables, scratch, settings, connections, validator, .. } = self;
+        let connection = connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation);
+        let Some(connection) = connection else { return refused(ReasonCode::NotAuthorized, "not connected") };
+        let rights = rights.unwrap_or(&connection.rights);
+        let limits = &settings.limits;
+        let topic = said.topic;
         if topic.len() > usize::from(limits.topic_bytes) || levels(topic) > usize::from(limits.topic_levels) {
             let words = format!("a topic has at most {} bytes and {} levels", limits.topic_bytes, limits.topic_levels);
             return Err(Refused(ReasonCode::TopicNameInvalid, words));
@@ -180,8 +180,6 @@ impl Shard {
         if is_servers(topic) {
             return refused(ReasonCode::TopicNameInvalid, "topics of the server's own cannot be published to");
         }
-        let tables = Arc::clone(&self.tables);
-        let scratch = &mut self.scratch;
         let place = tables.place(topic, &mut scratch.key, &mut scratch.topic);
         let kind = match (said.retain, said.payload.is_empty()) {
             (false, _) => ChangeKind::Message,
@@ -198,8 +196,7 @@ impl Shard {
             return refused(ReasonCode::NotAuthorized, "not allowed");
         }
         let place = place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
-        let session = self.connections.get(id.slot as usize).and_then(|connection| connection.session.as_ref());
-        let publisher = session.map_or(SessionId::NONE, |session| session.id);
+        let publisher = connection.session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let message_expires_ms = said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000);
         let mut checked = Checked {
             kind,
@@ -213,7 +210,7 @@ impl Shard {
         };
         match place {
             Place::Open => {
-                if !self.settings.open_topics {
+                if !settings.open_topics {
                     return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
                 }
                 if kind.is_state() && topic.len() > RETAINED_TOPIC_BYTES_MAX {
@@ -249,14 +246,13 @@ impl Shard {
                         properties,
                         payload: said.payload,
                     };
-                    let mut put = Put::new(&tables, table.index, &change, said.content_type, writing);
+                    let mut put = Put::new(tables, table.index, &change, said.content_type, writing);
                     put.condition.clone_from(&said.condition);
                     checked.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
                 } else if kind == ChangeKind::Put {
                     let key = Key::decode(&scratch.key)
                         .ok_or_else(|| Refused(ReasonCode::TopicNameInvalid, "not a key".to_owned()))?;
-                    let normalized = self
-                        .validator
+                    let normalized = validator
                         .put(table, &key, said.payload, said.content_type, now.wall_ms, None)
                         .map_err(|refusal| Refused(ReasonCode::PayloadFormatInvalid, refusal.to_string()))?;
                     checked.expires_ms = message_expires_ms.or_else(|| expires_at_ms(table, &normalized, now.wall_ms));
@@ -669,8 +665,8 @@ pub(super) fn levels(topic: &str) -> usize {
 
 /// Whether a topic is one that only the server speaks on.
 pub(super) fn is_servers(topic: &str) -> bool {
-    let Ok(topic) = Topic::new(topic) else { return true };
-    topic.is_dollar() && matches!(topic.first_level(), "$SYS" | "$share" | "$get" | "$topics" | "$admin")
+    let first_level = || topic.split('/').next();
+    topic.starts_with('$') && matches!(first_level(), Some("$SYS" | "$share" | "$get" | "$topics" | "$admin"))
 }
 
 /// A put of the server's own bookkeeping.
