@@ -32,22 +32,22 @@ pub(super) struct Serve {
 #[derive(Args, Debug)]
 pub(super) struct Settings {
     /// Read this file instead of rowcast.yaml; harperdb-config.yaml is understood too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Any key of the configuration, such as `mqtt.openTopics=false`; may be given more than once
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Where MQTT listens: a port, `host:port`, a path, or `null`
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, global = true, value_name = "PORT")]
     mqtt_port: Option<String>,
     /// Where HTTP listens: a port, `host:port`, a path, or `null`
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, global = true, value_name = "PORT")]
     http_port: Option<String>,
     /// The data folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data: Option<String>,
     /// error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 

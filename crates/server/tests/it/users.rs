@@ -69,6 +69,8 @@ fn the_same_commands_work_on_a_node_that_runs_and_on_one_that_does_not() {
             user(&application, &["list"], ""),
             "NAME   ROLE   MAY SIGN IN\nchief  admin  yes\nrex    admin  no\n"
         );
+        let data = application.path().join("data").display().to_string();
+        assert!(user(&application, &["list", "--data", &data], "").contains("chief"));
         if let Some(server) = &server {
             assert!(!lets_in(server, "rex", made_up.trim()));
             user(&application, &["enable", "rex"], "");
