@@ -16,6 +16,7 @@ use crate::peer::Peer;
 use crate::runtime::Runtime;
 use crate::tls::authority::AuthorityError;
 use crate::tls::{self, Proof, Refused, TlsError};
+use rowcast_codec::ReasonCode;
 use rowcast_core::limits::Limits;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -174,10 +175,13 @@ impl Entrance {
             Ok(Ok(told)) => peer.through_proxy(told),
             Ok(Err(ProxyError::Malformed(why))) => {
                 let hint = if why == Malformed::NoHeader { "; mqtt.network.proxyProtocol asks for one" } else { "" };
-                return tracing::warn!(%peer, why = format!("{why}{hint}"), "connection refused");
+                return runtime.turned_away(&peer, None, ReasonCode::MalformedPacket, &format!("{why}{hint}"));
             }
             Ok(Err(why)) => return tracing::debug!(%peer, %why, "a connection ended before it began"),
-            Err(_) => return tracing::warn!(%peer, why = "its PROXY header took too long", "connection refused"),
+            Err(_) => {
+                let why = "its PROXY header took too long";
+                return runtime.turned_away(&peer, None, ReasonCode::KeepAliveTimeout, why);
+            }
         };
         drop(place);
         let Some(place) = runtime.admit(&peer) else { return };
@@ -223,7 +227,9 @@ impl Entrance {
 /// What clients that speak HTTP/2 over TLS ask for (ALPN).
 pub const HTTP_2: &[u8] = b"h2";
 
-fn refused(runtime: &Runtime, peer: &Peer, user: Option<&str>, why: &dyn std::fmt::Display) {
+/// A certificate lets nobody in.
+fn refused(runtime: &Runtime, peer: &Peer, user: Option<&str>, why: &str) {
+    runtime.turned_away(peer, user, ReasonCode::NotAuthorized, why);
     let event = Event::new(Kind::Refused).from(peer, "tls").shown(Method::Certificate).because(why);
     runtime.node().audit.note(match user {
         Some(user) => event.about(user),
@@ -246,7 +252,6 @@ async fn shake_hands(
             return None;
         }
         Ok(Err(Refused::Certificate(why))) => {
-            tracing::warn!(%peer, %why, "connection refused");
             refused(runtime, &peer, None, &why);
             return None;
         }
@@ -259,8 +264,7 @@ async fn shake_hands(
         && runtime.node().authenticator.certified(user).is_err()
     {
         let why = "the certificate is for a user that has no account, or one that is shut";
-        tracing::warn!(%peer, ?user, %why, "connection refused");
-        refused(runtime, &peer, Some(user), &why);
+        refused(runtime, &peer, Some(user), why);
         return None;
     }
     Some((stream, peer.proven(proof)))

@@ -583,6 +583,15 @@ impl Runtime {
         }
     }
 
+    /// Tells the operator of a connection that came to nothing before its first packet.
+    pub(crate) fn turned_away(&self, peer: &Peer, user: Option<&str>, reason: ReasonCode, words: &str) {
+        let (client_id, user, address) = (Box::default(), user.map(Into::into), peer.to_string().into());
+        let report = Report::Refused { client_id, user, address, reason, words: words.into() };
+        if self.rejected.borrow_mut().take(&report, self.node.now().monotonic_ms) == Tell::Now {
+            log(&report, None);
+        }
+    }
+
     /// Tells how often clients were refused the same again.
     fn report_again(&self) {
         let due = self.rejected.borrow_mut().due(self.node.now().monotonic_ms);
@@ -803,8 +812,9 @@ fn log(report: &Report, count: Option<u64>) {
         Report::Closed { client_id, address, reason } => {
             tracing::debug!(%client_id, %address, %reason, "connection closed");
         }
-        Report::Refused { client_id, address, words, .. } => {
-            tracing::warn!(%client_id, %address, reason = %words, count, "connection refused");
+        Report::Refused { client_id, user, address, words, .. } => {
+            let user = user.as_deref();
+            tracing::warn!(%client_id, user, %address, reason = %words, count, "connection refused");
         }
         Report::RejectedPublish { client_id, topic, reason, .. } => {
             tracing::warn!(%client_id, %topic, %reason, count, "publish refused");

@@ -17,7 +17,8 @@ pub(super) struct Refused {
 /// To whom, what and why: refusals that differ in anything else are the same.
 #[derive(PartialEq, Eq, Hash)]
 struct Cause {
-    /// Its client identifier; of a connection that was not let in, from where, and as whom if that is known.
+    /// Its client identifier; of a connection that was not let in, from where, as whom if that is known, and the words:
+    /// nobody knows yet whether it is the same client.
     who: Box<str>,
     what: What,
     why: ReasonCode,
@@ -84,9 +85,9 @@ impl Refused {
 impl Cause {
     fn of(report: &Report) -> Option<Cause> {
         let (who, what, why) = match report {
-            Report::Refused { user, address, reason, .. } => {
+            Report::Refused { user, address, reason, words, .. } => {
                 let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
-                let who = format!("{host} {}", user.as_deref().unwrap_or_default());
+                let who = format!("{host} {} {words}", user.as_deref().unwrap_or_default());
                 (who.into_boxed_str(), What::Connect, *reason)
             }
             Report::RejectedPublish { client_id, code, .. } => (client_id.clone(), What::Publish, *code),
