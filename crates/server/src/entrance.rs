@@ -244,7 +244,7 @@ async fn shake_hands(
     stream: Stream,
     peer: Peer,
     deadline: Instant,
-) -> Option<(TlsStream<Stream>, Peer)> {
+) -> Option<(Box<TlsStream<Stream>>, Peer)> {
     let (stream, proof) = match timeout_at(deadline, tls.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(Refused::Handshake(why))) => {
@@ -267,5 +267,6 @@ async fn shake_hands(
         refused(runtime, &peer, Some(user), why);
         return None;
     }
-    Some((stream, peer.proven(proof)))
+    // In a place of its own: a task keeps room for each of the hands that what it is given goes through.
+    Some((Box::new(stream), peer.proven(proof)))
 }
