@@ -105,6 +105,11 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// Whether the walk along the log counts it, even if it is not sent: its identifier is found there again.
+    fn is_counted(&self) -> bool {
+        self.sequence.is_some() && !self.is_shared && !self.is_snapshot
+    }
+
     fn expiry_secs(&self, now: Moment) -> Option<u32> {
         let left_ms = self.expires_ms?.saturating_sub(now.wall_ms);
         Some(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX))
@@ -244,7 +249,7 @@ pub(super) fn deliver(
     if message.is_expired(now) || view == View::Nothing {
         // [MQTT-3.3.2-5]; of the log's, counted all the same, so that those behind it keep their identifiers, even if
         // rights change between now and a crash.
-        if qos != QoS::AtMostOnce && message.sequence.is_some() && !message.is_shared {
+        if qos != QoS::AtMostOnce && message.is_counted() {
             session.window.skip();
         }
         return Delivered::Done;
@@ -289,7 +294,7 @@ fn put(
         &own
     };
     if frame.len() > packet_max {
-        if qos != QoS::AtMostOnce && !message.is_shared {
+        if qos != QoS::AtMostOnce && message.is_counted() {
             session.window.skip();
         }
         counters.dropped += 1;
