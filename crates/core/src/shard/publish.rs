@@ -310,6 +310,8 @@ impl Shard {
         if logged {
             let durability = match (checked.kind, publish.qos) {
                 (ChangeKind::Message, QoS::AtMostOnce) => Durability::Memory,
+                // Whoever gets it holds its identifier until the end: a power cut must not give that to another message.
+                (_, QoS::ExactlyOnce) => Durability::Sync,
                 _ => checked.durability,
             };
             let token = self.token(id.slot);

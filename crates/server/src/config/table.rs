@@ -443,7 +443,7 @@ fn storage() -> Vec<Key<Config>> {
             "storage.durability",
             choice(DURABILITIES),
             field!(Config, storage.durability),
-            "What an acknowledgement waits for, unless a table says otherwise: the disk, the system, or nothing.",
+            "What an acknowledgement waits for, unless a table says otherwise: the disk, the system, or nothing. QoS 2 always waits for the disk.",
         ),
         Key::new(
             "storage.cacheBytes",
