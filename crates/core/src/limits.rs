@@ -78,7 +78,7 @@ pub struct Limits {
     /// Connections from one address, likewise. 0: no bound.
     pub connections_per_address: u32,
     /// Sessions that outlive their connections, connected or not; a CONNECT that would make another is refused (0x97).
-    /// Shards that make one in the same instant may exceed it by one each. 0: no bound.
+    /// Shards do not know of those that others make in the same instant, and may together exceed it by these. 0: no bound.
     pub sessions: u32,
     /// Publishes a second of one client, no more than a second's worth at once; beyond it, its socket is not read
     /// until there is room again. 0: no bound.

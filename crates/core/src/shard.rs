@@ -648,6 +648,8 @@ struct Leaving {
     claimant: Option<Claimant>,
     /// Publishes of QoS 2 that the writer may still refuse.
     undecided: Vec<(Token, PacketId)>,
+    /// With this the session was to be stored first, if it was counted by then.
+    counted: Option<Token>,
 }
 
 /// Buffers that keep their allocation between packets.

@@ -44,7 +44,7 @@ impl Shard {
             return;
         }
         if let Outcome::Rejected(_) | Outcome::Full = outcome {
-            self.forget_received(token);
+            self.forget_refused(token);
         }
         let slot = (token.0 >> 40) as usize;
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -85,9 +85,13 @@ impl Shard {
         self.flush_acks(id, now);
     }
 
-    /// A publish was refused whose connection is gone: its client will repeat it, and must not be told it was received.
-    fn forget_received(&mut self, token: Token) {
+    /// A publish was refused whose connection is gone: its client will repeat it, and must not be told it was received. Or
+    /// a session, which never was.
+    fn forget_refused(&mut self, token: Token) {
         for leaving in self.leaving.values_mut() {
+            if leaving.counted == Some(token) {
+                self.sessions.remove(leaving.client_id.as_bytes());
+            }
             if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {
                 leaving.session.as_mut().map(|session| session.received.remove(&packet));
             }
@@ -195,7 +199,9 @@ impl Shard {
                 self.send(id, &Packet::Unsuback(unsuback), now);
                 self.pump(id, now);
             }
-            Then::Connack { session_present } => self.open(id, *session_present, *reason, now),
+            &Then::Connack { session_present, is_counted } => {
+                self.open(id, (session_present, is_counted), *reason, now);
+            }
         }
     }
 

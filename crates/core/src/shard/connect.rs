@@ -258,11 +258,12 @@ impl Shard {
         let fits = |session: &Session| session.user.as_deref() == user.as_deref();
         let stored = match &previous {
             Previous::Refused => {
-                return self.refuse_connect(id, ReasonCode::NotAuthorized, "the session belongs to another user", now);
+                let refused = (ReasonCode::NotAuthorized, "the session belongs to another user");
+                return self.refuse_client(id, opening.client_id, refused, now);
             }
             Previous::Unreadable => {
-                self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
-                return self.refuse_connect(id, ReasonCode::ServerUnavailable, "the session cannot be read", now);
+                let refused = (ReasonCode::ServerUnavailable, "the session cannot be read");
+                return self.refuse_claimed(id, opening.client_id, refused, now);
             }
             Previous::Live(_) | Previous::Unread => None,
             Previous::Stored(rows) => self.load(id, &opening.client_id, rows, now),
@@ -274,13 +275,12 @@ impl Shard {
         };
         let Some((rows, session)) = found else { return };
         if session.as_ref().is_some_and(|session| !fits(session)) {
-            self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
-            return self.refuse_connect(id, ReasonCode::NotAuthorized, "the session belongs to another user", now);
+            let refused = (ReasonCode::NotAuthorized, "the session belongs to another user");
+            return self.refuse_claimed(id, opening.client_id, refused, now);
         }
         let resumed = session.filter(|_| !opening.clean_start);
         if opening.expiry_secs > 0 && !self.sessions.has_room(opening.client_id.as_bytes()) {
-            self.effects.push(Effect::Release { client_id: opening.client_id, connection: id });
-            return self.refuse_connect(id, ReasonCode::QuotaExceeded, "too many sessions", now);
+            return self.refuse_claimed(id, opening.client_id, (ReasonCode::QuotaExceeded, "too many sessions"), now);
         }
         let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
         self.establish(id, *opening, resumed, &ended, now);
@@ -351,8 +351,8 @@ impl Shard {
         let mut changes = deletes_of(&client_id, ended);
         // It lasted, but will not outlive this connection: nothing of it stays stored.
         let outlived = (session_present && stored.is_none()).then(|| rows_of(&session));
+        let is_counted = stored.is_some() && self.sessions.add(client_id.as_bytes());
         if let Some(stored) = &stored {
-            self.sessions.add(client_id.as_bytes());
             changes.push(session_row(&client_id, stored, None));
         }
         changes.extend(outlived.iter().flat_map(|rows| deletes_of(&client_id, rows)));
@@ -365,7 +365,7 @@ impl Shard {
         connection.assigned = assigned;
         connection.session = Some(session);
         connection.phase = Phase::Opening;
-        let then = Then::Connack { session_present };
+        let then = Then::Connack { session_present, is_counted };
         if changes.is_empty() {
             self.answer_now(id, then, ReasonCode::Success, now);
         } else {
@@ -383,16 +383,22 @@ impl Shard {
     }
 
     /// Everything is on disk: the client is in.
-    pub(super) fn open(&mut self, id: ConnectionId, session_present: bool, reason: ReasonCode, now: Moment) {
+    pub(super) fn open(
+        &mut self,
+        id: ConnectionId,
+        (session_present, is_counted): (bool, bool),
+        reason: ReasonCode,
+        now: Moment,
+    ) {
         if reason.is_error() {
-            if !session_present && let Some(connection) = self.connection(id) {
+            if is_counted && let Some(connection) = self.connection(id) {
                 let client_id: Box<str> = connection.client_id().into();
                 self.sessions.remove(client_id.as_bytes());
             }
             let is_gone = reason == ReasonCode::ServerUnavailable;
             let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };
             if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
-                && is_gone
+                && (is_gone || !session_present)
             {
                 // Nothing of it is stored, and nothing is to be. What it had begun of groups is others' by now.
                 session.expiry_secs = 0;
@@ -458,8 +464,24 @@ impl Shard {
     }
 
     pub(super) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
+        let client_id = self.connection(id).map(|connection| connection.client_id().into());
+        self.refuse_client(id, client_id.unwrap_or_default(), (reason, words), now);
+    }
+
+    /// Gives the client identifier back that was claimed, and refuses the client.
+    fn refuse_claimed(&mut self, id: ConnectionId, client_id: Box<str>, refused: (ReasonCode, &str), now: Moment) {
+        self.effects.push(Effect::Release { client_id: client_id.clone(), connection: id });
+        self.refuse_client(id, client_id, refused, now);
+    }
+
+    fn refuse_client(
+        &mut self,
+        id: ConnectionId,
+        client_id: Box<str>,
+        (reason, words): (ReasonCode, &str),
+        now: Moment,
+    ) {
         let Some(connection) = self.connection_mut(id) else { return };
-        let client_id: Box<str> = connection.client_id().into();
         let address = connection.peer.address.as_str().into();
         let user = connection.principal.user.clone();
         let mut connack = Connack { session_present: false, reason, properties: Default::default() };

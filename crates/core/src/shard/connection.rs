@@ -111,6 +111,8 @@ pub(super) enum Then {
     },
     Connack {
         session_present: bool,
+        /// Its session was not known before: if it cannot be stored, it never was.
+        is_counted: bool,
     },
 }
 

@@ -204,10 +204,15 @@ impl Shard {
                 _ => None,
             });
             let undecided = undecided.collect();
+            let counted = acks.iter().find_map(|pending| match pending.then {
+                Then::Connack { is_counted: true, .. } => pending.token,
+                _ => None,
+            });
             // Whether they are stored, and where they begin, the store knows.
             let changing = acks.iter().any(|pending| pending.then.changes());
             let session = Some(session).filter(|session| session.is_durable() && !changing);
-            self.leaving.insert(token, Leaving { client_id, connection: id, session, claimant, undecided });
+            let leaving = Leaving { client_id, connection: id, session, claimant, undecided, counted };
+            self.leaving.insert(token, leaving);
             if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
                 connection.parting = true;
             }

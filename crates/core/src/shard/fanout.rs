@@ -71,7 +71,7 @@ impl Shard {
                 self.durable.remove(&self.tables, change.key);
                 self.release_group(change.key);
             }
-            (TableId::SESSIONS, ChangeKind::Put) => self.sessions.add(change.key),
+            (TableId::SESSIONS, ChangeKind::Put) => drop(self.sessions.add(change.key)),
             (TableId::SESSIONS, ChangeKind::Delete | ChangeKind::Expire) => {
                 self.sessions.remove(change.key);
                 self.on_session_gone(change.key);

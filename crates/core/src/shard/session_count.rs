@@ -20,9 +20,9 @@ impl SessionCount {
         self.maximum = maximum;
     }
 
-    /// There is a session of this client.
-    pub(super) fn add(&mut self, client_id: &[u8]) {
-        self.known.insert(client_id);
+    /// There is a session of this client. `false`: it was known already.
+    pub(super) fn add(&mut self, client_id: &[u8]) -> bool {
+        self.known.insert(client_id)
     }
 
     /// There is none any more.
@@ -53,8 +53,7 @@ mod tests {
     #[test]
     fn who_has_a_session_may_keep_it_when_there_is_no_room() {
         let mut sessions = SessionCount::new(7, 2);
-        sessions.add(b"a");
-        sessions.add(b"a");
+        assert!(sessions.add(b"a") && !sessions.add(b"a"));
         assert!(sessions.has_room(b"b"));
         sessions.add(b"b");
         assert!(sessions.has_room(b"a") && sessions.has_room(b"b") && !sessions.has_room(b"c"));

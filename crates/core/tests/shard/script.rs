@@ -29,7 +29,8 @@
 //! | `restart`, `power cut`        | killed and started again; what was not synced survives, does not survive    |
 //! | `disk stops`, `disk goes on`  | nothing is committed meanwhile; likewise `accounts`, `claims`, `reads`, and |
 //! |                               | `answers`: reads are done, and nobody hears of it                           |
-//! | `disk full`, `disk empty`     | the log takes no writes, takes them again                                   |
+//! | `disk full`, `disk empty`     | the log takes no writes, takes them again; `disk full once`: only the       |
+//! |                               | writer's next turn finds no room                                            |
 //! | `log forgets`                 | retention drops all the log holds                                           |
 //! | `promote bob`                 | whoever is found to be bob from now on may do everything                    |
 //! | `shutdown`                    | the node is told to stop                                                    |
@@ -348,6 +349,7 @@ impl Player {
                 self.node.set_account(name, Some(role).filter(|role| *role != "gone"));
             }
             "disk" if line == "disk full" => self.node.store.full = true,
+            "disk" if line == "disk full once" => self.node.store.full_once = true,
             "disk" if line == "disk empty" => self.node.store.full = false,
             "disk" if goes_on != stops => self.node.stopped.disk = stops,
             "accounts" if goes_on != stops => self.node.stopped.accounts = stops,

@@ -28,6 +28,8 @@ pub(crate) struct Store {
     next: u64,
     clock: Clock,
     pub(crate) full: bool,
+    /// The next turn of the writer finds no room, and those behind it do.
+    pub(crate) full_once: bool,
 }
 
 const NODE: NodeId = NodeId(1);
@@ -138,10 +140,11 @@ impl Keep for Store {
         let mut next = first;
         let mut sync = false;
         let mut outcomes = Vec::new();
+        let is_full = self.full || std::mem::take(&mut self.full_once);
         for (origin, proposals) in proposals {
             let mut completions = Vec::new();
             for proposal in proposals.list {
-                if self.full {
+                if is_full {
                     completions.extend(proposal.token.map(|token| Completion { token, outcome: Outcome::Full }));
                     continue;
                 }
