@@ -175,6 +175,7 @@ pub fn found(store: &Store) -> Result<Found, ReadError> {
     each(store, TableId::SUBSCRIPTIONS, None, |key, record| {
         found.subscriptions.push((key.to_vec(), record.payload.to_vec(), record.version));
     })?;
+    each(store, TableId::HANDSHAKES, None, |key, _| found.handshakes.push(key.to_vec()))?;
     each(store, TableId::GROUPS, None, |key, record| found.groups.push((key.to_vec(), record.payload.to_vec())))?;
     each(store, TableId::CLAIMS, None, |key, record| found.claims.push((key.to_vec(), record.payload.to_vec())))?;
     each(store, TableId::SESSIONS, None, |key, record| {

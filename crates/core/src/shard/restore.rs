@@ -1,10 +1,13 @@
 //! What is there when the node starts: sessions, subscriptions, groups and wills of clients that are not.
 
+use super::publish::internal_delete;
 use super::{Moment, Settings, Shard};
 use crate::mqtt::session::StoredSubscription;
 use crate::policy::Policy;
-use crate::position::Sequence;
+use crate::position::{Sequence, TableId};
+use crate::proposal::Durability;
 use crate::tables::Tables;
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +16,8 @@ use std::sync::Arc;
 pub struct Found {
     /// Keys, rows and versions of subscriptions.
     pub subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
+    /// Keys of handshakes.
+    pub handshakes: Vec<Vec<u8>>,
     /// Keys and rows of shared groups.
     pub groups: Vec<(Vec<u8>, Vec<u8>)>,
     /// Keys and rows of what sessions have taken over from them.
@@ -48,11 +53,27 @@ impl Shard {
                     expiries.insert(client_id, expiry_secs);
                 }
             }
+            shard.remove_left_rows(found);
             for (client_id, row) in &found.wills {
                 shard.restore_will(client_id, row, expiries.get(client_id).copied(), now);
             }
         }
         shard
+    }
+
+    /// Takes away what the last run had still to take away of sessions whose time ran out.
+    fn remove_left_rows(&mut self, found: &Found) {
+        let sessions: FxHashSet<&[u8]> = found.sessions.iter().map(|(client_id, _)| client_id.as_bytes()).collect();
+        let is_left = |key: &&Vec<u8>| {
+            let end = key.iter().position(|&byte| byte == 0);
+            end.is_none_or(|end| !sessions.contains(&key[..end]))
+        };
+        let subscriptions = found.subscriptions.iter().map(|(key, ..)| key).filter(is_left);
+        let subscriptions = subscriptions.map(|key| internal_delete(TableId::SUBSCRIPTIONS, key));
+        let handshakes = found.handshakes.iter().filter(is_left).map(|key| internal_delete(TableId::HANDSHAKES, key));
+        for row in subscriptions.chain(handshakes) {
+            self.proposals.push(None, Durability::Flush, &[row]);
+        }
     }
 
     /// A row of the subscriptions table.

@@ -194,6 +194,7 @@ impl Keep for Store {
                 .rows(TableId::SUBSCRIPTIONS)
                 .map(|(key, row)| (key.to_vec(), row.payload.to_vec(), row.version))
                 .collect(),
+            handshakes: rows(TableId::HANDSHAKES).map(|(key, _)| key).collect(),
             groups: rows(TableId::GROUPS).collect(),
             claims: rows(TableId::CLAIMS).collect(),
             sessions: rows(TableId::SESSIONS).map(|(key, row)| (text(&key), row)).collect(),
