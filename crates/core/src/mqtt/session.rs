@@ -307,23 +307,30 @@ impl Session {
     /// The stored form while its client is connected.
     #[must_use]
     pub fn store(&self, seen: Sequence) -> Vec<u8> {
-        self.stored(seen, true)
+        self.stored(seen, true, None)
+    }
+
+    /// The same once a delivery is over that still is under way here.
+    #[must_use]
+    pub fn store_without(&self, seen: Sequence, over: PacketId) -> Vec<u8> {
+        self.stored(seen, true, Some(over))
     }
 
     /// The stored form once its client is gone.
     #[must_use]
     pub fn store_left(&self, seen: Sequence) -> Vec<u8> {
-        self.stored(seen, false)
+        self.stored(seen, false, None)
     }
 
-    fn stored(&self, seen: Sequence, connected: bool) -> Vec<u8> {
+    fn stored(&self, seen: Sequence, connected: bool, over: Option<PacketId>) -> Vec<u8> {
+        let in_flight = self.window.in_flight().filter(|&(_, id, _)| Some(id) != over);
         let stored = StoredSession {
             id: self.id.0,
             user: self.user.clone(),
             expiry_secs: self.expiry_secs,
             position: self.position(seen).0,
             count: self.window.count(),
-            in_flight: self.window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect(),
+            in_flight: in_flight.map(|(number, _, delivery)| (number, delivery.clone())).collect(),
             in_doubt: self.in_doubt.0,
             ended: self.ended.clone(),
             snapshots: self.snapshots.stored(),

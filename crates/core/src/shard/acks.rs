@@ -160,6 +160,9 @@ impl Shard {
                 }
                 if !reason.is_error() {
                     connection.close_inbound();
+                    if let Some(session) = &mut connection.session {
+                        session.received.remove(packet);
+                    }
                 }
                 self.send_ack(id, *packet, &pending, Packet::Pubcomp, now);
             }
@@ -168,6 +171,12 @@ impl Shard {
                     return self.close(id, *reason, "the disk is full", now);
                 }
                 self.send_ack(id, *packet, &pending, Packet::Pubrel, now);
+            }
+            Then::Finished(packet) => {
+                if is_full {
+                    return self.close(id, *reason, "the disk is full", now);
+                }
+                self.finish_delivery(id, *packet, now);
             }
             Then::Suback { id: packet, reasons, replay, .. } => {
                 // Nothing could be stored: none of them is granted.

@@ -95,6 +95,8 @@ pub(super) enum Then {
     Pubcomp(PacketId),
     /// Our own delivery goes on.
     Pubrel(PacketId),
+    /// It is over; nothing is sent.
+    Finished(PacketId),
     Suback {
         id: PacketId,
         reasons: Vec<ReasonCode>,

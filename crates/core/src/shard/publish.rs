@@ -15,7 +15,7 @@ use crate::schema::TableIndex;
 use crate::tables::{Place, Tables};
 use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
-use rowcast_codec::{Ack, Publish, PublishProperties, QoS, ReasonCode};
+use rowcast_codec::{Ack, PacketId, Publish, PublishProperties, QoS, ReasonCode};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -387,7 +387,8 @@ impl Shard {
     pub(super) fn on_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
-        let known = session.received.remove(&ack.packet_id);
+        // What was received is remembered until PUBCOMP goes out.
+        let known = session.received.contains(&ack.packet_id);
         if known && session.is_durable() {
             // The identifier is free only once a crash cannot bring it back as used.
             let key = rows::received(&session.client_id, ack.packet_id);
@@ -444,25 +445,35 @@ impl Shard {
 
     pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let seen = self.seen;
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(session) = &mut connection.session else { return };
-        let shared = session.window.shared(ack.packet_id).cloned();
-        if session.window.pubcomp(ack.packet_id) != Acknowledged::Done {
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        if !session.window.is_released(ack.packet_id) {
             return;
         }
-        if session.is_durable() {
-            // The row and the stored form change together, or a restart would find the identifier released that is
-            // another delivery's by then.
-            session.dirty = false;
-            let key = rows::released(&session.client_id, ack.packet_id);
-            let stored = session.store(seen);
-            let client_id = session.client_id.clone();
-            let rows =
-                [internal_delete(TableId::HANDSHAKES, &key), super::connect::session_row(&client_id, &stored, None)];
-            self.proposals.push(None, Durability::Memory, &rows);
+        session.redeliver.retain(|&number| PacketId::nth(number) != ack.packet_id);
+        if !session.is_durable() {
+            return self.finish_delivery(id, ack.packet_id, now);
         }
-        self.tell_done(shared);
-        self.pump(id, now);
+        // The row and the stored form change together, and before the delivery is over here: or a restart would find
+        // the identifier released that is another delivery's by then.
+        session.dirty = false;
+        let key = rows::released(&session.client_id, ack.packet_id);
+        let stored = session.store_without(seen, ack.packet_id);
+        let client_id = session.client_id.clone();
+        let rows = [internal_delete(TableId::HANDSHAKES, &key), super::connect::session_row(&client_id, &stored, None)];
+        let token = self.token(id.slot);
+        self.proposals.push(Some(token), Durability::Memory, &rows);
+        self.answer_later(id, Then::Finished(ack.packet_id), token, now);
+    }
+
+    /// PUBCOMP came for a delivery, and is written down where that is needed.
+    pub(super) fn finish_delivery(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let shared = session.window.shared(packet).cloned();
+        if session.window.pubcomp(packet) == Acknowledged::Done {
+            session.dirty |= session.is_durable();
+            self.tell_done(shared);
+            self.pump(id, now);
+        }
     }
 }
 
