@@ -231,10 +231,17 @@ impl Window {
         }
     }
 
-    /// Ends a delivery that cannot be made again: its message is gone, or too large for the client.
-    pub fn give_up(&mut self, id: PacketId) {
-        if self.slot(id).is_some_and(|slot| slot.is_some()) {
-            self.finish(id);
+    /// Ends a delivery that cannot be made again: its message is gone, or not for the client any more. With QoS 2 the
+    /// client may hold it, and waits: it goes on with PUBREL, which ends it for whoever has never seen it as well.
+    pub fn give_up(&mut self, id: PacketId) -> Acknowledged {
+        match self.slot(id) {
+            Some(Some(delivery)) if delivery.qos == 2 => {
+                delivery.released = true;
+                delivery.shared = None; // Its group has nothing to do with what is left of it.
+                Acknowledged::Released
+            }
+            Some(Some(_)) => self.finish(id),
+            _ => Acknowledged::Unknown,
         }
     }
 
@@ -364,6 +371,19 @@ mod tests {
         assert_eq!(window.pubcomp(two), Acknowledged::Unknown);
         let refused = window.take(Delivery::of_entry(Sequence(6), QoS::ExactlyOnce)).expect("room");
         assert_eq!(window.pubrec(refused, true), Acknowledged::Done);
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_up_ends_at_once_unless_the_client_may_hold_it() {
+        let mut window = Window::new(10, 0);
+        let one = window.take(one(5)).expect("room");
+        assert_eq!(window.give_up(one), Acknowledged::Done);
+        assert_eq!(window.give_up(one), Acknowledged::Unknown);
+        let two = window.take(Delivery::of_entry(Sequence(6), QoS::ExactlyOnce)).expect("room");
+        assert_eq!(window.give_up(two), Acknowledged::Released);
+        assert!(window.is_released(two));
+        assert_eq!(window.pubcomp(two), Acknowledged::Done);
         assert!(window.is_empty());
     }
 

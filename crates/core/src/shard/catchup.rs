@@ -14,7 +14,7 @@ use crate::mqtt::ended::Ended;
 use crate::mqtt::replay::Walk;
 use crate::mqtt::session::{Flow, StoredSubscription};
 use crate::mqtt::snapshots::Snapshot;
-use crate::mqtt::window::Delivery;
+use crate::mqtt::window::{Acknowledged, Delivery};
 use crate::policy::View;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
@@ -231,8 +231,8 @@ impl Shard {
                 session.redeliver.pop_front();
             }
             // An acknowledgement may have come while the read was under way.
-            let Some(found) = session.window.get(number) else { continue };
-            let found = found.clone();
+            let found = session.window.get(number).filter(|delivery| !delivery.released);
+            let Some(found) = found.cloned() else { continue };
             let packet = PacketId::nth(number);
             match fetched {
                 Fetched::Entry(batch, sequence) => {
@@ -250,13 +250,12 @@ impl Shard {
                         }
                     }
                     // It is another by now, which comes by itself; under this identifier the client has seen the old.
-                    _ => session.window.give_up(packet),
+                    _ => self.give_up(id, packet, now),
                 },
                 // Nothing is left to send: the delivery ends here.
                 Fetched::Gone => {
-                    session.window.give_up(packet);
-                    session.dirty = true;
                     let (before, behind) = (Sequence(found.sequence.saturating_sub(1)), Sequence(found.sequence + 1));
+                    self.give_up(id, packet, now);
                     match found.shared.map(|shared| *shared) {
                         Some(shared) => {
                             self.report_lost(format!("$share/{}", shared.group).into(), before, behind);
@@ -276,6 +275,15 @@ impl Shard {
         self.pump(id, now);
     }
 
+    /// A delivery cannot be made again.
+    fn give_up(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        session.dirty |= session.is_durable();
+        if session.window.give_up(packet) == Acknowledged::Released {
+            self.send_pubrel(id, packet, now);
+        }
+    }
+
     /// Sends a delivery again, by its number. `false`: there is no room for it; it is still to be sent.
     fn send_again(
         &mut self,
@@ -284,16 +292,20 @@ impl Shard {
         (number, again): (u64, Delivery),
         now: Moment,
     ) -> bool {
-        let Some((matches, topic, mut alias)) = self.interested(entry) else { return true };
         let packet = PacketId::nth(number);
+        let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
+        let shared = again.shared.map(|shared| *shared);
+        let Some((matches, topic, mut alias)) = self.interested(entry) else {
+            self.give_up(id, packet, now); // Its table was dropped while it was not acknowledged.
+            self.give_back(shared, qos);
+            return true;
+        };
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let mut is_sent = true;
         alias.clone_from(&topic);
         super::fanout::lower_first(&mut alias);
         let may_see =
             |connection: &&mut Connection| connection.rights.view(entry.change.table, &topic) != View::Nothing;
-        let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
-        let shared = again.shared.map(|shared| *shared);
         if let Some(connection) = self.connections.get_mut(id.slot as usize).filter(may_see) {
             let mut message = Outgoing::of_entry(entry, &topic, &alias);
             message.is_snapshot = again.state.is_some();
@@ -320,17 +332,13 @@ impl Shard {
                     // This connection takes less than the last: it counts as delivered [MQTT-3.1.2-25].
                     self.counters.dropped += 1;
                     connection.dropped += 1;
-                    if let Some(session) = &mut connection.session {
-                        session.window.give_up(packet);
-                        session.dirty = true;
-                    }
+                    self.give_up(id, packet, now);
                     self.tell_done(shared);
                 }
                 _ => self.counters.count_delivery(message.payload),
             }
-        } else if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
-            session.window.give_up(packet); // Its rights were taken away while it was not acknowledged.
-            session.dirty = true;
+        } else {
+            self.give_up(id, packet, now); // Its rights were taken away while it was not acknowledged.
             self.give_back(shared, qos);
         }
         self.scratch.topic = topic;

@@ -417,20 +417,10 @@ impl Shard {
     pub(super) fn on_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
-        let durable = session.is_durable();
         let shared = session.window.shared(ack.packet_id).cloned();
         match session.window.pubrec(ack.packet_id, ack.reason.is_error()) {
-            Acknowledged::Released if durable => {
-                // PUBLISH must never go out again [MQTT-4.3.3-6], not even after a crash.
-                let key = rows::released(&session.client_id, ack.packet_id);
-                let token = self.token(id.slot);
-                let row = internal_row(TableId::HANDSHAKES, &key, &[]);
-                self.proposals.push(Some(token), Durability::Sync, &[row]);
-                self.answer_later(id, Then::Pubrel(ack.packet_id), token, now);
-            }
-            Acknowledged::Released | Acknowledged::Again => {
-                self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::Success, now);
-            }
+            Acknowledged::Released => self.send_pubrel(id, ack.packet_id, now),
+            Acknowledged::Again => self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::Success, now),
             Acknowledged::Done => {
                 session.dirty = true;
                 self.tell_done(shared);
@@ -441,6 +431,19 @@ impl Shard {
             }
             Acknowledged::Unknown => {}
         }
+    }
+
+    /// A delivery was released and goes on with PUBREL, once it is written down that PUBLISH must never go out again
+    /// [MQTT-4.3.3-6], not even after a crash.
+    pub(super) fn send_pubrel(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
+        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        if !session.is_durable() {
+            return self.answer_now(id, Then::Pubrel(packet), ReasonCode::Success, now);
+        }
+        let key = rows::released(&session.client_id, packet);
+        let token = self.token(id.slot);
+        self.proposals.push(Some(token), Durability::Sync, &[internal_row(TableId::HANDSHAKES, &key, &[])]);
+        self.answer_later(id, Then::Pubrel(packet), token, now);
     }
 
     pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
