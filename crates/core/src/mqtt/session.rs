@@ -130,9 +130,12 @@ pub struct StoredSession {
     /// [`Session::ended`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<Ended>,
-    /// Retained state still to be sent.
+    /// Retained state still to be sent, as far as the rows of subscriptions do not say it ([`Snapshots::stored`]).
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub snapshots: VecDeque<Snapshot>,
+    /// Subscriptions were sent the state that they asked for with rows up to here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub served: u64,
     /// What is still to be replayed.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub replays: VecDeque<Replay>,
@@ -179,6 +182,9 @@ pub struct StoredSubscription {
     /// It replaced one that began there, and continues it. Without: it began with its row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
+    /// It asks for the current records of its topics: with its row (0), or still with an earlier one, which stood there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<u64>,
     /// What it is replayed, or was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<Past>,
@@ -196,6 +202,7 @@ impl StoredSubscription {
             conflate: false,
             identifier,
             since: None,
+            state: None,
             past: None,
         }
     }
@@ -324,6 +331,7 @@ impl Session {
 
     fn stored(&self, seen: Sequence, connected: bool, over: Option<PacketId>) -> Vec<u8> {
         let in_flight = self.window.in_flight().filter(|&(_, id, _)| Some(id) != over);
+        let (snapshots, served) = self.snapshots.stored();
         let stored = StoredSession {
             id: self.id.0,
             user: self.user.clone(),
@@ -333,7 +341,8 @@ impl Session {
             in_flight: in_flight.map(|(number, _, delivery)| (number, delivery.clone())).collect(),
             in_doubt: self.in_doubt.0,
             ended: self.ended.clone(),
-            snapshots: self.snapshots.stored(),
+            snapshots,
+            served,
             replays: self.replays.clone(),
             replays_begun: self.replays_begun,
             connected,
@@ -371,7 +380,7 @@ impl Session {
         session.window = Window::restore(stored.count, stored.in_flight);
         session.flow = Flow::Behind { after: Sequence(stored.position) };
         session.away_until = committed;
-        session.snapshots = Snapshots::restore(stored.snapshots);
+        session.snapshots = Snapshots::restore(stored.snapshots, stored.served);
         session.replays = stored.replays;
         session.replays_begun = stored.replays_begun;
         session.in_doubt = Sequence(stored.in_doubt);
@@ -390,17 +399,12 @@ impl Session {
         Some(session)
     }
 
-    /// A subscription that is not on disk yet is to be sent its current records once it is.
-    pub fn expect_snapshot(&mut self, filter: &str) {
-        self.snapshots.begin(filter, Sequence::ZERO, Snapshot::NOT_YET);
-    }
-
     /// What the server says of itself stands in no log: who comes back gets all of it, as it is now.
-    pub fn begin_sys_snapshots(&mut self) {
+    pub fn begin_sys_snapshots(&mut self, seen: Sequence) {
         let own = self.subscriptions.iter().filter(|(_, held)| held.share.is_none()).map(|(spelled, _)| spelled);
         let of_sys: Vec<Box<str>> = own.filter(|spelled| sys::is_below(spelled)).cloned().collect();
         for spelled in of_sys {
-            self.snapshots.begin(&spelled, Sequence::ZERO, Sequence::ZERO);
+            self.snapshots.begin_again(&spelled, (Sequence::ZERO, Sequence::ZERO), seen);
         }
     }
 
@@ -454,6 +458,7 @@ mod tests {
             conflate: false,
             identifier: None,
             since: None,
+            state: None,
             past: None,
         };
         let key = rows::subscription("c1", "dog/#", &options);

@@ -1,4 +1,8 @@
 //! Current records that new subscriptions of a session are still to be sent, one subscription after the other.
+//!
+//! A client may ask for a hundred thousand, and a session is stored often while they are sent. So what is not begun yet is
+//! not part of the session's stored form: the row of each subscription says that it asked, and the stored form up to
+//! which row those who asked were served.
 
 use super::session::Flow;
 use crate::position::Sequence;
@@ -19,6 +23,12 @@ pub struct Snapshot {
     pub from: u64,
     /// Records changed after this are left out: the log brings them.
     pub until: u64,
+    /// The place of the row that asked for the subscription's state, if one did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub row: u64,
+    /// When it began: those of rows before this place come first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub at: u64,
     /// Where to go on: a place in the filter's list of ranges, and the key behind which to read.
     pub range: usize,
     /// The last key that was looked at in that range, encoded.
@@ -32,6 +42,19 @@ fn is_zero(number: &u64) -> bool {
 impl Snapshot {
     /// [`Snapshot::until`] of a subscription that is not on disk yet: it begins with its row.
     pub const NOT_YET: Sequence = Sequence(u64::MAX);
+
+    /// The state that a subscription asks for with its row, all of it.
+    fn of_row(filter: &str, row: Sequence) -> Snapshot {
+        let row = row.0;
+        Snapshot { number: 0, filter: filter.into(), from: 0, until: row, row, at: row, range: 0, after: None }
+    }
+
+    /// Whether the subscription's row says all there is to say.
+    fn is_of_row(&self) -> bool {
+        let is_whole = self.from == 0 && self.range == 0 && self.after.is_none();
+        let is_as_asked = self.row > 0 && self.until == self.row && self.at == self.row;
+        self.until == Self::NOT_YET.0 || (is_as_asked && is_whole)
+    }
 
     /// All of the present range was looked at.
     pub fn pass_range(&mut self) {
@@ -54,30 +77,57 @@ impl Snapshot {
 /// The snapshots of a session. A client may have as many as subscriptions, and ask for all of them in a few packets: to
 /// begin or end one takes no longer for that.
 ///
-/// Invariants: numbers ascend; the first is wanted; there is one that is wanted for each filter in `wanted`.
+/// Invariants: numbers ascend, and so do the places where they began; the first is wanted; there is one that is wanted
+/// for each filter in `wanted`. All that rows up to `served` asked for was sent, or is among them and not as the row says.
 #[derive(Debug, Default)]
 pub struct Snapshots {
     queue: VecDeque<Snapshot>, // Some not wanted any more: their number is not the one of their filter.
     wanted: FxHashMap<Box<str>, u64>,
     begun: u64,
+    /// The number of the last that began otherwise than its row says.
+    odd: u64,
+    served: u64,
 }
 
 /// Snapshots not wanted any more that are kept, beyond as many as are wanted.
 const UNWANTED_MAX: usize = 16;
 
 impl Snapshots {
-    /// Goes on with those of a stored session.
+    /// Goes on with those of a stored session: those that are stored, and what rows behind `served` ask for.
     #[must_use]
-    pub fn restore(stored: VecDeque<Snapshot>) -> Snapshots {
-        let mut snapshots = Snapshots::default();
+    pub fn restore(stored: VecDeque<Snapshot>, served: u64) -> Snapshots {
+        let mut snapshots = Snapshots { served, ..Snapshots::default() };
         stored.into_iter().for_each(|snapshot| snapshots.push(snapshot));
         snapshots
     }
 
-    /// As they are stored.
+    /// The subscriptions of a stored session have asked for their state with these rows.
+    pub fn restore_rows<'a>(&mut self, rows: impl Iterator<Item = (&'a str, Sequence)>) {
+        let is_due = |&(filter, row): &(&str, Sequence)| row.0 > self.served && !self.wanted.contains_key(filter);
+        let due: Vec<Snapshot> = rows.filter(is_due).map(|(filter, row)| Snapshot::of_row(filter, row)).collect();
+        if due.is_empty() {
+            return;
+        }
+        let mut all: Vec<Snapshot> = std::mem::take(&mut self.queue).into_iter().chain(due).collect();
+        all.sort_by_key(|snapshot| snapshot.at);
+        self.wanted.clear();
+        all.into_iter().for_each(|snapshot| self.push(snapshot));
+    }
+
+    /// As they are stored: those of which the rows do not say it, and up to where the rows were served.
     #[must_use]
-    pub fn stored(&self) -> VecDeque<Snapshot> {
-        self.queue.iter().filter(|snapshot| self.is_wanted(snapshot)).cloned().collect()
+    pub fn stored(&self) -> (VecDeque<Snapshot>, u64) {
+        // The others behind the first are as their rows say.
+        let odd = self.queue.iter().take_while(|snapshot| snapshot.number <= self.odd).count();
+        let stored = self.queue.iter().take(odd.max(1));
+        let stored = stored.filter(|snapshot| self.is_wanted(snapshot) && !snapshot.is_of_row());
+        (stored.cloned().collect(), self.served)
+    }
+
+    /// The row with which a subscription asked for what is still to be sent, if it did.
+    #[must_use]
+    pub fn row_of(&self, filter: &str) -> Option<Sequence> {
+        self.find(filter).map(|snapshot| Sequence(snapshot.row)).filter(|&row| row > Sequence::ZERO)
     }
 
     /// The one whose turn it is.
@@ -91,26 +141,53 @@ impl Snapshots {
         self.queue.front_mut()
     }
 
-    /// Begins sending the current records of a subscription, those changed behind `from` and up to `until`; all over
-    /// again, if it was under way.
-    pub fn begin(&mut self, filter: &str, from: Sequence, until: Sequence) {
-        // What the one under way was still to bring, this one brings.
-        let under_way = self.find(filter).map(|snapshot| snapshot.from);
-        let from = under_way.map_or(from.0, |under_way| under_way.min(from.0));
-        self.push(Snapshot { number: 0, filter: filter.into(), from, until: until.0, range: 0, after: None });
+    /// A subscription is on its way to the disk: its state is to be sent once its row is there. Returns the one that
+    /// was under way, to be put back should there be no row.
+    pub fn expect(&mut self, filter: &str) -> Option<Snapshot> {
+        let under_way = self.find(filter).filter(|found| found.until != Snapshot::NOT_YET.0).cloned();
+        let until = Snapshot::NOT_YET.0;
+        self.push(Snapshot { until, row: 0, at: until, ..Snapshot::of_row(filter, Sequence::ZERO) });
+        under_way
     }
 
-    /// The one of a subscription is not wanted any more, if there is one.
-    pub fn end(&mut self, filter: &str) {
-        if self.wanted.remove(filter).is_some() {
-            self.tidy();
-        }
+    /// Whether one waits for its subscription's row.
+    #[must_use]
+    pub fn expects(&self, filter: &str) -> bool {
+        self.find(filter).is_some_and(|snapshot| snapshot.until == Snapshot::NOT_YET.0)
+    }
+
+    /// Goes on with one that was ended, or replaced, and was not to be; `at`: what has been shown to all by now.
+    pub fn put_back(&mut self, snapshot: Snapshot, at: Sequence) {
+        self.push(Snapshot { at: at.0, ..snapshot });
+    }
+
+    /// Begins sending the current records of a subscription, as its row asks; all over again, if it was under way.
+    pub fn begin(&mut self, filter: &str, row: Sequence) {
+        self.push(Snapshot::of_row(filter, row));
+    }
+
+    /// Begins sending once more the current records of a subscription that changed behind `from` and up to `until`, `at`
+    /// being what has been shown to all by now.
+    pub fn begin_again(&mut self, filter: &str, (from, until): (Sequence, Sequence), at: Sequence) {
+        // What the one under way was still to bring, this one brings.
+        let (under_way, row) = self.find(filter).map_or((from.0, 0), |found| (found.from, found.row));
+        let (from, until) = (under_way.min(from.0), until.0);
+        self.push(Snapshot { from, until, row, at: at.0, ..Snapshot::of_row(filter, Sequence::ZERO) });
+    }
+
+    /// The one of a subscription is not wanted any more, if there is one. Returns it.
+    pub fn end(&mut self, filter: &str) -> Option<Snapshot> {
+        let ended = self.find(filter).cloned()?;
+        self.wanted.remove(filter);
+        self.tidy();
+        Some(ended)
     }
 
     /// The first is over.
     pub fn end_first(&mut self) {
         if let Some(first) = self.queue.pop_front() {
             self.wanted.remove(&first.filter);
+            self.served = self.served.max(first.row);
         }
         self.tidy();
     }
@@ -129,12 +206,16 @@ impl Snapshots {
             }
             settled.is_some()
         });
+        self.odd = self.begun;
         self.tidy();
     }
 
     fn push(&mut self, snapshot: Snapshot) {
         self.begun += 1;
         let number = self.begun;
+        if !snapshot.is_of_row() {
+            self.odd = number;
+        }
         self.wanted.insert(snapshot.filter.clone(), number);
         self.queue.push_back(Snapshot { number, ..snapshot });
         self.tidy();
@@ -154,7 +235,7 @@ impl Snapshots {
     fn tidy(&mut self) {
         if self.wanted.is_empty() {
             // Gives the memory back: most sessions never have another.
-            *self = Snapshots { begun: self.begun, ..Snapshots::default() };
+            *self = Snapshots { begun: self.begun, odd: self.odd, served: self.served, ..Snapshots::default() };
             return;
         }
         if self.queue.len() > 2 * self.wanted.len() + UNWANTED_MAX {
@@ -171,22 +252,27 @@ impl Snapshots {
 mod tests {
     use super::*;
 
+    /// Those that are wanted, in their order: filter, and which records they bring.
     #[track_caller]
     fn check(snapshots: &Snapshots, wanted: &[(&str, u64, u64)]) {
-        let stored = snapshots.stored();
-        let found: Vec<_> = stored.iter().map(|found| (&*found.filter, found.from, found.until)).collect();
+        let found = snapshots.queue.iter().filter(|snapshot| snapshots.is_wanted(snapshot));
+        let found: Vec<_> = found.map(|found| (&*found.filter, found.from, found.until)).collect();
         assert_eq!(found, wanted);
         assert_eq!(snapshots.first().map(|first| &*first.filter), wanted.first().map(|first| first.0));
-        assert!(snapshots.queue.iter().is_sorted_by(|one, next| one.number < next.number));
+        assert!(snapshots.queue.iter().is_sorted_by(|one, next| one.number < next.number && one.at <= next.at));
+    }
+
+    fn again(snapshots: &mut Snapshots, filter: &str, from: u64, until: u64) {
+        snapshots.begin_again(filter, (Sequence(from), Sequence(until)), Sequence(until));
     }
 
     #[test]
     fn one_that_begins_again_comes_last_and_brings_what_was_missing() {
         let mut snapshots = Snapshots::default();
-        snapshots.begin("a", Sequence(3), Sequence(10));
-        snapshots.begin("b", Sequence(0), Sequence(11));
+        again(&mut snapshots, "a", 3, 10);
+        snapshots.begin("b", Sequence(11));
         snapshots.first_mut().expect("the first").pass_range();
-        snapshots.begin("a", Sequence(5), Sequence(12));
+        again(&mut snapshots, "a", 5, 12);
         check(&snapshots, &[("b", 0, 11), ("a", 3, 12)]);
         assert_eq!(snapshots.find("a").map(|found| (found.number, found.range)), Some((3, 0)));
         snapshots.end_first();
@@ -194,31 +280,32 @@ mod tests {
         snapshots.end("b");
         snapshots.end("a");
         check(&snapshots, &[]);
-        snapshots.begin("a", Sequence(0), Sequence(1));
+        snapshots.begin("a", Sequence(13));
         assert_eq!(snapshots.first().map(|first| first.number), Some(4), "no number comes twice");
     }
 
     #[test]
-    fn those_not_on_disk_yet_are_settled_or_forgotten() {
+    fn those_not_on_disk_yet_begin_or_are_forgotten() {
         let mut snapshots = Snapshots::default();
-        for filter in ["a", "b", "a", "c"] {
-            snapshots.begin(filter, Sequence::ZERO, Snapshot::NOT_YET);
+        snapshots.begin("a", Sequence(3));
+        for filter in ["b", "c"] {
+            assert_eq!(snapshots.expect(filter), None);
         }
-        snapshots.begin("d", Sequence::ZERO, Sequence(7));
-        snapshots.settle(|filter| (filter != "c").then_some(Sequence(9)));
-        check(&snapshots, &[("b", 0, 9), ("a", 0, 9), ("d", 0, 7)]);
-        check(&Snapshots::restore(snapshots.stored()), &[("b", 0, 9), ("a", 0, 9), ("d", 0, 7)]);
-        snapshots.begin("e", Sequence::ZERO, Snapshot::NOT_YET);
+        let before = snapshots.expect("a").expect("one is under way");
+        assert!(snapshots.expects("a") && snapshots.first().is_some_and(|first| &*first.filter == "b"));
+        snapshots.begin("b", Sequence(9));
         snapshots.settle(|_| None);
-        check(&snapshots, &[("b", 0, 9), ("a", 0, 9), ("d", 0, 7)]);
+        check(&snapshots, &[("b", 0, 9)]);
+        snapshots.put_back(before, Sequence(10));
+        check(&snapshots, &[("b", 0, 9), ("a", 0, 3)]);
     }
 
     #[test]
     fn what_begins_and_ends_again_and_again_takes_no_room() {
         let mut snapshots = Snapshots::default();
-        snapshots.begin("stays", Sequence::ZERO, Sequence(1));
+        snapshots.begin("stays", Sequence(1));
         for round in 0..1000 {
-            snapshots.begin("again", Sequence::ZERO, Sequence(round));
+            snapshots.begin("again", Sequence(round + 1));
             if round % 3 == 0 {
                 snapshots.end("again");
             }
@@ -227,5 +314,58 @@ mod tests {
         check(&snapshots, &[("stays", 0, 1)]);
         snapshots.end_first();
         assert_eq!(snapshots.queue.capacity(), 0);
+    }
+
+    /// A session that was stored and is read again, whose subscriptions have asked with these rows.
+    fn stored(snapshots: &Snapshots, rows: &[(&str, u64)]) -> (usize, Snapshots) {
+        let (stored, served) = snapshots.stored();
+        let count = stored.len();
+        let mut restored = Snapshots::restore(stored, served);
+        restored.restore_rows(rows.iter().map(|&(filter, row)| (filter, Sequence(row))));
+        (count, restored)
+    }
+
+    #[test]
+    fn what_is_not_begun_is_not_stored_and_there_again_all_the_same() {
+        let filters: Vec<String> = (1..=1000).map(|row| format!("f/{row}")).collect();
+        let rows: Vec<(&str, u64)> = filters.iter().map(String::as_str).zip(1..).collect();
+        let mut snapshots = Snapshots::default();
+        rows.iter().for_each(|&(filter, row)| snapshots.begin(filter, Sequence(row)));
+        let mut left = rows.len();
+        while snapshots.first().is_some() {
+            let (count, restored) = stored(&snapshots, &rows);
+            let found: Vec<(&str, u64, u64)> =
+                rows[rows.len() - left..].iter().map(|&(filter, row)| (filter, 0, row)).collect();
+            check(&restored, &found);
+            assert_eq!(count, 0);
+            let mut under_way = restored;
+            under_way.first_mut().expect("one is left").pass_range();
+            let (count, restored) = stored(&under_way, &rows);
+            check(&restored, &found);
+            assert_eq!((count, restored.first().map(|first| first.range)), (1, Some(1)));
+            for _ in 0..left.min(199) {
+                snapshots.end_first();
+                left -= 1;
+            }
+        }
+        assert_eq!(stored(&snapshots, &rows).0, 0);
+        check(&stored(&snapshots, &rows).1, &[]);
+    }
+
+    #[test]
+    fn those_that_began_again_keep_their_place_among_those_of_rows() {
+        let rows = [("a", 1), ("b", 2), ("c", 3), ("d", 8)];
+        let mut snapshots = Snapshots::default();
+        rows[..3].iter().for_each(|&(filter, row)| snapshots.begin(filter, Sequence(row)));
+        again(&mut snapshots, "b", 0, 5); // The log was cut.
+        snapshots.begin("d", Sequence(8));
+        let mut expected = vec![("a", 0, 1), ("c", 0, 3), ("b", 0, 5), ("d", 0, 8)];
+        while !expected.is_empty() {
+            snapshots = stored(&snapshots, &rows).1;
+            check(&snapshots, &expected);
+            snapshots.end_first();
+            expected.remove(0);
+        }
+        check(&stored(&snapshots, &rows).1, &[]);
     }
 }

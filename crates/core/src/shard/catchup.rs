@@ -711,6 +711,7 @@ impl Shard {
 
     /// Shows the current state of what changed behind `position` and up to `until`, which the log does not hold.
     fn show_missed(&mut self, id: ConnectionId, position: Sequence, until: Sequence, oldest: Sequence) {
+        let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         // QoS 0 is not kept for those who are away, and was dropped for those who are slow, unless they asked for more.
         let was_there = position >= session.away_until;
@@ -721,7 +722,7 @@ impl Shard {
         let kept = kept.map(|(filter, held)| (filter.clone(), held.subscription.since));
         let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
         for (filter, since) in missed {
-            session.snapshots.begin(&filter, position.max(since), until);
+            session.snapshots.begin_again(&filter, (position.max(since), until), seen);
         }
         if !session.subscriptions.is_empty() && session.subscriptions.values().all(|held| held.share.is_some()) {
             return; // It is its groups that lose something.

@@ -341,7 +341,7 @@ impl Shard {
         session.snapshots.settle(|_| Some(now.committed)); // Their SUBACK was never sent.
         session.settle_unanswered(seen);
         if session_present {
-            session.begin_sys_snapshots();
+            session.begin_sys_snapshots(seen);
         }
         session.resume(receive_maximum);
         rejoin(id, &mut session, (&self.tables, &connection.rights), &mut self.interest);
@@ -515,6 +515,11 @@ impl Shard {
                 |key: &[u8]| rows::parse_subscription(key).is_some_and(|(_, _, spelled)| spelled == filter);
             stored.subscriptions.iter().find(|(key, ..)| has_filter(key)).map(|&(_, _, version)| version)
         });
+        session.snapshots.restore_rows(stored.subscriptions.iter().filter_map(|(key, value, version)| {
+            let (_, _, spelled) = rows::parse_subscription(key)?;
+            let asked = serde_json::from_slice::<StoredSubscription>(value).ok()?.state?;
+            Some((spelled, if asked == 0 { *version } else { Sequence(asked) }))
+        }));
         session.settle_replays();
         Some(Box::new(session))
     }

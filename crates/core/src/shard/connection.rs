@@ -7,6 +7,7 @@ use super::conflate::Conflated;
 use super::rate::Rate;
 use super::share::Membership;
 use crate::mqtt::session::{Held, Session};
+use crate::mqtt::snapshots::Snapshot;
 use crate::outbox::Outbox;
 use crate::policy::{Principal, Rights};
 use crate::position::Sequence;
@@ -141,6 +142,8 @@ pub(super) struct Changed {
     pub row: Option<Vec<u8>>,
     /// What there was before.
     pub before: Option<Box<Held>>,
+    /// What of its state was still to be sent.
+    pub snapshot: Option<Box<Snapshot>>,
 }
 
 /// A subscription that was asked for.

@@ -181,10 +181,11 @@ impl Shard {
             let Join { filter, before, joining } = self.hold_subscription(id, granted);
             self.joining.insert(key.as_slice().into(), (id, joining));
             let session = self.connection_mut(id).and_then(|found| found.session.as_mut());
-            if let (Some(session), Joining::WithRecords) = (session, joining) {
-                session.expect_snapshot(&filter);
-            }
-            changed.push(Changed { filter, row: Some(key.clone()), before });
+            let snapshot = match (session, joining) {
+                (Some(session), Joining::WithRecords) => session.snapshots.expect(&filter),
+                _ => None,
+            };
+            changed.push(Changed { filter, row: Some(key.clone()), before, snapshot: snapshot.map(Box::new) });
         }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.dirty = false;
@@ -298,6 +299,12 @@ impl Shard {
             RetainHandling::SendIfNew => Joining::WithRecords,
             RetainHandling::DoNotSend => Joining::WithoutRecords,
         };
+        options.state = match joining {
+            Joining::WithRecords => Some(0),
+            Joining::WithoutRecords if before.is_some() => existing.and_then(|held| held.options.state),
+            Joining::WithoutRecords => session.snapshots.row_of(asked.filter).map(|row| row.0),
+            Joining::WithPast => None,
+        };
         if let (Joining::WithPast, Some(after)) = (joining, past) {
             // It begins anew, and what the old one was still entitled to is part of its past.
             let owed = session.position(self.seen).max(doubted);
@@ -348,7 +355,9 @@ impl Shard {
             held.subscription.since = since;
         }
         match (joining, held.options.past) {
-            (Joining::WithRecords, _) => session.snapshots.begin(filter, Sequence::ZERO, since),
+            (Joining::WithRecords, _) => session.snapshots.begin(filter, since),
+            // One in the same packet asked for it, and this one took its place.
+            (Joining::WithoutRecords, _) if session.snapshots.expects(filter) => session.snapshots.begin(filter, since),
             (Joining::WithPast, Some(past)) => {
                 session.snapshots.end(filter);
                 session.settle_replay(past.replay, since);
@@ -373,7 +382,11 @@ impl Shard {
         session.snapshots.settle(|_| None);
         session.replays.retain(|replay| replay.until != Replay::NOT_YET.0);
         let mut shared = Vec::new();
-        for Changed { filter, before, .. } in changed.into_iter().rev() {
+        let seen = self.seen;
+        for Changed { filter, before, snapshot, .. } in changed.into_iter().rev() {
+            if let Some(snapshot) = snapshot {
+                session.snapshots.put_back(*snapshot, seen);
+            }
             let Some(before) = before else {
                 session.subscriptions.remove(&filter);
                 continue;
@@ -386,7 +399,6 @@ impl Shard {
             }
             session.subscriptions.insert(filter, *before);
         }
-        let seen = self.seen;
         for filter in shared {
             self.enter_group(id, &filter, seen);
         }
@@ -415,7 +427,7 @@ impl Shard {
                 continue;
             };
             reasons.push(ReasonCode::Success);
-            session.snapshots.end(spelled);
+            let snapshot = session.snapshots.end(spelled).map(Box::new);
             session.end_subscription(spelled, &held, seen);
             rows.push(rows::subscription(&session.client_id, spelled, &held.options));
             if held.share.is_some() {
@@ -423,7 +435,7 @@ impl Shard {
             } else if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
-            changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)) });
+            changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)), snapshot });
         }
         let packet = unsubscribe.packet_id;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
