@@ -128,6 +128,31 @@ impl Session {
         self.replays.front().is_none_or(|replay| replay.until != Replay::NOT_YET.0 && sequence.0 <= replay.until)
     }
 
+    /// Whether it is to repeat deliveries that may have been made already: nothing else may take their identifiers.
+    #[must_use]
+    pub fn counts_in_doubt(&self, seen: Sequence) -> bool {
+        self.is_in_doubt(seen) || self.replays.iter().any(|replay| replay.in_doubt)
+    }
+
+    /// Ends the replays that may have been sent already, no matter how far they have come. Returns them.
+    pub fn give_up_replays(&mut self) -> Vec<Replay> {
+        let given_up = self.replays.iter().filter(|replay| replay.in_doubt).copied().collect();
+        self.replays.retain(|replay| !replay.in_doubt);
+        self.drop_ended();
+        given_up
+    }
+
+    /// Shows the subscriptions of a replay the current state of what it does not bring them any more: what changed behind
+    /// `from` and up to `until`, or to where they begin.
+    pub fn show_unreplayed(&mut self, number: NonZeroU32, from: Sequence, until: Option<Sequence>, seen: Sequence) {
+        for (filter, held) in &self.subscriptions {
+            if let Some(past) = held.options.past.filter(|past| past.replay == number) {
+                let missed = (from.max(Sequence(past.after)), until.unwrap_or(held.subscription.since));
+                self.snapshots.begin_again(filter, missed, seen);
+            }
+        }
+    }
+
     /// The replay under way has come to `after`; it ends where that is its end.
     pub fn advance_replay(&mut self, after: Sequence) {
         let durable = self.is_durable();

@@ -11,7 +11,7 @@ use super::{Effect, Fetched, Input, Moment, Reader, Report, ScannedRecord, Shard
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::ended::Ended;
-use crate::mqtt::replay::Walk;
+use crate::mqtt::replay::{Replay, Walk};
 use crate::mqtt::session::{Flow, StoredSubscription};
 use crate::mqtt::snapshots::Snapshot;
 use crate::mqtt::window::{Acknowledged, Delivery};
@@ -156,7 +156,7 @@ impl Shard {
             // What changes does not wait for all there is; but what changed before the log begins comes before it.
             Next::Log(_) | Next::Replay if snapshot.from == 0 => log,
             // Deliveries in doubt were made along the log: nothing takes their identifiers from them.
-            Next::Log(after) if after < session.in_doubt => log,
+            _ if session.counts_in_doubt(self.seen) && qos > QoS::AtMostOnce => log,
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,
         }
@@ -224,6 +224,7 @@ impl Shard {
     pub(super) fn on_fetched(&mut self, id: ConnectionId, messages: Vec<(u64, Fetched)>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.reading = false;
+        let seen = self.seen;
         let mut lost: Option<(Sequence, Sequence)> = None;
         for (number, fetched) in messages {
             let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
@@ -255,6 +256,9 @@ impl Shard {
                 // Nothing is left to send: the delivery ends here.
                 Fetched::Gone => {
                     let (before, behind) = (Sequence(found.sequence.saturating_sub(1)), Sequence(found.sequence + 1));
+                    if let Some(replay) = found.replay {
+                        session.show_unreplayed(replay, before, None, seen);
+                    }
                     self.give_up(id, packet, now);
                     match found.shared.map(|shared| *shared) {
                         Some(shared) => {
@@ -685,19 +689,28 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
         let Flow::Behind { after: position } = session.flow else { return };
-        let mut until = Sequence(oldest.0.saturating_sub(1));
+        let until = Sequence(oldest.0.saturating_sub(1));
         if position < session.in_doubt {
-            // What of it was delivered, and under which identifiers, the log could have told. So all that is in doubt
-            // counts as lost, and its identifiers as taken.
-            session.window.leave_out(IN_DOUBT_MAX);
-            until = until.max(session.in_doubt);
+            return self.give_up_doubt(id, until, oldest);
         }
-        let doubtful = position < session.in_doubt;
         session.flow = Flow::Behind { after: until };
-        self.show_missed(id, position, until, oldest);
-        if doubtful {
-            self.hold_back(id, Vec::new(), &[]); // Or the next crash would leave out the same ones.
-        }
+        session.drop_ended();
+        self.show_missed(id, (position, until), oldest, &[]);
+    }
+
+    /// The log was cut where the client may have been sent some of it already, by a connection that ended with its node.
+    /// What of it was sent, and under which identifiers, the log could have told. So all that is in doubt counts as lost,
+    /// replays as well, and its identifiers as taken; `until`: no less than that is lost.
+    pub(super) fn give_up_doubt(&mut self, id: ConnectionId, until: Sequence, oldest: Sequence) {
+        let seen = self.seen;
+        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let position = session.position(seen);
+        let until = until.max(session.in_doubt).max(position);
+        session.window.leave_out(IN_DOUBT_MAX);
+        session.flow = Flow::Behind { after: until };
+        let replays = session.give_up_replays();
+        self.show_missed(id, (position, until), oldest, &replays);
+        self.hold_back(id, Vec::new(), &[]); // Or the next crash would leave out the same ones.
     }
 
     /// The log was cut before the client had acknowledged some of what it was sent between `before` and `behind`, and that
@@ -706,11 +719,18 @@ impl Shard {
         let seen = self.seen;
         let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
         let until = session.position(seen);
-        self.show_missed(id, before, until, behind);
+        self.show_missed(id, (before, until), behind, &[]);
     }
 
-    /// Shows the current state of what changed behind `position` and up to `until`, which the log does not hold.
-    fn show_missed(&mut self, id: ConnectionId, position: Sequence, until: Sequence, oldest: Sequence) {
+    /// Shows the current state of what changed behind one place and up to another, which the log does not hold, and of
+    /// what `replays` do not bring any more.
+    fn show_missed(
+        &mut self,
+        id: ConnectionId,
+        (position, until): (Sequence, Sequence),
+        oldest: Sequence,
+        replays: &[Replay],
+    ) {
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         // QoS 0 is not kept for those who are away, and was dropped for those who are slow, unless they asked for more.
@@ -723,6 +743,9 @@ impl Shard {
         let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
         for (filter, since) in missed {
             session.snapshots.begin_again(&filter, (position.max(since), until), seen);
+        }
+        for replay in replays {
+            session.show_unreplayed(replay.number, Sequence(replay.after), Some(until), seen);
         }
         if !session.subscriptions.is_empty() && session.subscriptions.values().all(|held| held.share.is_some()) {
             return; // It is its groups that lose something.

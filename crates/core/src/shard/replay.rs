@@ -106,13 +106,19 @@ impl Shard {
         self.pump(id, now);
     }
 
-    /// The log was cut before the client had read it: the replay goes on where it begins now, and we say so.
+    /// The log was cut before the client had read it: the client gets the current state of what is missing, the replay
+    /// goes on where the log begins now, and we say so.
     fn on_replay_lost(&mut self, id: ConnectionId, replay: Replay, oldest: Sequence) {
+        if replay.in_doubt {
+            return self.give_up_doubt(id, Sequence::ZERO, oldest);
+        }
+        let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         let client_id = session.client_id.clone();
-        session.advance_replay(Sequence(oldest.0.saturating_sub(1)));
-        let position = Sequence(replay.after);
-        self.report_lost(client_id, position, oldest);
+        let until = Sequence(oldest.0.saturating_sub(1).min(replay.until));
+        session.show_unreplayed(replay.number, Sequence(replay.after), Some(until), seen);
+        session.advance_replay(until);
+        self.report_lost(client_id, Sequence(replay.after), oldest);
     }
 
     /// Delivers what is in the batches, as far as there is room, and notes how far that is.

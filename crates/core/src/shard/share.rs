@@ -321,7 +321,7 @@ fn refuse(connection: &mut Connection, filter: &str) -> u32 {
 /// its node ended keeps the identifiers it had.
 fn takes_shared(connection: &Connection) -> bool {
     let Some(session) = &connection.session else { return false };
-    let doubtful = session.position(session.live_after.max(session.in_doubt)) < session.in_doubt;
+    let doubtful = session.counts_in_doubt(session.live_after.max(session.in_doubt));
     let granted = connection.changing == 0; // SUBACK comes before what it brings.
     connection.phase == Phase::Open && granted && session.redeliver.is_empty() && connection.held.is_none() && !doubtful
 }
