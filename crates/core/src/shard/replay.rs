@@ -3,7 +3,7 @@
 
 use super::catchup::{READ_BYTES, Turn};
 use super::connection::{ConnectionId, LookUp, ReplayTold};
-use super::deliver::{self, Delivered, Outgoing, Replayed};
+use super::deliver::{self, Delivered, Outgoing, Replayed, Selected};
 use super::{Effect, Moment, Reader, Shard};
 use crate::change::Entry;
 use crate::mqtt::replay::{Replay, Walk};
@@ -12,7 +12,7 @@ use crate::mqtt::window::Delivery;
 use crate::position::Sequence;
 use crate::proposal::Batch;
 use crate::replay::{Cut, Located, Sought, Start};
-use rowcast_codec::{Packet, Subscribe, TopicFilter, UserPropertiesBuf, Version};
+use rowcast_codec::{Packet, QoS, Subscribe, TopicFilter, UserPropertiesBuf, Version};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -156,10 +156,18 @@ impl Shard {
         let subscriptions = self.with_ended(id, (&topic, &mut alias), deliver::of_one(&matches, id), |_| true);
         let mut message = Outgoing::of_entry(entry, &topic, &alias);
         message.replay = Some(Replayed { number: replay.number, in_doubt: replay.in_doubt });
-        let delivered = self.deliver_to(id, &message, &subscriptions, now, |qos| Delivery {
-            replay: Some(replay.number),
-            ..Delivery::of_entry(entry.sequence, qos)
-        });
+        let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
+        let qos = Selected::by(&subscriptions, &message, session.unwrap_or_default()).qos;
+        // With QoS 0 nothing is sent a second time; and it is not kept for those who are away.
+        let is_in_vain = replay.in_doubt && qos == Some(QoS::AtMostOnce);
+        let delivered = if is_in_vain {
+            Delivered::Done
+        } else {
+            self.deliver_to(id, &message, &subscriptions, now, |qos| Delivery {
+                replay: Some(replay.number),
+                ..Delivery::of_entry(entry.sequence, qos)
+            })
+        };
         self.scratch.topic = topic;
         self.scratch.alias = alias;
         delivered
