@@ -356,6 +356,11 @@ impl Book {
         Ok(())
     }
 
+    /// How many changes and messages stand in the log.
+    pub(crate) fn changes(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Messages that stand in the log after one place and up to another.
     pub(crate) fn logged_between(&self, after: u64, until: u64) -> impl Iterator<Item = usize> {
         let lines = self.lines.iter().filter(move |line| after < line.sequence && line.sequence <= until);

@@ -47,6 +47,12 @@ pub(crate) struct Client {
     clean: bool,
     /// It does not know whether its clean start was heard: until it is, it starts clean.
     starts_clean: bool,
+    /// Its connection, which is lost, had been ended before.
+    had_ended: bool,
+    /// It has no session, and there is no room for one.
+    is_shut_out: bool,
+    /// Seconds it may be silent; 0: for ever.
+    keep_alive_secs: u16,
     session: Session,
     /// The disk is full, or was since the last look: requests may be refused.
     pub(crate) excused: bool,
@@ -157,6 +163,9 @@ impl Client {
             connected: false,
             clean: false,
             starts_clean: false,
+            had_ended: false,
+            is_shut_out: false,
+            keep_alive_secs: 0,
             session: Session { exists: Some(false), ..Session::default() },
             excused: false,
             is_disk_harmed: false,
@@ -280,20 +289,18 @@ impl Client {
     /// Its connection is cut: what was on the way is gone.
     pub(crate) fn cut(&mut self, node: &mut Node, wills: &mut Wills) {
         if let Some(socket) = self.socket {
-            let had_ended = node.has_ended(socket);
+            self.suspect_end(node);
             node.lose(socket);
             self.lost(node.wall_ms(), wills, true);
-            self.lost_before(had_ended);
         }
     }
 
     /// It goes away, and the server does not know.
     pub(crate) fn vanish(&mut self, node: &mut Node, wills: &mut Wills) {
         if let Some(socket) = self.socket {
-            let had_ended = node.has_ended(socket);
+            self.suspect_end(node);
             node.vanish(socket);
             self.lost(node.wall_ms(), wills, false);
-            self.lost_before(had_ended);
         }
     }
 
@@ -350,6 +357,9 @@ impl Client {
             Some((from, until)) if !self.connected => Some((from.min(due), until.max(latest))),
             _ => Some((due, latest)),
         };
+        if let (true, Some((from, _))) = (std::mem::take(&mut self.had_ended), &mut self.session.ends) {
+            *from = from.saturating_sub(CLOSED_UNSEEN_MS);
+        }
         if in_doubt {
             self.doubt_session();
         }
@@ -372,11 +382,9 @@ impl Client {
         }
     }
 
-    /// Its connection is gone, and the server may have ended it some time before.
-    fn lost_before(&mut self, had_ended: bool) {
-        if let (true, Some((from, _))) = (had_ended, &mut self.session.ends) {
-            *from = from.saturating_sub(CLOSED_UNSEEN_MS);
-        }
+    /// Its connection is about to be lost, and the server may have ended it some time before.
+    pub(crate) fn suspect_end(&mut self, node: &Node) {
+        self.had_ended = self.socket.is_some_and(|socket| node.has_ended(socket));
     }
 
     /// The server may have ended its connection, and it has not seen that yet.

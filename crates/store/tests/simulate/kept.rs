@@ -21,6 +21,8 @@ pub(crate) struct Kept {
     random: Random,
     /// A file of which one bit is flipped, and which.
     harmed: Option<(String, u64)>,
+    /// Those that were removed before that bit was put back: a power cut may bring them back.
+    removed: Vec<(String, u64)>,
 }
 
 /// Proposals of somebody else than the shards, as the writer knows them.
@@ -52,6 +54,7 @@ impl Kept {
         let mut loses = crash == Crash::Power;
         for attempt in 0.. {
             self.disk.restart(crash);
+            self.heal();
             if attempt < 2 && self.random.one_in(3) {
                 self.disk.crash_at(self.disk.operations() + self.random.below(RECOVERY_OPERATIONS) as u64);
             }
@@ -121,10 +124,14 @@ impl Kept {
 
     /// Puts the bit back.
     pub(crate) fn heal(&mut self) {
-        let Some((name, bit)) = self.harmed.take() else { return };
-        if self.disk.has(&name) {
-            self.disk.flip(&name, bit);
-        }
+        self.removed.extend(self.harmed.take());
+        self.removed.retain(|(name, bit)| {
+            let is_there = self.disk.has(name);
+            if is_there {
+                self.disk.flip(name, *bit);
+            }
+            !is_there
+        });
     }
 
     fn writer(&mut self) -> Result<&mut Writer, Failed> {
