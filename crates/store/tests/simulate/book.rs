@@ -5,12 +5,17 @@ use rowcast_codec::{PublishProperties, QoS};
 use rowcast_core::tables::Tables;
 use rowcast_core::{Change, ChangeKind, Entry, Sequence};
 use rowcast_store::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is published to: tables that take anything, an open topic, typed tables; one with records that expire, one
-/// whose events are kept.
-pub(crate) const TOPICS: [&str; 8] =
-    ["note/a", "note/b", "note/b/c", "open/x", "open/y", "dog/1", "ticket/1", "visit/1"];
+/// whose events are kept, one that does not wait for the disk.
+pub(crate) const TOPICS: [&str; 9] =
+    ["note/a", "note/b", "note/b/c", "open/x", "open/y", "dog/1", "ticket/1", "visit/1", "lamp/1"];
+
+/// Whether a power cut may take what was acknowledged, with less than QoS 2.
+pub(crate) fn is_volatile(topic: &str, qos: QoS) -> bool {
+    topic.starts_with("lamp") && qos < QoS::ExactlyOnce
+}
 
 /// Where records that were asked for are answered.
 pub(crate) const ANSWERS: &str = "open/z";
@@ -105,6 +110,11 @@ impl Message {
         }
     }
 
+    /// Whether it may stand in the log more than once, and come so often.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.sent > 1 && self.qos == QoS::AtLeastOnce
+    }
+
     /// Whether there comes a time when it need not be sent any more.
     pub(crate) fn expires(&self) -> bool {
         self.expiry_secs.is_some() || self.asks.is_some() || (self.kind.is_state() && self.topic.starts_with("ticket"))
@@ -193,6 +203,9 @@ pub(crate) struct Book {
     pub(crate) changed: BTreeMap<&'static str, (QoS, u64)>,
     /// Up to where the log was looked at.
     read_until: Sequence,
+    /// Messages that were acknowledged and are gone, with the power, and topics of which some are.
+    pub(crate) lost: BTreeSet<usize>,
+    pub(crate) lost_on: BTreeSet<&'static str>,
     /// Messages that were looked at in the log just now, and when they were committed; milliseconds since 1970.
     pub(crate) news: Vec<(usize, u64)>,
 }
@@ -273,7 +286,7 @@ impl Book {
         }
         message.logged += 1;
         message.sequence.get_or_insert(entry.sequence.0);
-        let most = if message.qos == QoS::AtLeastOnce { message.sent } else { 1 };
+        let most = if message.may_repeat() { message.sent } else { 1 };
         if message.logged > most {
             return Err(format!("{number} stands in the log {} times, at most {most} are right", message.logged));
         }
@@ -347,7 +360,11 @@ impl Book {
             message.logged -= 1;
             if message.logged == 0 {
                 message.sequence = None;
-                if message.fate == Fate::Accepted {
+                if message.fate == Fate::Accepted && is_volatile(line.topic, message.qos) {
+                    (message.fate, message.accepted_at) = (Fate::Open, None);
+                    self.lost.insert(number);
+                    self.lost_on.insert(line.topic);
+                } else if message.fate == Fate::Accepted {
                     return Err(format!("{number} was acknowledged, and is gone"));
                 }
             }

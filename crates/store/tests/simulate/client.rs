@@ -28,8 +28,12 @@ pub(crate) use subscribing::{FILTERS, GROUPS};
 #[derive(Clone, Debug)]
 pub(crate) struct Nature {
     pub(crate) version: Version,
-    /// Seconds a session outlives its connection; 0: not at all.
+    /// Seconds it wants its session to outlive its connection; 0: not at all.
+    pub(crate) expiry_asked: u32,
+    /// Seconds the session does.
     pub(crate) expiry_secs: u32,
+    /// Bytes of the largest packet it takes.
+    pub(crate) packet_max: Option<u32>,
     pub(crate) receive_maximum: u16,
     pub(crate) alias_maximum: u16,
     pub(crate) keep_alive_secs: u16,
@@ -41,6 +45,8 @@ pub(crate) struct Client {
     pub(crate) index: usize,
     pub(crate) name: String,
     pub(crate) nature: Nature,
+    /// What the node allows.
+    limits: Limits,
     pub(crate) socket: Option<SocketId>,
     /// CONNACK came.
     pub(crate) connected: bool,
@@ -76,8 +82,8 @@ pub(crate) struct Client {
     aliases_in: BTreeMap<u16, String>,
     /// Answers that are still to be given.
     answers: VecDeque<(Answer, PacketId)>,
-    /// Deliveries not answered yet: what an identifier stands for.
-    in_flight: BTreeMap<u16, Copy>,
+    /// Deliveries not answered yet: what an identifier stands for, and with which QoS.
+    in_flight: BTreeMap<u16, (Copy, QoS)>,
     /// Those that came over this connection.
     open: BTreeSet<u16>,
     /// QoS 2 deliveries between PUBREC and PUBREL.
@@ -154,11 +160,12 @@ const ALIASES: usize = 3;
 const CLOSED_UNSEEN_MS: u64 = 20_000;
 
 impl Client {
-    pub(crate) fn new(index: usize, nature: Nature) -> Client {
+    pub(crate) fn new(index: usize, nature: Nature, limits: &Limits) -> Client {
         Client {
             index,
             name: format!("client-{index}"),
             nature,
+            limits: limits.clone(),
             socket: None,
             connected: false,
             clean: false,
@@ -248,6 +255,7 @@ impl Client {
                 properties: if is_v5 { WillProperties { delay_secs, publish } } else { WillProperties::default() },
             }
         });
+        self.keep_alive_secs = self.nature.keep_alive_secs;
         let some = |number: u16| Some(number).filter(|&number| is_v5 && number > 0);
         let name = self.name.clone();
         let connect = Connect {
@@ -259,8 +267,9 @@ impl Client {
             username: None,
             password: None,
             properties: ConnectProperties {
-                session_expiry_secs: Some(self.nature.expiry_secs).filter(|&secs| is_v5 && secs > 0),
+                session_expiry_secs: Some(self.nature.expiry_asked).filter(|&secs| is_v5 && secs > 0),
                 receive_maximum: some(self.nature.receive_maximum),
+                maximum_packet_size: self.nature.packet_max,
                 topic_alias_maximum: some(self.nature.alias_maximum),
                 ..ConnectProperties::default()
             },
@@ -312,7 +321,8 @@ impl Client {
             return self.on_closed(node, wills); // Nobody hears it.
         }
         let expiry_secs = expiry_secs.filter(|_| self.is_v5() && self.is_durable());
-        let (now, lasts) = (node.wall_ms(), expiry_secs.unwrap_or(self.nature.expiry_secs));
+        let lasts = expiry_secs.map(|secs| secs.min(self.limits.session_expiry_max_secs));
+        let (now, lasts) = (node.wall_ms(), lasts.unwrap_or(self.nature.expiry_secs));
         let properties = DisconnectProperties { session_expiry_secs: expiry_secs, ..Default::default() };
         self.send(node, &Packet::Disconnect(Disconnect { reason: ReasonCode::NORMAL_DISCONNECTION, properties }));
         for _ in 0..10 {
@@ -410,6 +420,14 @@ impl Client {
         }
     }
 
+    /// Some of what was shown may be gone from the log, which numbers the deliveries.
+    pub(crate) fn power_lost(&mut self, book: &Book) {
+        self.in_flight.retain(|_, &mut ((number, _), qos)| {
+            qos == QoS::ExactlyOnce || book.messages.get(number).is_some_and(|message| message.logged > 0)
+        });
+        self.replays.lose(&book.lost);
+    }
+
     /// Whether it is the old session that goes on, or a new one has begun unheard: nobody knows.
     fn doubt_session(&mut self) {
         let ends = self.session.ends;
@@ -461,7 +479,8 @@ impl Client {
     // What it says -------------------------------------------------------------------------------------------------
 
     pub(crate) fn can_publish(&self) -> bool {
-        self.connected && !self.silent && self.outgoing.len() < OUTGOING_MAX
+        let most = if self.is_v5() { usize::from(self.limits.receive_maximum) } else { usize::MAX };
+        self.connected && !self.silent && self.outgoing.len() < OUTGOING_MAX.min(most)
     }
 
     /// `number`: of a message that was just made.
@@ -476,7 +495,7 @@ impl Client {
         if self.is_v5() && message.asks.is_none() && random.one_in(3) {
             match self.aliases_out.iter().position(|&known| known == topic) {
                 Some(at) => (topic, alias) = ("", Some(at as u16 + 1)),
-                None if self.aliases_out.len() < ALIASES => {
+                None if self.aliases_out.len() < ALIASES.min(self.limits.topic_alias_maximum.into()) => {
                     self.aliases_out.push(topic);
                     alias = Some(self.aliases_out.len() as u16);
                 }
@@ -543,7 +562,7 @@ impl Client {
             };
             if !matches!(answer, Answer::Pubrec) {
                 let copy = self.in_flight.remove(&id.get());
-                self.acknowledged.extend(copy.and_then(|(number, group)| Some((group?, number))));
+                self.acknowledged.extend(copy.and_then(|((number, group), _)| Some((group?, number))));
                 self.open.remove(&id.get());
             }
             self.send(node, &packet);
@@ -552,7 +571,7 @@ impl Client {
 
     /// Says that it is there, when it is time for that.
     pub(crate) fn keep_alive(&mut self, node: &mut Node) {
-        let patience_ms = u64::from(self.nature.keep_alive_secs) * 500;
+        let patience_ms = u64::from(self.keep_alive_secs) * 500;
         if self.connected && !self.silent && patience_ms > 0 && node.wall_ms() >= self.sent_ms + patience_ms {
             self.send(node, &Packet::Pingreq);
         }
@@ -560,7 +579,7 @@ impl Client {
 
     /// Whether it said nothing for so long that the server may close its connection.
     fn is_quiet(&self, now: u64) -> bool {
-        let patience_ms = u64::from(self.nature.keep_alive_secs) * 1500;
+        let patience_ms = u64::from(self.keep_alive_secs) * 1500;
         self.was_quiet || (self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms)
     }
 
@@ -602,13 +621,19 @@ impl Client {
 
     /// Whether there is nothing left to be said from this side.
     pub(crate) fn is_idle(&self) -> bool {
-        self.connected && self.answers.is_empty() && self.asked.is_empty()
+        let has_said_all = self.outgoing.is_empty() && self.answers.is_empty() && self.asked.is_empty();
+        self.is_shut_out || (self.connected && has_said_all)
+    }
+
+    /// Whether a message is surely not larger than what it takes.
+    pub(crate) fn takes(&self, message: &Message) -> bool {
+        self.nature.packet_max.is_none() || message.padding == 0
     }
 
     /// Everything has settled: what it must have, it has.
     pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
         // What the log does not hold any more, or what has expired, need not be sent again.
-        let kept = |&(number, _): &Copy| book.messages.get(number).is_none_or(|message| !message.expires());
+        let kept = |&((number, _), _): &(Copy, QoS)| book.messages.get(number).is_none_or(|message| !message.expires());
         let left_over = !cuts && self.in_flight.values().any(kept);
         if !self.outgoing.is_empty() || left_over {
             let outgoing: Vec<u16> = self.outgoing.iter().map(|outgoing| outgoing.id.get()).collect();
@@ -628,6 +653,9 @@ impl Client {
         let Some(&(qos, at)) = book.changed.get(topic) else { return Ok(()) };
         let is_kept = qos > QoS::AtMostOnce && self.granted(topic, None) > QoS::AtMostOnce;
         let was_there = self.subscribed_before(topic, at, qos);
+        if state.is_some_and(|state| !self.takes(&book.messages[state.number])) || book.lost_on.contains(topic) {
+            return Ok(());
+        }
         match (self.view.get(topic).map(|seen| seen.number), state.map(|state| state.number)) {
             // That a record is gone is not shown to who missed it: there is nothing to show.
             (_, None) if self.lost_events => Ok(()),

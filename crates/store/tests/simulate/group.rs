@@ -64,6 +64,13 @@ impl Groups {
     /// Who keeps which group, at `now`.
     pub(crate) fn look(&mut self, clients: &[Client], now: u64) {
         for (index, group) in self.0.iter_mut().enumerate() {
+            // A session whose time may have run out may have given back what it had.
+            let may_have_ended = |holder: &&mut Holder| {
+                let client = &clients[holder.client];
+                holder.hold == Hold::Has && client.is_durable() && !client.surely_has_session(now)
+            };
+            let holders = group.holders.values_mut().flatten().filter(may_have_ended);
+            holders.for_each(|holder| holder.hold = Hold::Returned);
             let keeps = |client: &&Client| client.is_durable() && client.is_in(index) && client.surely_has_session(now);
             group.kept = clients.iter().any(|client| keeps(&client));
             if !group.kept {

@@ -19,6 +19,9 @@ pub(crate) struct Kept {
     options: Options,
     writer: Option<Writer>,
     random: Random,
+    /// Bytes of log, and records, that one read brings at most.
+    read_bytes: usize,
+    read_records: usize,
     /// A file of which one bit is flipped, and which.
     harmed: Option<(String, u64)>,
     /// Those that were removed before that bit was put back: a power cut may bring them back.
@@ -41,11 +44,15 @@ impl Kept {
             retention: Retention { bytes, age_ms: random.one_in(6).then_some(60_000) },
             ..Options::default()
         };
+        let few = 1 + random.below(500);
+        let read_bytes = random.of(&[1, few, usize::MAX, usize::MAX]);
+        let read_records = random.of(&[1, 2, usize::MAX, usize::MAX]);
         let disk = MemDisk::new(random.next());
         let state = Arc::new(MemState::new(500 + random.below(8_000)));
         let (store, writer) =
             Store::open_with(Arc::new(disk.clone()), Arc::clone(&state) as _, &options, now_ms).expect("a new disk");
-        Kept { disk, store, state, options, writer: Some(writer), random, harmed: None }
+        let (writer, harmed, removed) = (Some(writer), None, Vec::new());
+        Kept { disk, store, state, options, writer, random, read_bytes, read_records, harmed, removed }
     }
 
     /// The process ended, at worst with the power: what is left is opened, perhaps after a few more crashes on the way.
@@ -165,7 +172,7 @@ impl Keep for Kept {
     }
 
     fn read_log(&self, after: Sequence, bytes: usize) -> Result<(Vec<Arc<Batch>>, Option<Sequence>), Failed> {
-        reads::log(&self.store, after, bytes).map_err(|error| self.not_read(&error))
+        reads::log(&self.store, after, bytes.min(self.read_bytes)).map_err(|error| self.not_read(&error))
     }
 
     fn read_records(
@@ -175,7 +182,7 @@ impl Keep for Kept {
         records: usize,
         bytes: usize,
     ) -> (Vec<ScannedRecord>, bool) {
-        reads::records(&self.store, range, after, records, bytes).expect("memory does not fail")
+        reads::records(&self.store, range, after, records.min(self.read_records), bytes).expect("memory does not fail")
     }
 
     fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes> {

@@ -12,6 +12,7 @@
 //! run that still fails is told as well.
 
 mod book;
+mod bounds;
 mod client;
 mod group;
 mod kept;

@@ -3,6 +3,7 @@
 
 use crate::Node;
 use crate::book::{ANSWERS, Book, Condition, ELSEWHERE, Kind, Message, TOPICS};
+use crate::bounds;
 use crate::client::{Client, FILTERS, GROUPS, Nature, World};
 use crate::group::Groups;
 use crate::kept::Kept;
@@ -32,7 +33,7 @@ impl Size {
 pub(crate) struct Run {
     random: Random,
     node: Node,
-    outbound_bytes: usize,
+    limits: Limits,
     clients: Vec<Client>,
     book: Book,
     wills: Wills,
@@ -55,16 +56,15 @@ impl Run {
     pub(crate) fn new(seed: u64, size: Size) -> Run {
         let mut random = Random(seed);
         let shards = 1 + random.below(4);
-        let outbound_bytes = 150 + random.below(600);
-        let limits =
-            Limits { inflight: 1 + random.below(6) as u16, outbound_bytes: outbound_bytes as u32, ..Limits::default() };
-        let setup = Setup { shards, limits, open_topics: true, close_on_rejected: false, seed };
+        let limits = bounds::limits(&mut random, size.clients);
+        let clients = (0..size.clients).map(|index| Client::new(index, nature(&mut random, &limits), &limits));
+        let clients: Vec<Client> = clients.collect();
+        let setup = Setup { shards, limits: limits.clone(), open_topics: true, close_on_rejected: false, seed };
         let node = Node::new(setup, Kept::new(seed, EPOCH_MS));
-        let clients = (0..size.clients).map(|index| Client::new(index, nature(&mut random))).collect();
         Run {
             random,
             node,
-            outbound_bytes,
+            limits,
             clients,
             book: Book::default(),
             wills: Wills::default(),
@@ -125,8 +125,13 @@ impl Run {
             }
             6..11 if client.can_ask() => {
                 let shares = client.is_v5() && self.random.one_in(4);
-                let filter = if shares { self.random.of(&GROUPS) } else { self.random.of(&FILTERS) };
-                client.subscribe(&mut self.node, &mut self.book, filter, &mut self.random);
+                let mut filters = vec![if shares { self.random.of(&GROUPS) } else { self.random.of(&FILTERS) }];
+                while !shares && self.random.one_in(4) {
+                    let another = self.random.of(&FILTERS);
+                    filters.retain(|&filter| filter != another);
+                    filters.push(another);
+                }
+                client.subscribe(&mut self.node, &mut self.book, &filters, &mut self.random);
             }
             11..12 if client.can_ask() => {
                 let filter = self.random.of(&FILTERS);
@@ -223,7 +228,9 @@ impl Run {
         let now = self.node.wall_ms();
         message.epoch = self.clients.get(publisher).map_or(0, Client::epoch);
         message.expires_ms = message.expiry_secs.map(|secs| now + u64::from(secs) * 1000 + DELAY_MS);
-        self.groups.expect(&message, number);
+        if self.clients.iter().all(|client| client.takes(&message)) {
+            self.groups.expect(&message, number);
+        }
         self.clients.iter_mut().for_each(|client| client.expect(&message, number, now));
         self.book.messages.push(message);
         number
@@ -370,6 +377,9 @@ impl Run {
         self.wills.restarted(now);
         self.groups.restarted(&self.clients);
         self.book.reopened(opened_at, loses)?;
+        if loses {
+            self.clients.iter_mut().for_each(|client| client.power_lost(&self.book));
+        }
         self.read_book()
     }
 
@@ -407,6 +417,11 @@ impl Run {
             if crate::traces() {
                 println!("        {report:?}");
             }
+            if let Report::Refused { client_id, words, .. } = report
+                && client_id.is_empty()
+            {
+                return Err(format!("nobody is said to be refused: {words}"));
+            }
             if let Report::LostEvents { client_id, .. } = report {
                 if !self.node.store.cuts() {
                     return Err(format!("{client_id} loses events of a log that is whole"));
@@ -422,6 +437,7 @@ impl Run {
             self.book.idle_at = self.book.clock;
             self.wills.settled();
             self.wills.check(now)?;
+            self.check_sessions()?;
         }
         Ok(())
     }
@@ -461,11 +477,24 @@ impl Run {
         for client in &self.clients {
             let Some(socket) = client.socket else { continue };
             let length = self.node.outbox_len(socket);
-            if length > self.outbound_bytes + PACKET_BYTES_MAX {
-                return Err(format!("{length} bytes wait for {}, {} allowed", client.name, self.outbound_bytes));
+            let allowed = self.limits.outbound_bytes as usize;
+            if length > allowed + PACKET_BYTES_MAX {
+                return Err(format!("{length} bytes wait for {}, {allowed} allowed", client.name));
             }
         }
         Ok(())
+    }
+
+    /// There are no more sessions than may be, but for those of shards that had not heard of each other's yet.
+    fn check_sessions(&self) -> Result<(), String> {
+        let most = self.limits.sessions as usize * self.node.shards();
+        if most >= self.clients.len() {
+            return Ok(());
+        }
+        match self.node.store.found().sessions.len() {
+            count if count > most => Err(format!("{count} sessions are stored, {} allowed", self.limits.sessions)),
+            _ => Ok(()),
+        }
     }
 
     // What must hold at the end ------------------------------------------------------------------------------------
@@ -476,6 +505,7 @@ impl Run {
         disk.fail_sync_at(u64::MAX);
         self.node.store.heal();
         self.set_full(false);
+        self.pass(300); // What could not be read is tried again after a while.
         self.settle()?;
         let now = self.node.wall_ms();
         for client in &self.clients {
@@ -542,7 +572,8 @@ impl Run {
             let mut idle = true;
             for index in 0..self.clients.len() {
                 self.hear(index)?;
-                idle &= self.clients[index].is_idle();
+                let client = &self.clients[index];
+                idle &= client.is_idle() && client.socket.is_none_or(|socket| self.node.has_taken(socket));
             }
             self.look()?;
             if idle && self.node.work().is_empty() {
@@ -622,17 +653,22 @@ impl Run {
 /// How long a publish may be on its way to the server; milliseconds.
 const DELAY_MS: u64 = 20_000;
 
-fn nature(random: &mut Random) -> Nature {
+fn nature(random: &mut Random, limits: &Limits) -> Nature {
     let version = random.of(&[Version::V5, Version::V5, Version::V5, Version::V311, Version::V31]);
     let is_v5 = version == Version::V5;
-    let expiry_secs = match random.below(6) {
+    // Before MQTT 5, who does not know whether a session has ended cannot begin another one that lasts.
+    let may_last = is_v5 || limits.session_expiry_max_secs > 500_000;
+    let expiry_asked = match random.below(6) {
         0 | 1 => 0,
+        _ if !may_last => 0,
         2 if is_v5 => 4,
         _ => 500_000,
     };
     Nature {
         version,
-        expiry_secs,
+        expiry_asked,
+        expiry_secs: limits.session_expiry_max_secs.min(expiry_asked),
+        packet_max: (is_v5 && random.one_in(5)).then(|| 250 + random.below(100) as u32),
         receive_maximum: 1 + random.below(5) as u16,
         alias_maximum: random.of(&[0, 2, 10]),
         keep_alive_secs: random.of(&[0, 0, 5]),

@@ -1,13 +1,14 @@
 //! What a client hears, and whether it may.
 
 use super::replaying::Way;
-use super::subscribing::{GROUP_ID, Held};
-use super::{Answer, Client, Copy, Outgoing, Seen};
+use super::subscribing::{GROUP_ID, GROUPS, Held};
+use super::{Answer, Client, Copy, Nature, Outgoing, Seen};
 use crate::Node;
 use crate::book::{ANSWERS, Book, Kind, known, number_in};
 use crate::group::{Groups, Note};
 use crate::will::Wills;
 use rowcast_codec::{Ack, Connack, Packet, PacketId, Publish, QoS, ReasonCode, Version, frame_length};
+use rowcast_core::limits::Limits;
 
 /// What the clients of a run share.
 pub(crate) struct World<'w> {
@@ -28,6 +29,9 @@ impl Client {
         while let Some(length) = frame_length(&self.partial, u32::MAX).map_err(|error| error.to_string())? {
             if self.partial.len() < length {
                 break;
+            }
+            if self.nature.packet_max.is_some_and(|max| length > max as usize) {
+                return Err(format!("{}: got a packet of {length} bytes: {:?}", self.name, self.nature));
             }
             let frame: Vec<u8> = self.partial.drain(..length).collect();
             let packet = Packet::decode(self.nature.version, &frame).map_err(|error| error.to_string())?;
@@ -139,16 +143,21 @@ impl Client {
         let now = node.wall_ms();
         if connack.reason.is_error() {
             let may_have_ended = self.session.ends.is_some_and(|(from, _)| from <= now);
-            let is_right = self.excused || (connack.reason == ReasonCode::ServerUnavailable && may_have_ended);
-            if !is_right {
+            let no_room = if self.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
+            let is_shut_out = !self.excused && self.may_be_shut_out(now) && connack.reason == no_room;
+            let has_ended = connack.reason == ReasonCode::ServerUnavailable && may_have_ended;
+            if !(self.excused || has_ended || is_shut_out) {
                 return Err(format!("CONNACK {}", connack.reason));
             }
             if let Some(socket) = self.socket {
                 node.lose(socket);
             }
             self.lost(now, world.wills, false);
+            self.is_shut_out = is_shut_out;
             return Ok(());
         }
+        self.is_shut_out = false;
+        self.check_told(connack)?;
         let (expected, asked_ms) = self.session.asked.take().ok_or("a second CONNACK")?;
         let expected = match (expected, self.session.ends) {
             (Some(true), Some((_, until))) if asked_ms >= until => Some(false),
@@ -190,6 +199,31 @@ impl Client {
         Ok(())
     }
 
+    /// Whether there may be no room for a session of its own: it surely has none.
+    fn may_be_shut_out(&self, now: u64) -> bool {
+        let (expected, _) = self.session.asked.unwrap_or_default();
+        let has_one = expected == Some(true) && self.session.ends.is_none_or(|(from, _)| now < from);
+        self.is_durable() && self.limits.sessions < Limits::default().sessions && !has_one
+    }
+
+    /// CONNACK says what the node allows, where that is not what was asked for.
+    fn check_told(&mut self, connack: &Connack<'_>) -> Result<(), String> {
+        if !self.is_v5() {
+            return Ok(());
+        }
+        let Nature { expiry_asked, expiry_secs, keep_alive_secs: asked, .. } = self.nature;
+        let most = self.limits.keep_alive_max_secs;
+        let keep_alive = if most > 0 && (asked == 0 || asked > most) { most } else { asked };
+        let told = &connack.properties;
+        let receive_maximum = told.receive_maximum.unwrap_or(u16::MAX);
+        let is_right = told.session_expiry_secs.unwrap_or(expiry_asked) == expiry_secs
+            && told.server_keep_alive_secs.unwrap_or(asked) == keep_alive
+            && receive_maximum == self.limits.receive_maximum
+            && told.topic_alias_maximum.unwrap_or(0) == self.limits.topic_alias_maximum;
+        self.keep_alive_secs = keep_alive;
+        if is_right { Ok(()) } else { Err(format!("CONNACK allows {told:?}")) }
+    }
+
     // Deliveries ---------------------------------------------------------------------------------------------------
 
     fn on_publish(&mut self, node: &Node, publish: &Publish<'_>, world: &mut World<'_>) -> Result<(), String> {
@@ -224,7 +258,9 @@ impl Client {
             false => {
                 let sequence = world.book.messages[number].sequence;
                 let identifiers: Vec<u32> = publish.properties.subscription_ids.iter().collect();
-                self.replays.on_delivery(number, sequence, &identifiers, publish.dup)?
+                // Of a message that was published again, another may stand in the log.
+                let again = publish.dup || world.book.messages[number].may_repeat();
+                self.replays.on_delivery(number, sequence, &identifiers, again)?
             }
         };
         self.see(topic, publish, (Some(number), way), world.book);
@@ -269,10 +305,11 @@ impl Client {
     /// By which group a delivery came. Identifiers are those of subscriptions that select it, each once.
     fn group_of(&self, publish: &Publish<'_>) -> Result<Option<usize>, String> {
         let identifiers: Vec<u32> = publish.properties.subscription_ids.iter().collect();
-        let group = identifiers.iter().find_map(|&id| id.checked_sub(GROUP_ID)).map(|group| group as usize);
+        let of_groups = GROUP_ID..GROUP_ID + GROUPS.len() as u32;
+        let group = identifiers.iter().find(|id| of_groups.contains(id)).map(|id| (id - GROUP_ID) as usize);
         // When it comes again, its subscription may be gone.
         let before = publish.packet_id.filter(|_| publish.dup).and_then(|id| self.in_flight.get(&id.get()));
-        let group = group.or_else(|| before.and_then(|&(_, group)| group));
+        let group = group.or_else(|| before.and_then(|&((_, group), _)| group));
         if group.is_some() && identifiers.len() > 1 {
             return Err(format!("one copy for {identifiers:?}"));
         }
@@ -304,7 +341,7 @@ impl Client {
             return Err(format!("{number} of {:?} came with {:?}", message.qos, publish.qos));
         }
         for id in publish.properties.subscription_ids.iter() {
-            if !all.iter().any(|held| held.identifier() == id) {
+            if !all.iter().any(|held| held.identifier == id) {
                 return Err(format!("{number} on {topic} came for {id}"));
             }
         }
@@ -343,7 +380,7 @@ impl Client {
             let version = publish.properties.user_properties.get("rowcast-version");
             return book.check_answer(number, version.and_then(|version| version.parse().ok()), publish.payload);
         }
-        let as_sent = message.kind == Kind::Event || message.topic.starts_with(['n', 'o']);
+        let as_sent = message.kind == Kind::Event || message.topic.starts_with(['n', 'o', 'l']);
         if as_sent && publish.payload != message.payload(number) {
             return Err(format!("{number} came as {}", String::from_utf8_lossy(publish.payload)));
         }
@@ -365,7 +402,7 @@ impl Client {
     /// It comes once, as its QoS says, and behind what came before it.
     fn check_order(&mut self, publish: &Publish<'_>, number: usize, way: Way, book: &Book) -> Result<(), String> {
         let message = &book.messages[number];
-        let repeated = message.sent > 1 && message.qos == QoS::AtLeastOnce;
+        let repeated = message.may_repeat();
         let is_snapshot = publish.retain && !self.nature.as_published;
         let again = !self.got.insert(number);
         if way == Way::Replay {
@@ -376,7 +413,7 @@ impl Client {
         } else {
             let again = !self.got_live.insert(number);
             let shown_again = publish.retain && self.lost_events;
-            if again && publish.qos == QoS::ExactlyOnce && !shown_again {
+            if again && publish.qos == QoS::ExactlyOnce && !shown_again && !repeated {
                 return Err(format!("{number} came twice with QoS 2"));
             }
             if again && !repeated && !publish.dup && !shown_again {
@@ -413,13 +450,13 @@ impl Client {
         let given_up = self.lost_events && !self.open.contains(&id.get()) && !self.received.contains(&id.get());
         match self.in_flight.get(&id.get()) {
             _ if given_up => {}
-            Some(&other) if other.0 != copy.0 => {
+            Some(&(other, _)) if other.0 != copy.0 => {
                 return Err(format!("identifier {} of {} came back with {}", id.get(), other.0, copy.0));
             }
             Some(_) if !publish.dup => return Err(format!("{} came again without DUP", copy.0)),
             _ => {}
         }
-        self.in_flight.insert(id.get(), copy);
+        self.in_flight.insert(id.get(), (copy, publish.qos));
         self.open.insert(id.get());
         if self.is_v5() && self.open.len() > usize::from(self.nature.receive_maximum) {
             return Err(format!("{} deliveries under way", self.open.len()));

@@ -10,6 +10,8 @@ pub(super) struct Replays(Vec<Replaying>);
 
 struct Replaying {
     held: Held,
+    /// What its deliveries may name: subscriptions that take the place of its own go on with it.
+    identifiers: Vec<u32>,
     /// It holds what came after the first, up to the second; `None`: what it is, or whether it goes on, is not known.
     range: Option<(u64, u64)>,
     /// The last change that came by it.
@@ -32,7 +34,15 @@ impl Replays {
     /// It is asked for. One of the same filter may go on, or not.
     pub(super) fn begin(&mut self, held: Held) {
         self.doubt(held.filter);
-        self.0.push(Replaying { held, range: None, last: 0, expected: BTreeSet::new(), is_cut: false });
+        let (identifiers, expected) = (Vec::new(), BTreeSet::new());
+        self.0.push(Replaying { held, identifiers, range: None, last: 0, expected, is_cut: false });
+    }
+
+    /// Subscriptions of a filter have this identifier from now on.
+    pub(super) fn rename(&mut self, filter: Filter, identifier: u32) {
+        for replay in self.0.iter_mut().filter(|replay| replay.held.filter == filter) {
+            replay.identifiers.push(identifier);
+        }
     }
 
     /// It is granted, and must bring these.
@@ -42,6 +52,13 @@ impl Replays {
             if !replay.is_cut {
                 replay.expected = expected;
             }
+        }
+    }
+
+    /// The one that was asked for last is not granted.
+    pub(super) fn refused(&mut self, filter: Filter) {
+        if let Some(at) = self.0.iter().rposition(|replay| replay.held.filter == filter) {
+            self.0.remove(at);
         }
     }
 
@@ -61,6 +78,13 @@ impl Replays {
         }
     }
 
+    /// These messages are gone from the log.
+    pub(super) fn lose(&mut self, lost: &BTreeSet<usize>) {
+        for replay in &mut self.0 {
+            replay.expected.retain(|number| !lost.contains(number));
+        }
+    }
+
     /// A message came, `again` or for the first time, for the subscriptions with these identifiers; it stands in the log
     /// at `sequence`.
     pub(super) fn on_delivery(
@@ -74,7 +98,7 @@ impl Replays {
             replay.expected.remove(&number);
         }
         let Some(sequence) = sequence else { return Ok(Way::Live) };
-        let is_by = |replay: &Replaying| identifiers.contains(&replay.held.identifier());
+        let is_by = |replay: &Replaying| replay.identifiers.iter().any(|known| identifiers.contains(known));
         let is_doubtful = |replay: &Replaying| replay.range.is_none() && is_by(replay);
         if self.0.iter().any(is_doubtful) {
             return Ok(Way::Replay);

@@ -19,11 +19,18 @@ pub(crate) const FILTERS: [Filter; 11] =
 pub(crate) const GROUPS: [Filter; 2] = ["$share/g/note/#", "$share/h/#"];
 /// Subscription identifiers from here on are of shared ones.
 pub(super) const GROUP_ID: u32 = 100;
+/// Those from here on are of several filters.
+const SEVERAL_ID: u32 = 1000;
+/// Asks for the last changes.
+const LAST: &str = "rowcast-last";
 
 /// A subscription, as its client knows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) filter: Filter,
+    pub(super) identifier: u32,
+    /// Which of those that were asked for; with its filter, it is this one and no other.
+    packet: u64,
     pub(super) qos: QoS,
     pub(super) no_local: bool,
     /// Whether it brings the records there are, and whether it may: that depends on whether there was one before, which
@@ -59,8 +66,18 @@ pub(super) struct Since {
 
 /// What is to be answered.
 pub(super) enum Asked {
-    Subscribe(Vec<Held>),
+    Subscribe(Vec<Wish>),
     Unsubscribe(Filter),
+}
+
+/// A subscription that was asked for.
+pub(super) struct Wish {
+    held: Held,
+    /// What it replaces.
+    before: Option<Held>,
+    /// Whether it may be more than is allowed, and whether it is.
+    may_be_refused: bool,
+    must_be_refused: bool,
 }
 
 impl Held {
@@ -68,9 +85,8 @@ impl Held {
         GROUPS.iter().position(|&filter| filter == self.filter)
     }
 
-    pub(super) fn identifier(&self) -> u32 {
-        let place = |filters: &[Filter]| filters.iter().position(|&filter| filter == self.filter).map(|at| at as u32);
-        place(&GROUPS).map_or_else(|| place(&FILTERS).unwrap_or(0) + 1, |at| at + GROUP_ID)
+    fn is_one_of_several(&self) -> bool {
+        self.identifier >= SEVERAL_ID
     }
 
     pub(super) fn selects(&self, topic: &str) -> bool {
@@ -96,9 +112,61 @@ impl Client {
     }
 
     /// Asks for some filters in one packet.
-    pub(crate) fn subscribe(&mut self, node: &mut Node, book: &mut Book, filter: Filter, random: &mut Random) {
+    pub(crate) fn subscribe(&mut self, node: &mut Node, book: &mut Book, filters: &[Filter], random: &mut Random) {
         let id = self.free_id();
         book.clock += 1;
+        let is_v5 = self.is_v5();
+        let is_group = filters.iter().any(|filter| GROUPS.contains(filter));
+        let identifier = identifier(filters);
+        let past = (is_v5 && !is_group && random.one_in(5)).then(|| past(book, random));
+        let conflates = is_v5 && !is_group && random.one_in(3);
+        let last = past.as_ref().filter(|(name, _)| *name == LAST).and_then(|(_, last)| last.parse::<u32>().ok());
+        let is_beyond = last.is_some_and(|last| last > self.limits.replay_last);
+        let doubtful = self.past.iter().filter(|held| !held.over).count();
+        let (known, most) = (self.subscriptions.len(), self.limits.subscriptions_per_client as usize);
+        let mut wishes: Vec<Wish> = Vec::new();
+        let mut asked = Vec::new();
+        for (at, &filter) in filters.iter().enumerate() {
+            let (held, options) = self.wish(book, (filter, identifier), (past.is_some(), conflates), random);
+            let before = self.subscriptions.remove(filter);
+            let is_new = before.is_none();
+            let is_surely_new = is_new && !self.past.iter().any(|held| held.filter == filter && !held.over);
+            let is_last = at >= self.limits.filters_per_subscribe as usize;
+            let must_be_refused = is_beyond || is_last || (is_surely_new && known >= most);
+            let may_be_refused = must_be_refused || (is_new && known + doubtful + wishes.len() >= most);
+            match held.may_replay {
+                true => self.replays.begin(held),
+                false => self.replays.doubt(filter),
+            }
+            self.replays.rename(filter, identifier);
+            self.past.extend(before);
+            self.past.push(held);
+            wishes.push(Wish { held, before, may_be_refused, must_be_refused });
+            asked.push(SubscribeFilter { filter, options });
+        }
+        let mut user_properties = UserPropertiesBuf::new();
+        let conflates = conflates.then(|| ("rowcast-conflate", "1".to_owned()));
+        for (name, value) in conflates.into_iter().chain(past) {
+            user_properties.push(name, &value).expect("short");
+        }
+        let properties = SubscribeProperties {
+            subscription_id: is_v5.then_some(identifier),
+            user_properties: user_properties.as_ref(),
+        };
+        let subscribe = Subscribe { packet_id: id, properties, filters: (&asked[..]).into() };
+        self.send(node, &Packet::Subscribe(subscribe));
+        self.asked.insert(id.get(), Asked::Subscribe(wishes));
+        self.forget_unselected(book);
+    }
+
+    /// A subscription to ask for, in some way.
+    fn wish(
+        &self,
+        book: &Book,
+        (filter, identifier): (Filter, u32),
+        (with_past, conflates): (bool, bool),
+        random: &mut Random,
+    ) -> (Held, SubscriptionOptions) {
         let is_group = GROUPS.contains(&filter);
         let is_v5 = self.is_v5();
         let qos = if is_group {
@@ -116,13 +184,12 @@ impl Client {
             ]),
             false => RetainHandling::SendAtSubscribe,
         };
-        let before = self.subscriptions.remove(filter);
+        let before = self.subscriptions.get(filter).copied();
         let doubted = self.past.iter().any(|held| held.filter == filter && !held.over);
-        let past = (is_v5 && !is_group && random.one_in(5)).then(|| past(book, random));
         let if_new = retain_handling == RetainHandling::SendIfNew;
-        let may_replay = past.is_some() && !(if_new && before.is_some());
+        let may_replay = with_past && !(if_new && before.is_some());
         let brings = |if_new| match retain_handling {
-            _ if is_group || past.is_some() => false,
+            _ if is_group || with_past => false,
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => if_new,
             RetainHandling::DoNotSend => false,
@@ -130,47 +197,34 @@ impl Client {
         let since = if may_replay { Since::default() } else { Since { asked: book.clock, idle: book.idle_at } };
         let held = Held {
             filter,
+            identifier,
+            packet: book.clock,
             qos,
-            no_local: is_v5 && !is_group && past.is_none() && random.one_in(4),
+            no_local: is_v5 && !is_group && !with_past && random.one_in(4),
             with_records: brings(before.is_none() && !doubted),
             may_bring_records: brings(before.is_none()),
             granted: false,
             first: before.map_or(usize::MAX, |before| before.first),
             since: before.map_or(since, |before| before.since.min(since)),
-            keeps_since: before.filter(|before| before.qos > QoS::AtMostOnce).map_or(u64::MAX, |held| held.keeps_since),
+            keeps_since: u64::MAX,
             over: false,
-            conflates: is_v5 && !is_group && random.one_in(3),
+            conflates,
             conflates_since: u64::MAX,
             replays: may_replay && !(if_new && doubted),
             may_replay,
         };
-        match may_replay {
-            true => self.replays.begin(held),
-            false => self.replays.doubt(filter),
-        }
-        self.past.extend(before);
-        self.past.push(held);
+        // What was its own did not come by one with No Local.
+        let kept = |before: &Held| before.qos > QoS::AtMostOnce && (held.no_local || !before.no_local);
+        let keeps_since = before.filter(kept).map_or(u64::MAX, |before| before.keeps_since);
+        let held = Held { keeps_since, ..held };
         let options = SubscriptionOptions {
             qos,
             no_local: held.no_local,
             retain_as_published: self.nature.as_published && is_v5,
             retain_handling,
         };
-        let options = if is_v5 { options } else { SubscriptionOptions { qos, ..SubscriptionOptions::default() } };
-        let filters = [SubscribeFilter { filter, options }];
-        let mut user_properties = UserPropertiesBuf::new();
-        let conflates = held.conflates.then(|| ("rowcast-conflate", "1".to_owned()));
-        for (name, value) in conflates.into_iter().chain(past) {
-            user_properties.push(name, &value).expect("short");
-        }
-        let properties = SubscribeProperties {
-            subscription_id: is_v5.then(|| held.identifier()),
-            user_properties: user_properties.as_ref(),
-        };
-        let subscribe = Subscribe { packet_id: id, properties, filters: (&filters[..]).into() };
-        self.send(node, &Packet::Subscribe(subscribe));
-        self.asked.insert(id.get(), Asked::Subscribe(vec![held]));
-        self.forget_unselected(book);
+        let plain = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+        (held, if is_v5 { options } else { plain })
     }
 
     pub(crate) fn unsubscribe(&mut self, node: &mut Node, book: &Book, filter: Filter) {
@@ -207,12 +261,22 @@ impl Client {
         let Some(Asked::Subscribe(asked)) = self.asked.remove(&suback.packet_id.get()) else {
             return Err("SUBACK for nothing".to_owned());
         };
-        for (held, reason) in asked.into_iter().zip(suback.reasons.iter()) {
+        if asked.len() != suback.reasons.iter().count() {
+            return Err(format!("{:?} for {} filters", suback.reasons, asked.len()));
+        }
+        for (wish, reason) in asked.into_iter().zip(suback.reasons.iter()) {
+            let Wish { held, .. } = wish;
             if reason.is_error() {
-                if !self.excused {
+                let no_room = if self.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::UnspecifiedError };
+                let is_right = self.excused || (wish.may_be_refused && reason == no_room);
+                if !is_right {
                     return Err(format!("{} is not granted: {reason}", held.filter));
                 }
+                self.on_refused(&wish);
                 continue;
+            }
+            if wish.must_be_refused {
+                return Err(format!("{} is granted, and is one too many", held.filter));
             }
             let granted = match reason {
                 ReasonCode::GrantedQoS2 => QoS::ExactlyOnce,
@@ -234,6 +298,18 @@ impl Client {
         Ok(())
     }
 
+    /// Nothing has changed: what it was to replace is still there.
+    fn on_refused(&mut self, Wish { held, before, .. }: &Wish) {
+        let is_one = |other: &Held, one: &Held| other.filter == one.filter && other.packet == one.packet;
+        self.past.retain(|other| !is_one(other, held) && !before.is_some_and(|before| is_one(other, &before)));
+        if held.may_replay {
+            self.replays.refused(held.filter);
+        }
+        if let Some(before) = before {
+            self.subscriptions.insert(before.filter, *before);
+        }
+    }
+
     /// A SUBACK says what is replayed.
     fn on_replay(&mut self, suback: &Suback<'_>, held: &Held, book: &Book) -> Result<(), String> {
         let told = |name| suback.properties.user_properties.get(name).and_then(|value| value.parse::<u64>().ok());
@@ -242,9 +318,12 @@ impl Client {
         };
         let must_come = |&number: &usize| {
             let message = &book.messages[number];
-            held.selects(message.topic) && message.qos.min(held.qos) > QoS::AtMostOnce && !message.expires()
+            let comes = self.takes(message) && !message.expires();
+            comes && held.selects(message.topic) && message.qos.min(held.qos) > QoS::AtMostOnce
         };
-        let expected = book.logged_between(after, until).filter(must_come).collect();
+        // Of several filters each has its own last changes, and SUBACK tells the earliest.
+        let surely_after = if held.is_one_of_several() { until } else { after };
+        let expected = book.logged_between(surely_after, until).filter(must_come).collect();
         self.replays.granted(held.filter, (after, until), expected);
         Ok(())
     }
@@ -292,6 +371,7 @@ impl Client {
             && message.condition.is_none()
             && message.kind != Kind::Delete
             && message.qos > QoS::AtMostOnce
+            && self.takes(message)
             && self.granted(message.topic, Some(message)) > QoS::AtMostOnce
         {
             self.expected.insert(number);
@@ -337,10 +417,21 @@ impl Client {
     }
 }
 
+/// The subscription identifier of these filters: each place among all has a bit, but where it is one alone.
+fn identifier(filters: &[Filter]) -> u32 {
+    let place = |of: &[Filter], filter: &Filter| of.iter().position(|other| other == filter).map(|at| at as u32);
+    if let [filter] = filters {
+        let group = place(&GROUPS, filter).map(|at| at + GROUP_ID);
+        return group.or(place(&FILTERS, filter).map(|at| at + 1)).expect("a filter");
+    }
+    let bits = filters.iter().filter_map(|filter| place(&FILTERS, filter)).map(|at| 1 << at);
+    SEVERAL_ID + bits.sum::<u32>()
+}
+
 /// Where the past is to begin.
 fn past(book: &Book, random: &mut Random) -> (&'static str, String) {
     match random.below(4) {
-        0 | 1 => ("rowcast-last", (1 + random.below(6)).to_string()),
+        0 | 1 => (LAST, (1 + random.below(6)).to_string()),
         2 => ("rowcast-since", format!("-{}s", 1 + random.below(5))),
         _ => ("rowcast-since", book.some_version(random).to_string()),
     }
