@@ -23,7 +23,7 @@ use crate::db::{Db, DbError, now_ms};
 use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
-use refused::{Again, Refused, Tell};
+use refused::{Again, Refused, Tell, brief};
 use rowcast_codec::ReasonCode;
 use rowcast_core::limits::TURN_EVENT_BYTES_MAX;
 use rowcast_core::policy::Principal;
@@ -813,13 +813,15 @@ fn log(report: &Report, count: Option<u64>) {
             tracing::debug!(%client_id, %address, %reason, "connection closed");
         }
         Report::Refused { client_id, user, address, words, .. } => {
-            let user = user.as_deref();
-            tracing::warn!(%client_id, user, %address, reason = %words, count, "connection refused");
+            let (client_id, user, reason) = (brief(client_id), user.as_deref(), brief(words));
+            tracing::warn!(%client_id, user, %address, %reason, count, "connection refused");
         }
         Report::RejectedPublish { client_id, topic, reason, .. } => {
+            let (client_id, topic) = (brief(client_id), brief(topic));
             tracing::warn!(%client_id, %topic, %reason, count, "publish refused");
         }
         Report::DeniedSubscribe { client_id, filter, .. } => {
+            let (client_id, filter) = (brief(client_id), brief(filter));
             tracing::warn!(%client_id, %filter, count, "subscription refused: it may read nothing of it");
         }
         Report::LostEvents { client_id, position, oldest } => {

@@ -63,7 +63,7 @@ impl Refused {
             Entry::Occupied(mut told) => told.get_mut().again += 1,
             Entry::Vacant(_) if is_full => self.beyond += 1,
             Entry::Vacant(new) => {
-                new.insert(Told { first: report.clone(), since_ms: now_ms, again: 0 });
+                new.insert(Told { first: shortened(report), since_ms: now_ms, again: 0 });
                 return Tell::Now;
             }
         }
@@ -88,22 +88,45 @@ impl Cause {
             Report::Refused { user, address, reason, words, .. } => {
                 let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
                 let who = format!("{host} {} {words}", user.as_deref().unwrap_or_default());
-                (who.into_boxed_str(), What::Connect, *reason)
+                (who, What::Connect, *reason)
             }
-            Report::RejectedPublish { client_id, code, .. } => (client_id.clone(), What::Publish, *code),
+            Report::RejectedPublish { client_id, code, .. } => (client_id.to_string(), What::Publish, *code),
             Report::DeniedSubscribe { client_id, .. } => {
-                (client_id.clone(), What::Subscribe, ReasonCode::NotAuthorized)
+                (client_id.to_string(), What::Subscribe, ReasonCode::NotAuthorized)
             }
             _ => return None,
         };
-        Some(Cause { who, what, why })
+        Some(Cause { who: brief(&who).into(), what, why })
     }
 }
+
+/// A report without the rest of what was long in it.
+fn shortened(report: &Report) -> Report {
+    let mut report = report.clone();
+    let texts: [&mut Box<str>; 2] = match &mut report {
+        Report::Refused { client_id, words, .. } => [client_id, words],
+        Report::RejectedPublish { client_id, topic, .. } => [client_id, topic],
+        Report::DeniedSubscribe { client_id, filter, .. } => [client_id, filter],
+        _ => return report,
+    };
+    for text in texts.into_iter().filter(|text| text.len() > TEXT_BYTES_MAX) {
+        *text = brief(text).into();
+    }
+    report
+}
+
+/// The beginning of a text that is whoever's to choose, and to make long.
+pub(super) fn brief(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}
+
+/// Bytes of a client identifier, a topic or a filter that are remembered, and told.
+const TEXT_BYTES_MAX: usize = 512;
 
 /// For how long the same is counted, not told.
 const COLLECT_MS: u64 = 10_000;
 
-/// Refusals of one shard that are remembered meanwhile, a few kilobytes each at most.
+/// Refusals of one shard that are remembered meanwhile, two kilobytes each at most.
 const REFUSALS_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -137,6 +160,18 @@ mod tests {
         assert_eq!(refused.take(&publish("a", "dog/2", denied), 10_000), Tell::Now, "new again");
         assert!(refused.due(1_000_000).is_empty(), "none came again");
         assert!(refused.told.is_empty());
+    }
+
+    #[test]
+    fn what_is_long_is_cut() {
+        let mut refused = Refused::default();
+        let denied = ReasonCode::NotAuthorized;
+        let long = publish("a", &"ü".repeat(30_000), denied);
+        assert_eq!((refused.take(&long, 0), refused.take(&long, 0)), (Tell::Now, Tell::Counted));
+        let due = refused.due(10_000);
+        let [Again::Same(Report::RejectedPublish { topic, .. }, 1)] = &due[..] else { panic!("one") };
+        assert_eq!(&**topic, "ü".repeat(256));
+        assert_eq!(brief(&"aü".repeat(200)).len(), 511);
     }
 
     #[test]
