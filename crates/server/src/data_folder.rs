@@ -49,10 +49,18 @@ pub fn check(folder: &Path) -> Result<(), DataFolderError> {
     };
     let found = look(folder)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 && !(found == Found::Nothing && can_shut(&metadata)) {
+    if mode & 0o077 != 0 && !(found == Found::Nothing && is_ours(&metadata)) {
         return Err(DataFolderError::Open { folder: folder.to_owned(), mode });
     }
     Ok(())
+}
+
+/// The same for who only wants to know: what is somebody else's is theirs to look at.
+pub fn check_own(folder: &Path) -> Result<(), DataFolderError> {
+    match fs::metadata(folder) {
+        Ok(metadata) if is_ours(&metadata) => check(folder),
+        _ => Ok(()),
+    }
 }
 
 /// What is in a folder.
@@ -87,7 +95,7 @@ fn look(root: &Path) -> Result<Found, DataFolderError> {
 }
 
 /// Whether it is for us to say who may enter it.
-fn can_shut(folder: &Metadata) -> bool {
+fn is_ours(folder: &Metadata) -> bool {
     let us = geteuid();
     us.is_root() || us.as_raw() == folder.uid()
 }

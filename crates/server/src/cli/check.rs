@@ -44,7 +44,7 @@ impl Check {
                 anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {warning}");
             }
         }
-        let data = loaded.as_ref().map_or(Ok(()), |loaded| data_folder::check(&loaded.config.storage.path));
+        let data = loaded.as_ref().map_or(Ok(()), |loaded| data_folder::check_own(&loaded.config.storage.path));
         match (loaded, application, data) {
             (Ok(loaded), Ok(application), Ok(())) => {
                 anstream::print!("{}", summary(&loaded, &application));
