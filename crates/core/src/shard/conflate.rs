@@ -66,6 +66,11 @@ impl Conflated {
         Kept::Waits
     }
 
+    /// Whether a state of this topic waits.
+    pub(super) fn holds(&self, topic: &str) -> bool {
+        self.newest.contains_key(topic)
+    }
+
     fn first(&self) -> Option<State> {
         self.newest.get(self.line.front()?).cloned()
     }

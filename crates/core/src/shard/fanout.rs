@@ -191,13 +191,17 @@ impl Shard {
             !connection.queue.is_empty() || !session.redeliver.is_empty()
         };
         let conflates = selected.conflate && qos == QoS::AtMostOnce && message.kind.is_state();
+        // An event behind a state of its topic that found no room finds none either.
+        let waiting = connection.conflated.as_deref().filter(|_| qos == QoS::AtMostOnce);
+        let is_held_up = waiting.is_some_and(|waiting| waiting.holds(message.topic));
         let late = match message.sequence {
             None if qos != QoS::AtMostOnce && session.is_durable() => return None, // See `publish`.
             None if !open => return None,
-            None if waits || session.flow != Flow::Live => Some(Late::Waits(Waits::Queued(qos))),
+            None if waits || is_held_up || session.flow != Flow::Live => Some(Late::Waits(Waits::Queued(qos))),
             Some(_) if waits || overtakes => Some(Late::Behind),
             // Or it would overtake an older one.
             _ if conflates && connection.conflated.is_some() => Some(Late::Waits(Waits::Conflated)),
+            _ if is_held_up => Some(Late::Dropped),
             _ => None,
         };
         let late = late.or_else(|| {
