@@ -625,6 +625,9 @@ pub struct Shard {
     spare: Rc<Spare>,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
+    /// What takes away the rows of sessions whose time ran out, and whose they are; and those for which there was no room.
+    purging: FxHashMap<Token, Box<str>>,
+    unpurged: Vec<Box<str>>,
     /// Wills on their way to the log, and whose they are.
     firing: FxHashMap<Token, (Box<str>, Will)>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
@@ -698,6 +701,8 @@ impl Shard {
             frames: Frames::default(),
             spare: Rc::default(),
             leaving: FxHashMap::default(),
+            purging: FxHashMap::default(),
+            unpurged: Vec::new(),
             firing: FxHashMap::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
@@ -859,6 +864,7 @@ impl Shard {
         }
         self.resume_rated(now);
         self.fire_due_wills(now);
+        self.purge_again();
         self.end_lags();
         self.end_group_lags();
         self.store_dirty_sessions();

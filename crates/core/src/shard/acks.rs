@@ -40,6 +40,10 @@ impl Shard {
         if let Some((client_id, will)) = self.firing.remove(&token) {
             return self.on_fired(client_id, will, &outcome, now);
         }
+        if let Some(client_id) = self.purging.remove(&token) {
+            self.unpurged.extend((outcome == Outcome::Full).then_some(client_id));
+            return;
+        }
         if self.on_group_stored(token, &outcome) {
             return;
         }

@@ -328,6 +328,13 @@ impl Shard {
         }
     }
 
+    /// Rows of sessions whose time ran out, which there was no room to take away before.
+    pub(super) fn purge_again(&mut self) {
+        for client_id in std::mem::take(&mut self.unpurged) {
+            self.effects.push(Effect::CollectRows { client_id });
+        }
+    }
+
     /// What is left of a session whose time ran out, unless there is a new one by now.
     pub(super) fn on_purge(&mut self, client_id: &str, rows: StoredRows) {
         let mut changes = Vec::new();
@@ -343,7 +350,9 @@ impl Shard {
             Some(_) => Err(Rejection::Absent),
             None => Ok(()),
         });
-        self.proposals.push_decided(None, Durability::Flush, place, absent, &changes);
+        let token = self.token(0);
+        self.proposals.push_decided(Some(token), Durability::Flush, place, absent, &changes);
+        self.purging.insert(token, client_id.into());
     }
 }
 
