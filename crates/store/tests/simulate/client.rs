@@ -71,6 +71,8 @@ pub(crate) struct Client {
     sent_ms: u64,
     /// It sends nothing more, not even PINGREQ.
     pub(crate) silent: bool,
+    /// It takes what it is sent: else what it says may not be read, and its connection be ended for that.
+    takes: bool,
     /// It was silent for longer than it may be, and nothing has shown since that the server did not mind.
     was_quiet: bool,
     /// When its connection was seen without anything on the way to it.
@@ -180,6 +182,7 @@ impl Client {
             next_id: 0,
             sent_ms: 0,
             silent: false,
+            takes: true,
             was_quiet: false,
             clear_ms: 0,
             outgoing: VecDeque::new(),
@@ -228,6 +231,7 @@ impl Client {
     ) {
         let now = node.wall_ms();
         self.socket = Some(node.connect(shard, true, false));
+        self.takes = true;
         self.clean = !self.is_durable() || (clean && self.is_v5()) || self.starts_clean; // Before MQTT 5, a clean session does not last.
         let expected = if self.clean { Some(false) } else { self.session.exists };
         self.session.asked = Some((expected, now));
@@ -569,6 +573,15 @@ impl Client {
         }
     }
 
+    /// It takes what it is sent, or not.
+    pub(crate) fn set_takes(&mut self, node: &mut Node, takes: bool) {
+        if let Some(socket) = self.socket {
+            self.was_quiet |= !self.takes;
+            self.takes = takes;
+            node.set_takes(socket, takes);
+        }
+    }
+
     /// Says that it is there, when it is time for that.
     pub(crate) fn keep_alive(&mut self, node: &mut Node) {
         let patience_ms = u64::from(self.keep_alive_secs) * 500;
@@ -580,7 +593,7 @@ impl Client {
     /// Whether it said nothing for so long that the server may close its connection.
     fn is_quiet(&self, now: u64) -> bool {
         let patience_ms = u64::from(self.keep_alive_secs) * 1500;
-        self.was_quiet || (self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms)
+        self.was_quiet || !self.takes || (self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms)
     }
 
     /// The disk is full, or was: what is under way may be refused.

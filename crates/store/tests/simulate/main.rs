@@ -35,8 +35,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 type Node = node::Node<kept::Kept>;
 
-/// Seeds of a usual run.
+/// Seeds of a usual run, ...
 const SEEDS: u64 = 150;
+/// ... and those that once failed, with what they found. Where a run is made in another way, so is theirs.
+const FOUND: [(u64, &str); 9] = [
+    (9_200_210, "a clean start without room on the disk took a session that was there out of their count"),
+    (9_202_128, "a node that ended while it cleared a session away kept its subscriptions and their group"),
+    (9_205_792, "the same, and its handshakes"),
+    (9_223_429, "a session was stored whose client had been refused"),
+    (9_275_208, "an event overtook a state of its topic that waited for room"),
+    (9_286_950, "rows of a session stayed that there had been no room to take away"),
+    (9_300_883, "a power cut took a message of QoS 2 from a table that does not wait for the disk"),
+    (9_307_075, "the same, late in a run"),
+    (9_307_429, "a change came twice after a crash"),
+];
 
 #[test]
 fn whatever_happens_clients_get_what_they_must() {
@@ -52,13 +64,13 @@ fn whatever_happens_clients_get_what_they_must() {
             let first = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() * 1_000;
             try_seeds(first..u64::MAX, size, Some(time))
         }
-        (None, None) => try_seeds(0..SEEDS, size, None),
+        (None, None) => try_seeds((0..SEEDS).chain(FOUND.map(|(seed, _)| seed)), size, None),
     };
     assert!(failed == 0, "{failed} seeds failed");
 }
 
 /// Runs seeds, for some time at most. Returns how many fail.
-fn try_seeds(seeds: Range<u64>, size: Size, time: Option<Duration>) -> usize {
+fn try_seeds(seeds: impl Iterator<Item = u64>, size: Size, time: Option<Duration>) -> usize {
     let began = Instant::now();
     let (mut tried, mut failed) = (0, 0);
     for seed in seeds {

@@ -118,10 +118,8 @@ impl Run {
         match self.random.below(88) {
             0..3 => self.go(index)?,
             3..6 => {
-                if let Some(socket) = client.socket {
-                    let takes = self.random.below(3) > 0;
-                    self.node.set_takes(socket, takes);
-                }
+                let takes = self.random.below(3) > 0;
+                client.set_takes(&mut self.node, takes);
             }
             6..11 if client.can_ask() => {
                 let shares = client.is_v5() && self.random.one_in(4);
@@ -562,7 +560,7 @@ impl Run {
                         let world = (&self.book, &mut self.wills);
                         self.clients[index].connect(&mut self.node, world, shard, false, None);
                     }
-                    Some(socket) => self.node.set_takes(socket, true),
+                    Some(_) => self.clients[index].set_takes(&mut self.node, true),
                 }
                 self.hear(index)?;
                 self.clients[index].answer(&mut self.node, usize::MAX);
