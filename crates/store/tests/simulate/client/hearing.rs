@@ -260,7 +260,7 @@ impl Client {
                 let identifiers: Vec<u32> = publish.properties.subscription_ids.iter().collect();
                 // Of a message that was published again, another may stand in the log.
                 let again = publish.dup || world.book.messages[number].may_repeat();
-                self.replays.on_delivery(number, sequence, &identifiers, again)?
+                self.replays.on_delivery((number, topic), sequence, &identifiers, again)?
             }
         };
         self.see(topic, publish, (Some(number), way), world.book);
@@ -279,7 +279,8 @@ impl Client {
         let stays = self.view.get(topic).is_some_and(|seen| {
             // A newer one whose PUBREC was heard does not come again behind an older one that does; and the newer ones of a
             // replay may be lost, where it has QoS 0.
-            let again = publish.dup && seen.qos == QoS::ExactlyOnce && seen.number.is_some();
+            let was_seen = seen.number.is_some() || number.is_some_and(|number| self.got.contains(&number));
+            let again = publish.dup && seen.qos == QoS::ExactlyOnce && was_seen;
             let replayed = way == Way::Replay && publish.qos == QoS::AtMostOnce;
             let is_once = number.is_some_and(|number| book.messages[number].sent == 1); // Else it may have changed it again.
             is_once && (again || replayed) && is_older(seen)

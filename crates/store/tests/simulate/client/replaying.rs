@@ -89,7 +89,7 @@ impl Replays {
     /// at `sequence`.
     pub(super) fn on_delivery(
         &mut self,
-        number: usize,
+        (number, topic): (usize, &str),
         sequence: Option<u64>,
         identifiers: &[u32],
         again: bool,
@@ -98,7 +98,9 @@ impl Replays {
             replay.expected.remove(&number);
         }
         let Some(sequence) = sequence else { return Ok(Way::Live) };
-        let is_by = |replay: &Replaying| replay.identifiers.iter().any(|known| identifiers.contains(known));
+        let is_by = |replay: &Replaying| {
+            replay.held.selects(topic) && replay.identifiers.iter().any(|known| identifiers.contains(known))
+        };
         let is_doubtful = |replay: &Replaying| replay.range.is_none() && is_by(replay);
         if self.0.iter().any(is_doubtful) {
             return Ok(Way::Replay);
