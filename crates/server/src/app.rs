@@ -24,7 +24,7 @@ use anyhow::Context;
 use rowcast_core::reach::Reach;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
-use rowcast_store::limits::FILES_OPEN_MAX;
+use rowcast_store::limits::{FILES_OPEN_MAX, TABLE_FILES_OPEN_MAX};
 use rowcast_store::{Options, Origin, Queue, Retention, Sink, Store, StoreError, reads};
 use std::env::VarError;
 use std::io::{IsTerminal, stderr};
@@ -61,7 +61,9 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     );
     let random_seed = random()?;
     let now_ms = crate::db::now_ms();
-    let (store, writer) = Store::open(&config.storage.path, &options(&config, NodeId(random()?.max(1))), now_ms)
+    let kept = files_beside_connections(files_max);
+    let options = Options { table_files: table_files(kept), ..options(&config, NodeId(random()?.max(1))) };
+    let (store, writer) = Store::open(&config.storage.path, &options, now_ms)
         .with_context(|| format!("cannot open the data in {}", config.storage.path.display()))?;
     report_opening(&store);
     let is_new = store.committed() == Sequence::ZERO;
@@ -167,7 +169,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     all_restored.iter().take(shards).for_each(drop);
     main.block_on(db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &[])))?;
 
-    let room = room_for_connections(files_max)?;
+    let room = room_for_connections(files_max, kept)?;
     let (stopped, mut hangups) = {
         let _runtime = main.enter();
         (told_to_stop()?, signal(SignalKind::hangup())?)
@@ -320,9 +322,20 @@ fn raise_file_limit() -> std::io::Result<u64> {
     })
 }
 
-/// Room for connections beside the files that the store opens, and a few that are read again now and then.
-fn room_for_connections(files_max: u64) -> std::io::Result<Room> {
-    let room = Room::new(files_max, FILES_OPEN_MAX as u64 + 32)?;
+/// Descriptors for the files that the store opens, and a few that are read again now and then: as many as may be useful,
+/// and where there are not so many a small part, which is enough if tables hold few files open.
+fn files_beside_connections(files_max: u64) -> u64 {
+    (files_max / FILES_PART).clamp(FILES_KEPT_MIN, FILES_KEPT_MAX)
+}
+
+/// Which of them tables that are read may hold open; the others are for the log, and for merging tables.
+fn table_files(kept: u64) -> usize {
+    TABLE_FILES_OPEN_MAX.saturating_sub((FILES_KEPT_MAX - kept) as usize).max(kept as usize / 4)
+}
+
+/// Room for connections beside the files that descriptors are `kept` for.
+fn room_for_connections(files_max: u64, kept: u64) -> std::io::Result<Room> {
+    let room = Room::new(files_max, kept)?;
     let connections = room.connections();
     if connections < FEW_CONNECTIONS {
         tracing::warn!(files_max, connections, "the limit of open files leaves little room: `ulimit -n` raises it");
@@ -334,6 +347,11 @@ fn room_for_connections(files_max: u64) -> std::io::Result<Room> {
 const FILES_MIN: u64 = 48;
 /// What a thread of its own needs to wait for sockets.
 const FILES_PER_SHARD_MIN: u64 = 8;
+/// That part of all file descriptors is for files.
+const FILES_PART: u64 = 400;
+/// With fewer, what is left beside tables that are read would not do for merging tables.
+const FILES_KEPT_MIN: u64 = 48;
+const FILES_KEPT_MAX: u64 = FILES_OPEN_MAX as u64 + 32;
 /// Whoever has fewer may not know it.
 const FEW_CONNECTIONS: u64 = 512;
 

@@ -42,7 +42,7 @@ pub const EXPIRE_PER_TURN: usize = 1024;
 /// Frozen memtables that wait to be written to disk; with one more due, the writer waits.
 pub const FROZEN_MAX: usize = 2;
 
-/// Table files held open at a time.
+/// Table files held open at a time, where there is nothing else to be saved for.
 pub const TABLE_FILES_OPEN_MAX: usize = 256;
 
 /// Files that a store may have open at a time: those of tables, and what readers of the log, compaction and the writer

@@ -2,7 +2,7 @@
 
 use crate::disk::{Disk, OsDisk};
 use crate::error::{OpenError, ReadError, StateError};
-use crate::limits::READ_BYTES;
+use crate::limits::{READ_BYTES, TABLE_FILES_OPEN_MAX};
 use crate::log::{self, Cut, LogFiles, Opening, Recovered, Retention, Verify};
 use crate::meta;
 use crate::quiet::Quiet;
@@ -27,6 +27,8 @@ pub struct Options {
     pub ring_bytes: usize,
     /// Bytes the tables may hold in memory: blocks read from disk, and what is not written to it yet.
     pub table_bytes: usize,
+    /// Files of tables held open at a time.
+    pub table_files: usize,
     /// How much log is kept.
     pub retention: Retention,
     /// How much of the log is read when it is opened.
@@ -40,6 +42,7 @@ impl Default for Options {
             segment_bytes: 64 * 1024 * 1024,
             ring_bytes: 32 * 1024 * 1024,
             table_bytes: 192 * 1024 * 1024,
+            table_files: TABLE_FILES_OPEN_MAX,
             retention: Retention::default(),
             verify: Verify::Tail,
         }
@@ -96,7 +99,7 @@ impl Store {
         let disk = Arc::new(OsDisk::open(folder)?);
         // Before anything else is made, so that a folder that is not ours stays as it is.
         let node = meta::open(&*disk, options.node)?;
-        let tables = LsmState::open(&folder.join("tables"), options.table_bytes)?;
+        let tables = LsmState::open(&folder.join("tables"), options.table_bytes, options.table_files)?;
         Store::open_with(disk, Arc::new(tables), &Options { node: Some(node), ..*options }, now_ms)
     }
 

@@ -109,7 +109,7 @@ fn tables_on_a_real_disk_are_the_fold_of_the_log_after_every_stop() {
         let mut model = Model::default();
         for run in 0..4 {
             let disk = Arc::new(OsDisk::open(folder.path()).unwrap());
-            let tables = Arc::new(LsmState::open(&folder.path().join("tables"), 1).unwrap());
+            let tables = Arc::new(LsmState::open(&folder.path().join("tables"), 1, 8).unwrap());
             let options = Options { node: Some(NodeId(7)), segment_bytes: 1 << 20, ..Options::default() };
             let (store, mut writer) = Store::open_with(disk, Arc::clone(&tables) as _, &options, run).unwrap();
             model.compare(&store, Loss::Nothing);

@@ -427,7 +427,7 @@ mod tests {
     fn tables_on_disk_are_what_was_applied_while_they_are_flushed_and_compacted() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let state = LsmState::open(folder.path(), 1).unwrap();
+            let state = LsmState::open(folder.path(), 1, 8).unwrap();
             let before = state.applied();
             if before > Sequence::ZERO {
                 // What the first round left is in the way of the second.
@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn a_key_longer_than_any_is_looked_for_in_vain() {
         let folder = tempfile::tempdir().unwrap();
-        let state = LsmState::open(folder.path(), 1).unwrap();
+        let state = LsmState::open(folder.path(), 1, 8).unwrap();
         check(&state, 5, 20, 10);
         let table = TABLES[1];
         for length in [KEY_BYTES_MAX, 65_531, 65_532, 65_535, 70_000] {
@@ -521,7 +521,7 @@ mod tests {
     #[test]
     fn an_altered_table_file_is_named_and_never_served() {
         let folder = tempfile::tempdir().unwrap();
-        let state = LsmState::open(folder.path(), 1).unwrap();
+        let state = LsmState::open(folder.path(), 1, 8).unwrap();
         check(&state, 5, 200, 100);
         drop(state);
         let files: Vec<_> =
@@ -543,7 +543,7 @@ mod tests {
 
     /// Whether all is well. What is served must have been put, whatever happens.
     fn is_right_or_refused(folder: &std::path::Path) -> bool {
-        let Ok(state) = LsmState::open(folder, 1) else { return false };
+        let Ok(state) = LsmState::open(folder, 1, 8) else { return false };
         for table in TABLES {
             let scan =
                 Scan { table, from: Bound::Unbounded, prefix: None, bytes_max: usize::MAX, records_max: usize::MAX };

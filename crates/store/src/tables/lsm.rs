@@ -10,7 +10,7 @@ use super::flush::spawn;
 use super::layers::Tables;
 use crate::disk::is_full;
 use crate::error::StateError;
-use crate::limits::{FROZEN_MAX, RUNS_MAX, TABLE_FILES_OPEN_MAX};
+use crate::limits::{FROZEN_MAX, RUNS_MAX};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, Slice, ValueType};
 use std::collections::HashSet;
@@ -44,8 +44,9 @@ struct Wanted {
 impl Tables<LsmBase> {
     /// Opens the tables in `folder`, or makes them. `memory_bytes` bounds what they hold in memory: a quarter of it is
     /// for blocks read from disk, which the system caches as well, the rest for what was not written yet. Records that
-    /// change often and fit in there cost no writing at all until the next checkpoint.
-    pub fn open(folder: &Path, memory_bytes: usize) -> Result<Tables<LsmBase>, StateError> {
+    /// change often and fit in there cost no writing at all until the next checkpoint. `files_open` table files are held
+    /// open.
+    pub fn open(folder: &Path, memory_bytes: usize, files_open: usize) -> Result<Tables<LsmBase>, StateError> {
         let place = folder.display().to_string();
         let failed = |error| match base_error(error) {
             BaseError::Full => StateError::Full { place: place.clone() },
@@ -53,7 +54,7 @@ impl Tables<LsmBase> {
         };
         let tree = Config::new(folder, Default::default(), Default::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(memory_bytes as u64 / 4)))
-            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(TABLE_FILES_OPEN_MAX))))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(files_open))))
             .open()
             .map_err(failed)?;
         let next = AtomicU64::new(tree.get_highest_persisted_seqno().map_or(1, |last| last + 1));
