@@ -107,7 +107,10 @@ impl Replays {
         }
         let mut holding: Vec<&mut Replaying> =
             self.0.iter_mut().filter(|replay| is_by(replay) && replay.holds(sequence)).collect();
-        if let ([replay], false) = (&mut holding[..], again) {
+        // Where an identifier is of several filters, it may be another of them that brings this on the way there.
+        if let ([replay], false) = (&mut holding[..], again)
+            && !replay.held.is_one_of_several()
+        {
             if sequence <= replay.last {
                 return Ok(Way::Live);
             }

@@ -85,7 +85,7 @@ impl Held {
         GROUPS.iter().position(|&filter| filter == self.filter)
     }
 
-    fn is_one_of_several(&self) -> bool {
+    pub(super) fn is_one_of_several(&self) -> bool {
         self.identifier >= SEVERAL_ID
     }
 
