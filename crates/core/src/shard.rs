@@ -1124,7 +1124,7 @@ impl Shard {
     }
 
     fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        self.connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation)
+        connection::find(&self.connections, id)
     }
 
     fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {

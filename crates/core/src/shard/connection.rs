@@ -15,6 +15,7 @@ use crate::proposal::Token;
 use crate::replay::Cut;
 use rowcast_codec::{PacketId, QoS, ReasonCode, Version};
 use rustc_hash::FxHashSet;
+use slab::Slab;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -306,6 +307,11 @@ pub(super) struct Connection {
     pub keep_alive_told: Option<u16>,
     /// ... and how long a session was asked for.
     pub expiry_asked: u32,
+}
+
+/// The connection with this number, unless it is closed.
+pub(super) fn find(connections: &Slab<Connection>, id: ConnectionId) -> Option<&Connection> {
+    connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation)
 }
 
 impl Connection {

@@ -1,6 +1,6 @@
 //! PUBLISH from a client: to a change that is proposed, or a message that just passes by.
 
-use super::connection::{ConnectionId, Pending, Then};
+use super::connection::{self, ConnectionId, Pending, Then};
 use super::get::GET;
 use super::{Moment, Shard};
 use crate::change::{Change, ChangeKind, Entry};
@@ -168,8 +168,9 @@ impl Shard {
     ) -> Result<Checked, Refused> {
         let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
         let Shard { tables, scratch, settings, connections, validator, .. } = self;
-        let connection = connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation);
-        let Some(connection) = connection else { return refused(ReasonCode::NotAuthorized, "not connected") };
+        let Some(connection) = connection::find(connections, id) else {
+            return refused(ReasonCode::NotAuthorized, "not connected");
+        };
         let rights = rights.unwrap_or(&connection.rights);
         let limits = &settings.limits;
         let topic = said.topic;
