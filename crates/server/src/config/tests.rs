@@ -6,16 +6,7 @@ use std::path::Path;
 
 #[test]
 fn the_seed_example_loads_as_it_stands() {
-    let text = "
-mqtt:
-  network:
-    port: 1883
-    securePort: 8883
-  webSocket: true
-  mTLS: false
-  requireAuthentication: true
-";
-    assert_eq!(check(text, &[]), defaults());
+    assert_eq!(check(include_str!("../../tests/it/seed.yaml"), &[]), defaults());
 }
 
 #[test]

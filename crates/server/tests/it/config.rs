@@ -6,15 +6,7 @@ use crate::wire::{Connect, Packet, Version, property};
 use std::process::Command;
 
 /// As it stands in the documentation of the database whose users bring it.
-const SEED: &str = "\
-mqtt:
-  network:
-    port: 1883
-    securePort: 8883
-  webSocket: true
-  mTLS: false
-  requireAuthentication: true
-";
+const SEED: &str = include_str!("seed.yaml");
 
 #[test]
 fn the_example_of_the_original_documentation_loads_as_it_stands() {
