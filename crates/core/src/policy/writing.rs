@@ -4,7 +4,7 @@ use super::attributes::AttributeSet;
 use super::role::{AttributeGrant, TableGrant};
 use super::{Operation, View};
 use crate::schema::Table;
-use crate::validate::Format;
+use crate::validate::{Format, Refusal};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -108,14 +108,13 @@ impl Writing {
     }
 
     pub(super) fn of(rules: &Arc<TableRules>) -> Writing {
-        let is_free = rules.insert && rules.update && rules.attributes.is_none();
-        Writing { rules: (!is_free).then(|| Arc::clone(rules)) }
+        Writing { rules: Some(Arc::clone(rules)) }
     }
 
     /// Whether nothing depends on the record there is, nor on what is sent.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.rules.is_none()
+        self.rules.as_ref().is_none_or(|rules| rules.insert && rules.update && rules.attributes.is_none())
     }
 
     /// What a put is to be taken for, where the record is `current`. What is no document is left for the validator
@@ -150,6 +149,32 @@ impl Writing {
         match attributes.first_beyond(table, patch) {
             Ok(Some(name)) => Err(Denied::Attribute(name)),
             Ok(None) | Err(_) => Ok(()), // What is no object makes no document.
+        }
+    }
+
+    /// Why a put is refused that became more than what was sent, in words for its author: nothing of an attribute that
+    /// they neither may see nor sent.
+    #[must_use]
+    pub fn put_refusal(&self, refusal: Refusal, is_there: bool) -> Refusal {
+        let sends = |name: &str| match self.attributes(is_there) {
+            Ok(Some(attributes)) => attributes.contains(name),
+            _ => true,
+        };
+        if self.sees(&refusal) || refusal.name().is_none_or(|name| sends(&name)) { refusal } else { refusal.veiled() }
+    }
+
+    /// The same of a merge patch.
+    #[must_use]
+    pub fn patch_refusal(&self, refusal: Refusal, patch: &[u8]) -> Refusal {
+        if self.sees(&refusal) || refusal.is_of(patch) { refusal } else { refusal.veiled() }
+    }
+
+    fn sees(&self, refusal: &Refusal) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        match rules.view() {
+            View::Nothing => false,
+            View::Whole => true,
+            View::Only(shown) => refusal.name().is_none_or(|name| shown.contains(&name)),
         }
     }
 

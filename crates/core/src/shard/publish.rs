@@ -13,7 +13,7 @@ use crate::proposal::{Decide, Durability, Rejection};
 use crate::reach::Prefixes;
 use crate::schema::TableIndex;
 use crate::tables::{Place, Tables};
-use crate::validate::{Validator, created_ms, expires_at_ms, merge_patch};
+use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
 use rowcast_codec::{Ack, PacketId, Publish, PublishProperties, QoS, ReasonCode};
 use std::borrow::Cow;
@@ -531,12 +531,11 @@ impl Put {
         out: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
         let table = &self.tables.catalog()[self.index];
-        let invalid = |refusal: crate::validate::Refusal| Rejection::Invalid(refusal.to_string());
         let current = record.map(|record| record.payload);
         let (payload, content_type) = if self.is_patch {
             self.writing.patch(table, &self.payload, current).map_err(denied)?;
             holds(self.condition.as_ref(), record)?;
-            (Cow::Owned(merge_patch(current, &self.payload).map_err(invalid)?), None)
+            (Cow::Owned(merge_patch(current, &self.payload).map_err(|refusal| self.invalid(refusal, current))?), None)
         } else {
             let sent = self.writing.put(table, &self.payload, self.content_type.as_deref(), current);
             let sent = sent.map_err(denied)?;
@@ -546,7 +545,8 @@ impl Put {
         let key = Key::decode(&self.key).ok_or_else(|| Rejection::Invalid("not a key".to_owned()))?;
         let created = current.and_then(|document| created_ms(table, document));
         let mut validator = Validator::default();
-        let normalized = validator.put(table, &key, &payload, content_type, now_ms, created).map_err(invalid)?;
+        let normalized = validator.put(table, &key, &payload, content_type, now_ms, created);
+        let normalized = normalized.map_err(|refusal| self.invalid(refusal, current))?;
         let change = Change {
             kind: ChangeKind::Put,
             qos: self.qos,
@@ -559,6 +559,14 @@ impl Put {
         };
         change.encode(out);
         Ok(())
+    }
+
+    fn invalid(&self, refusal: Refusal, current: Option<&[u8]>) -> Rejection {
+        let refusal = match self.is_patch {
+            true => self.writing.patch_refusal(refusal, &self.payload),
+            false => self.writing.put_refusal(refusal, current.is_some()),
+        };
+        Rejection::Invalid(refusal.to_string())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::attribute;
 use crate::schema::Table;
 use crate::value::KeyError;
 use crate::value::json::{Fault, Kind, Members, Scanner, Text, write_string};
@@ -66,10 +67,37 @@ impl Refusal {
                 name.push_str(&format!("[{token}]"));
             } else {
                 name.push_str(if name.is_empty() { "" } else { "." });
-                name.push_str(&token.replace("~1", "/").replace("~0", "~"));
+                name.push_str(&unescaped(token));
             }
         }
         shorten(&name, ATTRIBUTE_CHARS_MAX).into_owned()
+    }
+
+    /// The attribute of the record in which the mistake is; `None`: it is in the payload as a whole.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.pointer.split('/').nth(1).map(unescaped)
+    }
+
+    /// Whether what is refused is in `patch` itself, not in what it is laid onto.
+    #[must_use]
+    pub fn is_of(&self, patch: &[u8]) -> bool {
+        let mut value = patch.trim_ascii_start();
+        for token in self.pointer.split('/').skip(1) {
+            if value.first() != Some(&b'{') {
+                return true; // It takes the place of what was there.
+            }
+            let Some(member) = attribute(value, &unescaped(token)) else { return false };
+            value = member.as_bytes();
+        }
+        true
+    }
+
+    /// The same without a word of what is there: for whoever may not see it.
+    #[must_use]
+    pub fn veiled(self) -> Self {
+        let expected = "a record that fits its type with what may not be seen here";
+        Self::new(self.kind, String::new(), expected, "one that does not")
     }
 
     /// The payload is not JSON.
@@ -189,6 +217,11 @@ impl Step<'_> {
             Self::Place(place) => format!("/{place}"),
         }
     }
+}
+
+/// What one step of a JSON pointer names.
+fn unescaped(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
 }
 
 /// One step of a JSON pointer.

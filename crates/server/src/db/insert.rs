@@ -32,7 +32,12 @@ impl Db {
         let given = given_keys(table, payloads)?;
         for _ in 0..ATTEMPTS_MAX {
             let made = self.make_keys(table, given.iter().filter(|key| key.is_none()).count()).await?;
-            let inserted = self.insert_under(table, payloads, &given, &made).await;
+            let inserted = self.insert_under(table, payloads, &given, &made).await.map_err(|error| match error {
+                DbError::Refused { refusal, item } => {
+                    DbError::Refused { refusal: writing.put_refusal(refusal, false), item }
+                }
+                error => error,
+            });
             if inserted.is_err() {
                 self.shared.next_numbers.give_back(table.id(), &made);
             }

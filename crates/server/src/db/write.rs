@@ -109,6 +109,10 @@ impl Db {
             let draft = draft.permitted(target.table().table(), &writing, current)?;
             condition.decide(current)?;
             let written = draft.write(&target, current, now_ms, entries);
+            let written = written.map_err(|reason| match &draft {
+                Draft::Put(_) => writing.put_refusal(reason, current.is_some()),
+                Draft::Patch(patch) => writing.patch_refusal(reason, patch),
+            });
             drop((draft, room));
             written.map_err(|reason| {
                 let words = reason.to_string();
