@@ -121,9 +121,20 @@ impl Refusals {
         self.counted.load(Ordering::Relaxed)
     }
 
-    /// How many there were since it last said so; `None` if there were none, or it has said so just now. One thread
-    /// asks, every now and then.
-    pub fn take(&self, now_ms: u64) -> Option<u64> {
+    /// Says in the log how many there were since it last did, unless that is just now. One thread calls it, every now and
+    /// then.
+    pub fn tell(&self, now_ms: u64) {
+        if let Some(count) = self.take(now_ms) {
+            tracing::warn!(count, "connections refused: more connections or sessions than mqtt.limits allows");
+        }
+    }
+
+    /// The same, just now or not: the node stops.
+    pub fn tell_rest(&self) {
+        self.tell(u64::MAX - TELL_EVERY_MS);
+    }
+
+    fn take(&self, now_ms: u64) -> Option<u64> {
         let (counted, told) = (self.counted.load(Ordering::Relaxed), self.told.load(Ordering::Relaxed));
         if counted == told || now_ms < self.next_ms.load(Ordering::Relaxed) {
             return None;

@@ -402,6 +402,7 @@ fn serve_shard(
             () = turns => {}
             () = quiet => {}
         }
+        this.report_rest();
     });
 }
 
@@ -422,6 +423,7 @@ fn stop(node: &Node, http: &HttpState, threads: Vec<JoinHandle<()>>) {
             tracing::error!("a shard ended with a panic");
         }
     }
+    node.refusals.tell_rest();
 }
 
 /// Signals that end the program in good order, from the moment this is called.

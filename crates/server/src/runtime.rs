@@ -328,10 +328,8 @@ impl Runtime {
         self.expire();
         self.note_figures();
         self.report_again();
-        if self.index == 0
-            && let Some(count) = self.node.refusals.take(self.node.now().monotonic_ms)
-        {
-            tracing::warn!(count, "connections refused: more connections or sessions than mqtt.limits allows");
+        if self.index == 0 {
+            self.node.refusals.tell(self.node.now().monotonic_ms);
         }
     }
 
@@ -595,6 +593,16 @@ impl Runtime {
     /// Tells how often clients were refused the same again.
     fn report_again(&self) {
         let due = self.rejected.borrow_mut().due(self.node.now().monotonic_ms);
+        self.tell_again(due);
+    }
+
+    /// The same for all that is left, as the node stops.
+    pub(crate) fn report_rest(&self) {
+        let rest = self.rejected.borrow_mut().rest();
+        self.tell_again(rest);
+    }
+
+    fn tell_again(&self, due: Vec<Again>) {
         for again in due {
             match again {
                 Again::Same(report, count) => {

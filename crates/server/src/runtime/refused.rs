@@ -72,7 +72,16 @@ impl Refused {
 
     /// What came again since it was told, long enough ago.
     pub(super) fn due(&mut self, now_ms: u64) -> Vec<Again> {
-        let due = self.told.extract_if(|_, told| now_ms.saturating_sub(told.since_ms) >= COLLECT_MS);
+        self.take_out(|told| now_ms.saturating_sub(told.since_ms) >= COLLECT_MS)
+    }
+
+    /// What came again since it was told, however short a while ago: there will be no other time to tell it.
+    pub(super) fn rest(&mut self) -> Vec<Again> {
+        self.take_out(|_| true)
+    }
+
+    fn take_out(&mut self, is_due: impl Fn(&Told) -> bool) -> Vec<Again> {
+        let due = self.told.extract_if(|_, told| is_due(told));
         let due = due.filter(|(_, told)| told.again > 0).map(|(_, told)| Again::Same(told.first, told.again));
         let mut due: Vec<Again> = due.collect();
         if self.told.len() < REFUSALS_MAX && self.beyond > 0 {
@@ -160,6 +169,19 @@ mod tests {
         assert_eq!(refused.take(&publish("a", "dog/2", denied), 10_000), Tell::Now, "new again");
         assert!(refused.due(1_000_000).is_empty(), "none came again");
         assert!(refused.told.is_empty());
+    }
+
+    #[test]
+    fn what_is_counted_is_told_at_the_end_however_soon_that_comes() {
+        let mut refused = Refused::default();
+        let denied = ReasonCode::NotAuthorized;
+        assert_eq!(refused.take(&publish("once", "dog/1", denied), 0), Tell::Now);
+        for _ in 0..4 {
+            refused.take(&publish("a", "dog/1", denied), 0);
+        }
+        let rest = refused.rest();
+        assert!(matches!(&rest[..], [Again::Same(report, 3)] if *report == publish("a", "dog/1", denied)));
+        assert!(refused.rest().is_empty());
     }
 
     #[test]

@@ -185,6 +185,14 @@ fn what_is_denied_is_written_once_for_each_client() {
     };
     assert!(of("PUBLISH") <= 2 + 2 * others && of("SUBSCRIBE") == 2, "{:#?}", lines(&data));
     assert!(server.log().matches("publish refused").count() <= 2 + 2 * others, "{}", server.log());
+    // What was still being counted is told at the end.
+    server.terminate();
+    wait_for(&data, &serde_json::json!({ "event": "stopped" }));
+    for (reason, times) in [("PUBLISH", 1000), ("SUBSCRIBE", 2), ("too many connections", 20)] {
+        let lines = lines(&data).into_iter();
+        let of = lines.filter(|line| line["reason"].as_str().is_some_and(|told| told.starts_with(reason)));
+        assert_eq!(of.map(|line| line["count"].as_u64().unwrap_or(1)).sum::<u64>(), times, "{reason}");
+    }
 }
 
 /// What is sent through every door, and is not to be seen where people look: valid, and refused for all kinds of reasons.
