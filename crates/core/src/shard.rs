@@ -250,9 +250,8 @@ pub enum Input {
     Tables(Arc<Tables>),
     /// Roles were changed, or are compiled for other tables.
     Policy(Arc<Policy>),
-    /// The configuration was read again. What clients were told when they connected, and what buffers are sized by,
-    /// stays as it was: [`Limits::packet_bytes`], [`Limits::receive_maximum`], [`Limits::topic_alias_maximum`] and
-    /// [`Limits::outbound_bytes`].
+    /// The configuration was read again. What a client was told when it connected stays as it is for that one:
+    /// [`Limits::packet_bytes`], [`Limits::receive_maximum`] and [`Limits::topic_alias_maximum`].
     Configured {
         /// Every bound.
         limits: Box<Limits>,
@@ -589,8 +588,6 @@ pub struct State {
     pub reads: bool,
     /// Whether to close once the outbox is written.
     pub closes: bool,
-    /// Bytes of the largest packet it may send.
-    pub packet_max: u32,
 }
 
 /// One core's share of the broker.
@@ -623,6 +620,8 @@ pub struct Shard {
     frames: Frames,
     /// Buffers for outboxes.
     spare: Rc<Spare>,
+    /// The largest [`Limits::packet_bytes`] there has been: packets may be under way that were within it.
+    packet_bytes_ever: u32,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
     /// What takes away the rows of sessions whose time ran out, and whose they are; and those for which there was no room.
@@ -674,6 +673,7 @@ impl Shard {
     #[must_use]
     pub fn new(settings: Settings, tables: Arc<Tables>, policy: Arc<Policy>, seen: Sequence) -> Shard {
         let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
+        let packet_bytes_ever = settings.limits.packet_bytes;
         let (durable, wills) = (DurableInterest::new(settings.seed), KeySet::new(settings.seed));
         let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
         let events = vec![Vec::new(); settings.shards as usize];
@@ -700,6 +700,7 @@ impl Shard {
             lasting: 0,
             frames: Frames::default(),
             spare: Rc::default(),
+            packet_bytes_ever,
             leaving: FxHashMap::default(),
             purging: FxHashMap::default(),
             unpurged: Vec::new(),
@@ -737,9 +738,12 @@ impl Shard {
             if !connection.takes_packets(PENDING_ACKS_MAX, outbound_bytes) {
                 return consumed;
             }
-            let (phase, version) = (connection.phase, connection.version);
+            let (phase, version, agreed) = (connection.phase, connection.version, connection.agreed);
             let before_connect = matches!(phase, Phase::Waiting { .. });
-            let limit = self.packet_max(phase);
+            let limit = match phase {
+                Phase::Waiting { .. } | Phase::Authenticating => self.settings.limits.connect_packet_bytes,
+                _ => agreed.packet_bytes,
+            };
             let rest = &bytes[consumed..];
             let fault = match frame_length(rest, limit) {
                 Ok(Some(length)) if rest.len() >= length => {
@@ -872,14 +876,21 @@ impl Shard {
     }
 
     fn on_limits(&mut self, limits: Limits, now: Moment) {
-        let Limits { packet_bytes, receive_maximum, topic_alias_maximum, outbound_bytes, .. } = self.settings.limits;
-        self.settings.limits = Limits { packet_bytes, receive_maximum, topic_alias_maximum, outbound_bytes, ..limits };
-        let limits = &self.settings.limits;
         self.sessions.set_maximum(limits.sessions);
-        for (_, connection) in &mut self.connections {
+        self.packet_bytes_ever = self.packet_bytes_ever.max(limits.packet_bytes);
+        let mut resumed = Vec::new();
+        for (slot, connection) in &mut self.connections {
             if let Some(rate) = &mut connection.rate {
                 rate.set(limits.publishes_per_sec, limits.publish_bytes_per_sec, now);
             }
+            let stalls = connection.outbox.len() > limits.outbound_bytes as usize;
+            if std::mem::replace(&mut connection.stalled, stalls) && !stalls {
+                resumed.push(id_of(slot, connection));
+            }
+        }
+        self.settings.limits = limits;
+        for id in resumed {
+            self.wake(id);
         }
     }
 
@@ -969,7 +980,6 @@ impl Shard {
         Some(State {
             reads: connection.takes_packets(PENDING_ACKS_MAX, self.settings.limits.outbound_bytes),
             closes: connection.phase == Phase::Closing && !connection.parting,
-            packet_max: self.packet_max(connection.phase),
         })
     }
 
@@ -1129,13 +1139,6 @@ impl Shard {
 
     fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
-    }
-
-    fn packet_max(&self, phase: Phase) -> u32 {
-        match phase {
-            Phase::Waiting { .. } | Phase::Authenticating => self.settings.limits.connect_packet_bytes,
-            _ => self.settings.limits.packet_bytes,
-        }
     }
 
     /// A token that finds its way back to a connection.

@@ -3,13 +3,14 @@
 use super::acks::for_operator;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
-use super::connection::{ConnectionId, Opening, Phase, Then, Will};
+use super::connection::{Agreed, ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row, operation_of};
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
+use crate::limits::Limits;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::mqtt::window::Window;
 use crate::policy::{Denied, Operation, Principal, Rights, Sight};
@@ -136,6 +137,8 @@ impl Shard {
         connection.expiry_asked = asked_secs;
         let aliases_max = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
         connection.own_aliases = Aliases::new(aliases_max);
+        let Limits { packet_bytes, receive_maximum, topic_alias_maximum, .. } = limits;
+        connection.agreed = Agreed { packet_bytes, receive_maximum, topic_alias_maximum };
         connection.problem_information = connect.properties.request_problem_information.unwrap_or(true);
         connection.response_information = connect.properties.request_response_information.unwrap_or(false);
         connection.opening = Some(Box::new(opening));
@@ -406,7 +409,6 @@ impl Shard {
             }
             return self.refuse_connect(id, reason, words, now);
         }
-        let limits = self.settings.limits.clone();
         let response_topic = self.response_topic(id);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.heard_ms = now.monotonic_ms;
@@ -414,12 +416,12 @@ impl Shard {
         let client_id = session.client_id.clone();
         let mut connack = Connack { session_present, reason: ReasonCode::Success, properties: Default::default() };
         if connection.is_v5() {
-            let properties = &mut connack.properties;
+            let (properties, agreed) = (&mut connack.properties, connection.agreed);
             let told = session.expiry_secs;
             properties.session_expiry_secs = Some(told).filter(|&told| told != connection.expiry_asked);
-            properties.receive_maximum = Some(limits.receive_maximum).filter(|&maximum| maximum != u16::MAX);
-            properties.maximum_packet_size = Some(limits.packet_bytes);
-            properties.topic_alias_maximum = Some(limits.topic_alias_maximum).filter(|&maximum| maximum > 0);
+            properties.receive_maximum = Some(agreed.receive_maximum).filter(|&maximum| maximum != u16::MAX);
+            properties.maximum_packet_size = Some(agreed.packet_bytes);
+            properties.topic_alias_maximum = Some(agreed.topic_alias_maximum).filter(|&maximum| maximum > 0);
             properties.server_keep_alive_secs = connection.keep_alive_told;
             properties.assigned_client_id = connection.assigned.then_some(&*client_id);
             properties.response_information = response_topic.as_deref();

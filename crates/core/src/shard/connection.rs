@@ -265,6 +265,8 @@ pub(super) struct Connection {
     pub rate: Option<Box<Rate>>,
     /// Bytes of the largest packet the client takes.
     pub packet_max: u32,
+    /// What it may send.
+    pub agreed: Agreed,
     /// Whether reason strings may be sent outside of CONNACK and DISCONNECT (MQTT 5 §3.1.2.11.7).
     pub problem_information: bool,
     /// Whether the client asked where it may be answered (MQTT 5 §3.1.2.11.6).
@@ -309,6 +311,15 @@ pub(super) struct Connection {
     pub expiry_asked: u32,
 }
 
+/// What a client may send, as CONNACK tells it: these limits hold for as long as it is connected, whatever becomes of
+/// them meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Agreed {
+    pub packet_bytes: u32,
+    pub receive_maximum: u16,
+    pub topic_alias_maximum: u16,
+}
+
 /// The connection with this number, unless it is closed.
 pub(super) fn find(connections: &Slab<Connection>, id: ConnectionId) -> Option<&Connection> {
     connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation)
@@ -340,6 +351,7 @@ impl Connection {
             heard_ms: now_ms,
             rate: None,
             packet_max: u32::MAX,
+            agreed: Agreed::default(),
             problem_information: true,
             response_information: false,
             will: None,

@@ -22,9 +22,8 @@ impl Shard {
     /// Bytes of events that stand in no log and may wait for one client or group: as much again as may wait in its
     /// outbox, and what is under way when it begins to lag.
     pub(super) fn queue_bytes_max(&self) -> usize {
-        let limits = &self.settings.limits;
-        let packets = (limits.packet_bytes as usize).saturating_mul(self.settings.shards as usize);
-        (limits.outbound_bytes as usize + TRANSIT_BYTES_MAX).saturating_add(packets)
+        let packets = (self.packet_bytes_ever as usize).saturating_mul(self.settings.shards as usize);
+        (self.settings.limits.outbound_bytes as usize + TRANSIT_BYTES_MAX).saturating_add(packets)
     }
 
     /// A client lets an event on `topic` wait that stands in no log.

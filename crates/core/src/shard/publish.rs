@@ -73,8 +73,8 @@ impl Shard {
             Err(Refused(reason, words)) => return self.close(id, reason, &words, now),
         };
         let topic = topic.as_deref().unwrap_or(publish.topic);
-        let receive_maximum = self.settings.limits.receive_maximum;
         let Some(connection) = self.connection_mut(id) else { return };
+        let receive_maximum = connection.agreed.receive_maximum;
         if let Some(packet) = publish.packet_id {
             let received = connection.session.as_ref().is_some_and(|session| session.received.contains(&packet));
             if publish.qos == QoS::ExactlyOnce && received {
@@ -103,12 +103,12 @@ impl Shard {
             return Err(Refused(ReasonCode::ProtocolError, words)); // [MQTT-3.3.4-6]
         }
         let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
-        let maximum = self.settings.limits.topic_alias_maximum;
+        let Some(connection) = self.connection_mut(id) else { return Ok(None) };
+        let maximum = connection.agreed.topic_alias_maximum;
         if alias == 0 || alias > maximum {
             let words = format!("topic alias {alias} is not between 1 and {maximum}");
             return Err(Refused(ReasonCode::TopicAliasInvalid, words)); // [MQTT-3.3.2-9]
         }
-        let Some(connection) = self.connection_mut(id) else { return Ok(None) };
         let place = usize::from(alias) - 1;
         if publish.topic.is_empty() {
             return match connection.aliases.get(place) {

@@ -354,6 +354,22 @@ impl<S: Keep> Node<S> {
         }
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.setup.limits
+    }
+
+    /// The configuration is read again, and has these bounds now.
+    pub(crate) fn configure(&mut self, limits: Limits) {
+        for mail in &mut self.mail {
+            mail.push_back(Input::Configured {
+                limits: Box::new(limits.clone()),
+                open_topics: self.setup.open_topics,
+                close_on_rejected: self.setup.close_on_rejected,
+            });
+        }
+        self.setup.limits = limits;
+    }
+
     /// A role is changed, or `None`: taken away.
     pub(crate) fn set_role(&mut self, name: &str, role: Option<Role>) {
         match role {

@@ -34,6 +34,7 @@
 //! | `log forgets`                 | retention drops all the log holds                                           |
 //! | `promote bob`                 | whoever is found to be bob from now on may do everything                    |
 //! | `shutdown`                    | the node is told to stop                                                    |
+//! | `configure inflight=2 ...`    | other bounds from here on                                                   |
 //! | `schema FILE`                 | is reloaded                                                                 |
 //! | `role kennel Dog=riudp ...`   | may read, insert, update, delete, publish; `Dog.name=riu` an attribute,     |
 //! |                               | `home/%u/#=rp` open topics, `super`, `gone`                                 |
@@ -321,6 +322,11 @@ impl Player {
             "power" => self.restart(true),
             "promote" => self.node.promote(line.trim_start_matches("promote ")),
             "shutdown" => self.node.shutdown(),
+            "configure" => {
+                let mut limits = self.node.limits().clone();
+                read_limits(line.trim_start_matches("configure "), &mut limits)?;
+                self.node.configure(limits);
+            }
             "sys" => {
                 let (said, expected) = match line.strip_suffix(" nobody listens") {
                     Some(said) => (said, false),
@@ -533,33 +539,37 @@ fn read_setup(line: &str, setup: &mut Setup) -> Result<(), String> {
     } else if line == "close_on_rejected" {
         setup.close_on_rejected = true;
     } else if let Some(limits) = line.strip_prefix("limits ") {
-        for limit in limits.split_whitespace() {
-            let (name, value) = limit.split_once('=').ok_or("limits name=number")?;
-            let value: u32 = value.parse().map_err(|_| "limits name=number")?;
-            let small = u16::try_from(value).unwrap_or(u16::MAX);
-            let limits = &mut setup.limits;
-            match name {
-                "packet_bytes" => limits.packet_bytes = value,
-                "connect_packet_bytes" => limits.connect_packet_bytes = value,
-                "topic_bytes" => limits.topic_bytes = small,
-                "topic_levels" => limits.topic_levels = small,
-                "client_id_bytes" => limits.client_id_bytes = small,
-                "filters_per_subscribe" => limits.filters_per_subscribe = value,
-                "subscriptions_per_client" => limits.subscriptions_per_client = value,
-                "user_properties" => limits.user_properties = value,
-                "inflight" => limits.inflight = small,
-                "receive_maximum" => limits.receive_maximum = small,
-                "topic_alias_maximum" => limits.topic_alias_maximum = small,
-                "keep_alive_max_secs" => limits.keep_alive_max_secs = small,
-                "session_expiry_max_secs" => limits.session_expiry_max_secs = value,
-                "outbound_bytes" => limits.outbound_bytes = value,
-                "sessions" => limits.sessions = value,
-                "publishes_per_sec" => limits.publishes_per_sec = value,
-                "publish_bytes_per_sec" => limits.publish_bytes_per_sec = value.into(),
-                "replay_last" => limits.replay_last = value,
-                "connect_timeout_ms" => limits.connect_timeout_ms = value,
-                other => return Err(format!("no such limit: {other}")),
-            }
+        read_limits(limits, &mut setup.limits)?;
+    }
+    Ok(())
+}
+
+fn read_limits(text: &str, limits: &mut Limits) -> Result<(), String> {
+    for limit in text.split_whitespace() {
+        let (name, value) = limit.split_once('=').ok_or("limits name=number")?;
+        let value: u32 = value.parse().map_err(|_| "limits name=number")?;
+        let small = u16::try_from(value).unwrap_or(u16::MAX);
+        match name {
+            "packet_bytes" => limits.packet_bytes = value,
+            "connect_packet_bytes" => limits.connect_packet_bytes = value,
+            "topic_bytes" => limits.topic_bytes = small,
+            "topic_levels" => limits.topic_levels = small,
+            "client_id_bytes" => limits.client_id_bytes = small,
+            "filters_per_subscribe" => limits.filters_per_subscribe = value,
+            "subscriptions_per_client" => limits.subscriptions_per_client = value,
+            "user_properties" => limits.user_properties = value,
+            "inflight" => limits.inflight = small,
+            "receive_maximum" => limits.receive_maximum = small,
+            "topic_alias_maximum" => limits.topic_alias_maximum = small,
+            "keep_alive_max_secs" => limits.keep_alive_max_secs = small,
+            "session_expiry_max_secs" => limits.session_expiry_max_secs = value,
+            "outbound_bytes" => limits.outbound_bytes = value,
+            "sessions" => limits.sessions = value,
+            "publishes_per_sec" => limits.publishes_per_sec = value,
+            "publish_bytes_per_sec" => limits.publish_bytes_per_sec = value.into(),
+            "replay_last" => limits.replay_last = value,
+            "connect_timeout_ms" => limits.connect_timeout_ms = value,
+            other => return Err(format!("no such limit: {other}")),
         }
     }
     Ok(())

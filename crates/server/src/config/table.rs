@@ -113,7 +113,8 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             size(1024..=PACKET_BYTES_MAX),
             field!(Config, mqtt.limits.packet_bytes),
             "The largest packet ([limits](limits.md), as all below).",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.connectPacketBytes",
             size(1024..=PACKET_BYTES_MAX),
@@ -175,13 +176,15 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             count(1..=u16::MAX),
             field!(Config, mqtt.limits.receive_maximum),
             "Publishes of one client that wait for ours.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.topicAliasMaximum",
             count(0..=u16::MAX),
             field!(Config, mqtt.limits.topic_alias_maximum),
             "Topic aliases of one connection, each way.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.keepAliveMax",
             keep_alive,
@@ -194,7 +197,8 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             size(16 * 1024..=1u32 << 30),
             field!(Config, mqtt.limits.outbound_bytes),
             "Bytes under way to one client, before it reads from the log.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "mqtt.limits.replayLast",
             count(0..=10_000_000),
