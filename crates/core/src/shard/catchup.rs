@@ -367,10 +367,13 @@ impl Shard {
             let Ok((decoded, _)) = Entry::decode(&queued.entry, Sequence::ZERO) else { continue };
             let Some((matches, topic, alias)) = self.interested(&decoded) else { continue };
             let mut message = Outgoing::of_change(&decoded.change, &topic, &alias, None);
-            message.qos = queued.qos; // A subscription of later may grant more; nobody could repeat it.
-            let delivered = self.deliver_to(id, &message, deliver::of_one(&matches, id), now, |qos| {
-                Delivery::of_entry(Sequence::ZERO, qos)
-            });
+            // As it was to be delivered when it came, whatever its subscriptions grant by now: nobody could repeat it with
+            // more, and with less it would be behind what overtook it [MQTT-4.6.0-6].
+            message.qos = queued.qos;
+            let granted = |found: &Subscription| Subscription { qos: found.qos.max(queued.qos), ..*found };
+            let subscriptions: Vec<Subscription> = deliver::of_one(&matches, id).iter().map(granted).collect();
+            let delivered =
+                self.deliver_to(id, &message, &subscriptions, now, |qos| Delivery::of_entry(Sequence::ZERO, qos));
             self.scratch.topic = topic;
             self.scratch.alias = alias;
             let Some(connection) = self.connections.get_mut(id.slot as usize) else { return false };
