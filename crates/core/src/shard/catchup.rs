@@ -133,7 +133,15 @@ impl Shard {
         if connection.conflated.is_some() {
             return Next::Conflated; // All the log brings is newer.
         }
+        let snapshot = session.snapshots.first().filter(|snapshot| snapshot.is_ready(session.flow));
+        let qos = snapshot.and_then(|snapshot| session.subscriptions.get(&snapshot.filter));
+        let qos = qos.map_or(QoS::AtMostOnce, |held| held.subscription.qos);
+        // Deliveries in doubt were made along the log: nothing takes their identifiers from them.
+        let snapshot_waits = session.counts_in_doubt(self.seen) && qos > QoS::AtMostOnce;
+        // What changed where the log does not reach any more is shown before what came later.
+        let is_missed = |snapshot: &Snapshot| snapshot.from > 0 && !snapshot_waits;
         let is_next = |queued: &Queued| match session.flow {
+            _ if snapshot.is_some_and(is_missed) => false,
             Flow::Live => true,
             Flow::Behind { after } => after >= queued.after && !matches!(session.walk(), Walk::Replay(_)),
         };
@@ -148,15 +156,11 @@ impl Shard {
             },
             _ => Next::Nothing,
         };
-        let Some(snapshot) = session.snapshots.first().filter(|snapshot| snapshot.is_ready(session.flow)) else {
-            return log;
-        };
-        let qos = session.subscriptions.get(&snapshot.filter).map_or(QoS::AtMostOnce, |held| held.subscription.qos);
+        let Some(snapshot) = snapshot else { return log };
         match log {
             // What changes does not wait for all there is; but what changed before the log begins comes before it.
             Next::Log(_) | Next::Replay if snapshot.from == 0 => log,
-            // Deliveries in doubt were made along the log: nothing takes their identifiers from them.
-            _ if session.counts_in_doubt(self.seen) && qos > QoS::AtMostOnce => log,
+            _ if snapshot_waits => log,
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,
         }

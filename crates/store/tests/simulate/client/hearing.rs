@@ -436,11 +436,14 @@ impl Client {
         }
         if !is_snapshot && !message.is_will && !message.is_late {
             let lane = (message.publisher, message.topic, publish.qos == QoS::AtMostOnce);
-            let latest = self.latest.entry(lane).or_insert(number);
-            if *latest > number {
+            if let Some(latest) = self.latest.get(&lane).filter(|&&latest| latest > number) {
                 return Err(format!("{number} came behind {latest} on {}", message.topic));
             }
-            *latest = number;
+            // Where the log was cut, a record is shown as it is by then: an event that had waited for room since it was
+            // another comes behind it.
+            if !(publish.retain && self.lost_events) {
+                self.latest.insert(lane, number);
+            }
         }
         Ok(())
     }
