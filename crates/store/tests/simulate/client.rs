@@ -88,6 +88,10 @@ pub(crate) struct Client {
     in_flight: BTreeMap<u16, (Copy, QoS)>,
     /// Those that came over this connection.
     open: BTreeSet<u16>,
+    /// Counts deliveries.
+    deliveries: u64,
+    /// What identifiers stood for last: the topic, the message, `None` where it says of none, and when it came first.
+    heard: BTreeMap<u16, (&'static str, Option<usize>, u64)>,
     /// QoS 2 deliveries between PUBREC and PUBREL.
     received: BTreeSet<u16>,
     subscriptions: BTreeMap<&'static str, Held>,
@@ -120,6 +124,8 @@ pub(crate) struct Client {
 struct Seen {
     number: Option<usize>,
     qos: QoS,
+    /// When it came first, as [`Client::deliveries`] counts.
+    at: u64,
 }
 
 /// Which message, and by which group it came, if by one.
@@ -191,6 +197,8 @@ impl Client {
             answers: VecDeque::new(),
             in_flight: BTreeMap::new(),
             open: BTreeSet::new(),
+            deliveries: 0,
+            heard: BTreeMap::new(),
             received: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             past: Vec::new(),
@@ -449,6 +457,7 @@ impl Client {
         self.session.ends = None;
         self.outgoing.clear(); // Whether they arrived is never known.
         self.in_flight.clear();
+        self.heard.clear();
         self.received.clear();
         self.subscriptions.clear();
         self.past.clear();

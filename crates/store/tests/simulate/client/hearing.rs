@@ -20,6 +20,16 @@ pub(crate) struct World<'w> {
 /// How long a message may be on its way to a client, once there is nothing that keeps it; milliseconds.
 const ON_ITS_WAY_MS: u64 = 10_000;
 
+/// In which way a delivery came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Came {
+    First,
+    /// It is heard again under its identifier; when it was first, as [`Client::deliveries`] counts.
+    Again(u64),
+    /// By a replay, or perhaps by one.
+    ByReplay,
+}
+
 impl Client {
     /// Looks at what came. Fails with what the server did wrong.
     pub(crate) fn hear(&mut self, node: &mut Node, world: &mut World<'_>) -> Result<(), String> {
@@ -232,11 +242,19 @@ impl Client {
         let number = number_in(&publish.properties, publish.payload);
         let number = number.filter(|_| topic != ANSWERS || self.is_v5()); // Before MQTT 5, an answer does not say to what.
         let group = self.group_of(publish)?;
+        let mut how = Came::First;
+        self.deliveries += 1;
         if let Some(id) = publish.packet_id {
             self.on_identifier(id, publish, (number.unwrap_or(usize::MAX), group))?;
+            match self.heard.get(&id.get()) {
+                Some(&(known, message, at)) if publish.dup && (known, message) == (topic, number) => {
+                    how = Came::Again(at);
+                }
+                _ => drop(self.heard.insert(id.get(), (topic, number, self.deliveries))),
+            }
             if publish.qos == QoS::ExactlyOnce && !self.received.insert(id.get()) {
                 if group.is_none() {
-                    self.see(topic, publish, (number, Way::Live), world.book);
+                    self.see(topic, publish, (number, how), world.book);
                 }
                 // In its order among others that come again.
                 return Ok(()); // Heard already.
@@ -244,7 +262,7 @@ impl Client {
         }
         let Some(number) = number else {
             if group.is_none() {
-                self.see(topic, publish, (number, Way::Live), world.book);
+                self.see(topic, publish, (number, how), world.book);
             }
             return Ok(());
         };
@@ -263,30 +281,36 @@ impl Client {
                 self.replays.on_delivery((number, topic), sequence, &identifiers, again)?
             }
         };
-        self.see(topic, publish, (Some(number), way), world.book);
+        if way == Way::Replay && how == Came::First {
+            how = Came::ByReplay;
+        }
+        self.see(topic, publish, (Some(number), how), world.book);
         self.check_order(publish, number, way, world.book)
     }
 
     /// What a delivery says of a topic's record.
-    fn see(&mut self, topic: &'static str, publish: &Publish<'_>, (number, way): (Option<usize>, Way), book: &Book) {
+    fn see(&mut self, topic: &'static str, publish: &Publish<'_>, (number, how): (Option<usize>, Came), book: &Book) {
         match number {
             Some(number) if book.messages.get(number).is_some_and(|message| message.kind.is_state()) => {}
             None if publish.payload.is_empty() => {}
             _ => return,
         }
-        let sequence = |number: Option<usize>| book.messages.get(number?).and_then(|message| message.sequence);
-        let is_older = |seen: &Seen| seen.number.is_none() || sequence(seen.number) > sequence(number);
-        let stays = self.view.get(topic).is_some_and(|seen| {
-            // A newer one whose PUBREC was heard does not come again behind an older one that does; and the newer ones of a
-            // replay may be lost, where it has QoS 0.
-            let was_seen = seen.number.is_some() || number.is_some_and(|number| self.got.contains(&number));
-            let again = publish.dup && seen.qos == QoS::ExactlyOnce && was_seen;
-            let replayed = way == Way::Replay && publish.qos == QoS::AtMostOnce;
-            let is_once = number.is_some_and(|number| book.messages[number].sent == 1); // Else it may have changed it again.
-            is_once && (again || replayed) && is_older(seen)
+        let sequence = |number: usize| book.messages[number].sequence;
+        let stays = self.view.get(topic).is_some_and(|seen| match (how, number) {
+            // A newer one whose PUBREC was heard does not come again behind an older one that does [MQTT-4.4.0-1]: who
+            // keeps the newest knows the older one by its identifier.
+            (Came::Again(at), _) => seen.qos == QoS::ExactlyOnce && seen.at > at,
+            // The newer ones of a replay may be lost, where it has QoS 0.
+            (Came::ByReplay, Some(number)) => {
+                let is_older = seen.number.is_none_or(|seen| sequence(seen) > sequence(number));
+                let is_once = book.messages[number].sent == 1; // Else it may have changed it again.
+                publish.qos == QoS::AtMostOnce && is_older && is_once
+            }
+            _ => false,
         });
         if !stays {
-            self.view.insert(topic, Seen { number, qos: publish.qos });
+            let at = if let Came::Again(at) = how { at } else { self.deliveries };
+            self.view.insert(topic, Seen { number, qos: publish.qos, at });
         }
     }
 
