@@ -27,7 +27,7 @@ struct Holder {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Hold {
+pub(crate) enum Hold {
     /// It has it, or has acknowledged it: nobody else is to get it.
     Has,
     Acknowledged,
@@ -86,10 +86,11 @@ impl Groups {
         }
     }
 
+    /// A message is heard. `hold`: whether it is the member's.
     pub(crate) fn on_delivery(
         &mut self,
         group: usize,
-        client: usize,
+        (client, hold): (usize, Hold),
         number: usize,
         publish: &Publish<'_>,
         book: &Book,
@@ -108,7 +109,7 @@ impl Groups {
             return Err(format!("{number} is given to client-{client} as well: {other:?}"));
         }
         holders.retain(|holder| holder.client != client);
-        holders.push(Holder { client, qos: publish.qos, hold: Hold::Has });
+        holders.push(Holder { client, qos: publish.qos, hold });
         Ok(())
     }
 

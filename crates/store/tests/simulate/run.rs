@@ -5,7 +5,7 @@ use crate::Node;
 use crate::book::{ANSWERS, Book, Condition, ELSEWHERE, Kind, Message, TOPICS};
 use crate::bounds;
 use crate::client::{Client, FILTERS, GROUPS, Nature, World};
-use crate::group::Groups;
+use crate::group::{Groups, Note};
 use crate::kept::Kept;
 use crate::node::{EPOCH_MS, Failed, Keep, Setup, Work};
 use crate::random::Random;
@@ -405,6 +405,10 @@ impl Run {
             client.is_disk_harmed = self.node.store.is_harmed() || (client.is_disk_harmed && !(idle && is_clear));
             if client.excused {
                 client.doubt_outgoing();
+            }
+            // What a group gave it is not its own any more, though it may hear it yet.
+            if client.socket.is_some_and(|socket| self.node.has_ended(socket)) {
+                client.notes.push(Note::Left);
             }
             for note in std::mem::take(&mut client.notes) {
                 self.groups.note(client.index, client.is_durable(), note);

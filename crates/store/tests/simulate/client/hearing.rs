@@ -5,7 +5,7 @@ use super::subscribing::{GROUP_ID, GROUPS, Held};
 use super::{Answer, Client, Copy, Nature, Outgoing, Seen};
 use crate::Node;
 use crate::book::{ANSWERS, Book, Kind, known, number_in};
-use crate::group::{Groups, Note};
+use crate::group::{Groups, Hold, Note};
 use crate::will::Wills;
 use rowcast_codec::{Ack, Connack, Packet, PacketId, Publish, QoS, ReasonCode, Version, frame_length};
 use rowcast_core::limits::Limits;
@@ -268,7 +268,9 @@ impl Client {
         };
         self.check_message(node, publish, topic, (number, group), world.book)?;
         if let Some(group) = group {
-            return world.groups.on_delivery(group, self.index, number, publish, world.book);
+            let was_returned = !self.is_durable() && self.socket.is_some_and(|socket| node.has_ended(socket));
+            let hold = if was_returned { Hold::Returned } else { Hold::Has };
+            return world.groups.on_delivery(group, (self.index, hold), number, publish, world.book);
         }
         let is_snapshot = publish.retain && !self.nature.as_published;
         let way = match is_snapshot {
