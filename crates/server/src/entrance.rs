@@ -248,7 +248,11 @@ async fn shake_hands(
     let (stream, proof) = match timeout_at(deadline, tls.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(Refused::Handshake(why))) => {
-            tracing::debug!(%peer, %why, "a TLS handshake failed");
+            runtime.turned_away(&peer, None, ReasonCode::ProtocolError, &format!("TLS: {why}"));
+            return None;
+        }
+        Ok(Err(Refused::Gone(why))) => {
+            tracing::debug!(%peer, %why, "a connection ended in its TLS handshake");
             return None;
         }
         Ok(Err(Refused::Certificate(why))) => {

@@ -14,9 +14,9 @@ pub use identity::FileError;
 
 use crate::config::{ClientCertificates, TlsFiles};
 use identity::{Identities, Identity};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::NoServerSessionStorage;
+use rustls::{AlertDescription, ServerConfig};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -148,15 +148,18 @@ pub enum Refused {
     /// The client's certificate is not believed, or there is none.
     #[error("{0}")]
     Certificate(String),
-    /// The client did not go on, or not by the rules.
+    /// The two cannot agree, or the client says why it does not want to.
     #[error("{0}")]
     Handshake(String),
+    /// The connection ended, or broke.
+    #[error("{0}")]
+    Gone(String),
 }
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Refused {
         let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-            return Refused::Handshake(error.to_string());
+            return Refused::Gone(error.to_string());
         };
         match error {
             rustls::Error::InvalidCertificate(error) => {
@@ -166,7 +169,16 @@ impl From<io::Error> for Refused {
                 Refused::Certificate("the client shows no certificate".to_owned())
             }
             rustls::Error::InvalidMessage(_) => Refused::Handshake("the client does not speak TLS here".to_owned()),
-            rustls::Error::AlertReceived(alert) => Refused::Handshake(format!("the client ended it: {alert:?}")),
+            rustls::Error::AlertReceived(alert) => Refused::Handshake(match alert {
+                AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnsupportedCertificate => {
+                    format!("the client does not believe this server's certificate ({alert:?})")
+                }
+                alert => format!("the client ended it ({alert:?})"),
+            }),
             other => Refused::Handshake(other.to_string()),
         }
     }

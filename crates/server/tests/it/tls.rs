@@ -173,7 +173,7 @@ fn https_speaks_http_2_with_those_who_offer_it() {
 #[test]
 fn what_is_no_handshake_is_closed_and_half_a_handshake_is_not_waited_for() {
     let application = secure(Application::dogs())
-        .configured("mqtt: { limits: { connectTimeout: 1s, connections: 4 } }\nlogging: { level: debug }");
+        .configured("mqtt: { limits: { connectTimeout: 1s, connections: 4 } }\nlogging: { level: warn }");
     let mut server = application.start();
     for bytes in [
         &Connect::new(Version::V5, "plain").bytes()[..],
@@ -190,6 +190,10 @@ fn what_is_no_handshake_is_closed_and_half_a_handshake_is_not_waited_for() {
         }
     }
     server.wait_for_log("does not speak TLS here");
+    // Nor is it a secret why a client does not want to.
+    let mut stream = TcpStream::connect(("127.0.0.1", server.mqtts())).expect("the door is open");
+    stream.write_all(b"\x15\x03\x03\x00\x02\x02\x30").expect("an alert: the authority is not known");
+    server.wait_for_log("does not believe this server's certificate (UnknownCA)");
     // Silent ones, and some that stop in the middle, have the places there are.
     let mut waiting = Vec::new();
     until("the places are taken", || {
