@@ -7,7 +7,7 @@
 use crate::admission::Place;
 use crate::audit::{Event, Kind};
 use crate::auth::Method;
-use crate::config::{ClientCertificates, Config, Listen};
+use crate::config::{ClientCertificates, Config, Listen, TlsFiles};
 use crate::http::{self, HttpState};
 use crate::mqtt;
 use crate::net::proxy::{self, Malformed, ProxyError};
@@ -57,23 +57,41 @@ pub struct LoadedSecure {
 impl Secure {
     /// As it is configured. Where there are no certificates and there have to be, they are made in `keys`.
     pub fn of(config: &Config, keys: &Path) -> Result<Secure, AuthorityError> {
-        let is_open = |listen: &Listen| *listen != Listen::Shut;
-        let (mqtt, http) = (is_open(&config.mqtt.secure_listen), is_open(&config.http.secure_listen));
+        let doors = [&config.mqtt.secure_listen, &config.http.secure_listen];
+        let mut made = None;
+        if config.identities().next().is_none() && doors.into_iter().any(is_open) {
+            made = Some(tls::authority::server_files(keys)?);
+        }
+        let authority = tls::authority::certificate(keys);
+        Ok(Secure::with(config, made, Some(&authority)))
+    }
+
+    /// As far as it is in files by now: for whoever wants to know whether a start could read them, and makes none.
+    pub fn of_files(config: &Config, keys: &Path) -> Secure {
+        let authority = Some(tls::authority::certificate(keys)).filter(|path| path.exists());
+        Secure::with(config, None, authority.as_deref())
+    }
+
+    /// `made`: what is shown where no certificate is configured; `authority`: who signs certificates of clients where
+    /// that is not; without it they are not asked for.
+    fn with(config: &Config, made: Option<TlsFiles>, authority: Option<&Path>) -> Secure {
         let mut identities: Vec<_> = config.identities().collect();
-        if identities.is_empty() && (mqtt || http) {
-            identities.push(tls::authority::server_files(keys)?);
+        if identities.is_empty() {
+            identities.extend(made);
         }
         let settings = |clients: &Option<ClientCertificates>, protocols| {
             let mut clients = clients.clone();
             if let Some(asked) = clients.as_mut().filter(|asked| asked.authorities.is_empty()) {
-                asked.authorities.push(tls::authority::certificate(keys));
+                asked.authorities.extend(authority.map(Path::to_owned));
             }
+            let clients = clients.filter(|asked| !asked.authorities.is_empty());
             tls::Settings { identities: identities.clone(), clients, protocols }
         };
-        Ok(Secure {
-            mqtt: mqtt.then(|| settings(&config.mqtt.client_certificates, &[])),
-            http: http.then(|| settings(&config.http.client_certificates, HTTP_PROTOCOLS)),
-        })
+        let Config { mqtt, http, .. } = config;
+        Secure {
+            mqtt: is_open(&mqtt.secure_listen).then(|| settings(&mqtt.client_certificates, &[])),
+            http: is_open(&http.secure_listen).then(|| settings(&http.client_certificates, HTTP_PROTOCOLS)),
+        }
     }
 
     /// Whether there is one.
@@ -93,6 +111,10 @@ impl Secure {
         let load = |settings: Option<tls::Settings>| settings.map(tls::Settings::load).transpose();
         Ok(LoadedSecure { mqtt: load(mqtt)?, http: load(http)? })
     }
+}
+
+fn is_open(listen: &Listen) -> bool {
+    *listen != Listen::Shut
 }
 
 /// What is spoken over TLS at the HTTP door.

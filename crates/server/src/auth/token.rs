@@ -155,6 +155,13 @@ struct OwnClaims {
     acc: String,
 }
 
+impl TokenRules {
+    /// Whether the keys of the issuer can be read.
+    pub fn check(&self) -> Result<(), KeyFileError> {
+        self.issuer.as_ref().map_or(Ok(()), |issuer| KeySet::read(&issuer.keys).map(drop))
+    }
+}
+
 impl Tokens {
     /// Tokens of the server whose keys are in `folder`. Fails if the issuer's keys cannot be read.
     pub(super) fn new(rules: TokenRules, folder: &Path, secret: &Secret) -> Result<Tokens, KeyFileError> {

@@ -3,8 +3,9 @@
 use super::serve::Settings;
 use super::{GREEN, YELLOW, shown};
 use crate::application::{self, Application};
-use crate::config::{Holds, Listen, LoadError, Loaded, Mode, list, load};
+use crate::config::{Config, Holds, Listen, LoadError, Loaded, Mode, list, load};
 use crate::data_folder;
+use crate::entrance::Secure;
 use clap::Args;
 use rowcast_core::policy::{Role, TableGrant};
 use std::fmt::Write;
@@ -44,21 +45,30 @@ impl Check {
                 anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {warning}");
             }
         }
-        let data = loaded.as_ref().map_or(Ok(()), |loaded| data_folder::check_own(&loaded.config.storage.path));
-        match (loaded, application, data) {
-            (Ok(loaded), Ok(application), Ok(())) => {
+        let errors = loaded.as_ref().map_or(Vec::new(), |loaded| unusable(&loaded.config));
+        match (loaded, application, errors) {
+            (Ok(loaded), Ok(application), errors) if errors.is_empty() => {
                 anstream::print!("{}", summary(&loaded, &application));
                 Ok(ExitCode::SUCCESS)
             }
-            (loaded, application, data) => {
-                let (application, loaded) = (application.err().map(Into::into), loaded.err().map(Into::into));
-                let errors: [Option<anyhow::Error>; 3] = [application, loaded, data.err().map(Into::into)];
-                let errors: Vec<String> = errors.iter().flatten().map(shown).collect();
+            (loaded, application, mut errors) => {
+                errors.splice(0..0, loaded.err().map(Into::into));
+                errors.splice(0..0, application.err().map(Into::into));
+                let errors: Vec<String> = errors.iter().map(shown).collect();
                 anstream::eprintln!("{}", errors.join("\n\n"));
                 Ok(ExitCode::FAILURE)
             }
         }
     }
+}
+
+/// What a start could not use of what the configuration names: the data folder, and files with keys and certificates.
+fn unusable(config: &Config) -> Vec<anyhow::Error> {
+    let data = data_folder::check_own(&config.storage.path).map_err(anyhow::Error::from);
+    let secure = Secure::of_files(config, &config.storage.path.join("keys"));
+    let certificates = secure.load().map(drop).map_err(anyhow::Error::from);
+    let token_keys = config.token_rules().check().map_err(anyhow::Error::from);
+    [data, certificates, token_keys].into_iter().filter_map(Result::err).collect()
 }
 
 /// Every key there is.

@@ -43,6 +43,22 @@ fn a_mistake_is_shown_where_it_is() {
 }
 
 #[test]
+fn files_that_a_start_could_not_use_are_named() {
+    let key = "privateKey: key.pem";
+    for (yaml, words) in [
+        (format!("tls: {{ certificate: none.pem, {key} }}"), "none.pem"),
+        (format!("tls: {{ certificate: rowcast.yaml, {key} }}"), "rowcast.yaml"),
+        ("mqtt: { network: { mtls: { certificateAuthority: clients.pem } } }".to_owned(), "clients.pem"),
+        ("authentication: { jwt: { keys: jwks.json } }".to_owned(), "jwks.json"),
+    ] {
+        let application = Application::dogs().configured(&yaml);
+        let (status, said) = check(&application, &[]);
+        assert!(!status && said.contains(words), "{yaml}\n{said}");
+        assert!(!application.path().join("data").exists(), "nothing is made to see that");
+    }
+}
+
+#[test]
 fn a_wrong_schema_is_shown_where_it_is() {
     let application = Application::new("type Dog @tabel @export {\n  id: ID @id\n}\n");
     let (status, said) = check(&application, &[]);
