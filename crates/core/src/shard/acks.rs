@@ -110,7 +110,9 @@ impl Shard {
                 return;
             }
             if let Some(pending) = connection.acks.pop_front() {
-                connection.changing -= usize::from(pending.then.changes());
+                if pending.then.changes() {
+                    connection.settle_change();
+                }
                 if connection.acks.is_empty() {
                     connection.acks = Default::default(); // An idle client holds no memory here.
                 }

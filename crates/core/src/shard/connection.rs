@@ -423,6 +423,15 @@ impl Connection {
         }
     }
 
+    /// A SUBACK or UNSUBACK goes out. Once it is known which subscriptions there are, replays of those that are gone are
+    /// over; not before, as they may turn out not to be.
+    pub(super) fn settle_change(&mut self) {
+        self.changing -= 1;
+        if let (0, Some(session)) = (self.changing, &mut self.session) {
+            session.drop_replays();
+        }
+    }
+
     pub(super) fn queue_push(&mut self, queued: Queued) {
         self.queue_bytes += queued.bytes();
         self.queued_at_most_once += usize::from(queued.qos == QoS::AtMostOnce);

@@ -439,8 +439,8 @@ impl Shard {
         }
         let packet = unsubscribe.packet_id;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        session.drop_replays();
         if !session.is_durable() || rows.is_empty() {
+            session.drop_replays();
             let then = Then::Unsuback { id: packet, reasons, changed: Vec::new() };
             return self.answer_now(id, then, ReasonCode::Success, now);
         }
