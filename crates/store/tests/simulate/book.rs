@@ -186,8 +186,9 @@ struct Line {
     sequence: u64,
     topic: &'static str,
     number: Option<usize>,
-    /// The topic's record before it.
+    /// The topic's record before it, and how that had changed last ([`Book::changed`]).
     before: Option<State>,
+    changed_before: Option<(QoS, u64)>,
 }
 
 #[derive(Default)]
@@ -255,11 +256,12 @@ impl Book {
         if matches!(change.kind, ChangeKind::Delete | ChangeKind::Expire) && self.states.remove(topic).is_none() {
             return Err(format!("{topic} is taken away, and was not there"));
         }
+        let changed_before = self.changed.get(topic).copied();
         if change.kind.is_state() {
             self.clock += 1;
             self.changed.insert(topic, (change.qos, self.clock));
         }
-        self.lines.push(Line { sequence, topic, number, before });
+        self.lines.push(Line { sequence, topic, number, before, changed_before });
         let Some(number) = number else { return Ok(()) };
         self.message_line(
             entry,
@@ -354,6 +356,10 @@ impl Book {
             match line.before {
                 Some(before) => drop(self.states.insert(line.topic, before)),
                 None => drop(self.states.remove(line.topic)),
+            }
+            match line.changed_before {
+                Some(before) => drop(self.changed.insert(line.topic, before)),
+                None => drop(self.changed.remove(line.topic)),
             }
             let Some(number) = line.number else { continue };
             let message = &mut self.messages[number];
