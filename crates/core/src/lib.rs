@@ -15,6 +15,7 @@ pub mod reach;
 mod record;
 pub mod replay;
 pub mod schema;
+pub mod seats;
 pub mod shard;
 pub mod sys;
 pub mod tables;

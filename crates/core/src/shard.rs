@@ -26,7 +26,6 @@ mod rate;
 mod replay;
 mod restore;
 mod rights;
-mod session_count;
 mod share;
 mod subscribe;
 
@@ -46,6 +45,7 @@ use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Batch, Completion, Proposals, Token};
 use crate::reach::Reach;
 use crate::replay::{Located, Sought};
+use crate::seats::Seats;
 use crate::tables::{Range, Tables};
 use crate::validate::Validator;
 use bytes::Bytes;
@@ -57,7 +57,6 @@ use key_set::KeySet;
 use rate::Rate;
 use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, Version, frame_length};
 use rustc_hash::FxHashMap;
-use session_count::SessionCount;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -93,6 +92,8 @@ pub struct Settings {
     pub seed: u64,
     /// What the node's shards see of each other's filters.
     pub reach: Arc<Reach>,
+    /// The node's sessions.
+    pub seats: Arc<Seats>,
 }
 
 /// A connection that wants a client identifier.
@@ -598,7 +599,6 @@ pub struct Shard {
     connections: Slab<Connection>,
     interest: Interest,
     durable: DurableInterest,
-    sessions: SessionCount,
     /// Client identifiers of the node that a will is stored of.
     wills: KeySet,
     /// Those shared subscriptions that this shard owns.
@@ -650,8 +650,8 @@ struct Leaving {
     claimant: Option<Claimant>,
     /// Publishes of QoS 2 that the writer may still refuse.
     undecided: Vec<(Token, PacketId)>,
-    /// With this the session was to be stored first, if it was counted by then.
-    counted: Option<Token>,
+    /// With this the session was to be stored first, if that was not decided by then.
+    opening: Option<Token>,
 }
 
 /// Buffers that keep their allocation between packets.
@@ -672,7 +672,6 @@ impl Shard {
     /// A shard without connections. `seen` is the last committed sequence.
     #[must_use]
     pub fn new(settings: Settings, tables: Arc<Tables>, policy: Arc<Policy>, seen: Sequence) -> Shard {
-        let sessions = SessionCount::new(settings.seed, settings.limits.sessions);
         let packet_bytes_ever = settings.limits.packet_bytes;
         let (durable, wills) = (DurableInterest::new(settings.seed), KeySet::new(settings.seed));
         let share_mail = (0..settings.shards.max(1)).map(|_| Vec::new()).collect();
@@ -686,7 +685,6 @@ impl Shard {
             connections: Slab::new(),
             interest,
             durable,
-            sessions,
             wills,
             groups,
             share_mail,
@@ -876,7 +874,6 @@ impl Shard {
     }
 
     fn on_limits(&mut self, limits: Limits, now: Moment) {
-        self.sessions.set_maximum(limits.sessions);
         self.packet_bytes_ever = self.packet_bytes_ever.max(limits.packet_bytes);
         let mut resumed = Vec::new();
         for (slot, connection) in &mut self.connections {
@@ -1002,7 +999,7 @@ impl Shard {
             subscriptions: self.interest.len() as u64,
             shared_subscriptions: self.memberships as u64,
             lasting: self.lasting as u64,
-            sessions: self.sessions.len() as u64,
+            sessions: self.settings.seats.len() as u64,
         }
     }
 

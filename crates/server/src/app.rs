@@ -22,6 +22,7 @@ use crate::users::Users;
 use crate::{seed, tls, watch};
 use anyhow::Context;
 use rowcast_core::reach::Reach;
+use rowcast_core::seats::Seats;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
 use rowcast_store::limits::{FILES_OPEN_MAX, TABLE_FILES_OPEN_MAX};
@@ -148,13 +149,15 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let entrance = Entrance::new(Arc::clone(&http), secure, config.mqtt.proxy_protocol, &config.mqtt.limits);
     let entrance = Arc::new(entrance);
 
+    let committed = node.store.committed();
     let found = Arc::new(reads::found(&node.store)?);
+    let shared = (reach, Seats::restored(random_seed, &found, committed));
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
         let (node, entrance, found) = (Arc::clone(&node), Arc::clone(&entrance), Arc::clone(&found));
         let (settings, timeout) =
-            (settings(&config, (index, shards as u32), random_seed, &reach), config.shutdown_timeout);
+            (settings(&config, (index, shards as u32), random_seed, &shared), config.shutdown_timeout);
         let restored = restored.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
         threads.push(thread.spawn(move || {
@@ -270,7 +273,12 @@ fn random() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn settings(config: &Config, (index, shards): (u32, u32), seed: u64, reach: &Arc<Reach>) -> Settings {
+fn settings(
+    config: &Config,
+    (index, shards): (u32, u32),
+    seed: u64,
+    (reach, seats): &(Arc<Reach>, Arc<Seats>),
+) -> Settings {
     Settings {
         index,
         shards,
@@ -279,6 +287,7 @@ fn settings(config: &Config, (index, shards): (u32, u32), seed: u64, reach: &Arc
         close_on_rejected: config.mqtt.rejected_publish == RejectedPublish::Disconnect,
         seed: seed.wrapping_add(u64::from(index) << 56),
         reach: Arc::clone(reach),
+        seats: Arc::clone(seats),
     }
 }
 

@@ -93,8 +93,9 @@ impl Shard {
     /// a session, which never was.
     fn forget_refused(&mut self, token: Token) {
         for leaving in self.leaving.values_mut() {
-            if leaving.counted == Some(token) {
-                self.sessions.remove(leaving.client_id.as_bytes());
+            if leaving.opening == Some(token) {
+                self.settings.seats.give_back(leaving.client_id.as_bytes());
+                leaving.session = None; // What is stored is what was before it.
             }
             if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {
                 leaving.session.as_mut().map(|session| session.received.remove(&packet));
@@ -214,8 +215,8 @@ impl Shard {
                 self.send(id, &Packet::Unsuback(unsuback), now);
                 self.pump(id, now);
             }
-            &Then::Connack { session_present, is_counted } => {
-                self.open(id, (session_present, is_counted), *reason, now);
+            &Then::Connack { session_present, lasts } => {
+                self.open(id, (session_present, lasts), *reason, now);
             }
         }
     }

@@ -4,9 +4,9 @@ use super::acks::for_operator;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then, Will};
-use super::end::{deletes_of, rows_of};
+use super::end::{deletes_of, is_there, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row, operation_of};
-use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Shard, StoredRows};
+use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
@@ -15,7 +15,7 @@ use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::mqtt::window::Window;
 use crate::policy::{Denied, Operation, Principal, Rights, Sight};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability, Rejection};
+use crate::proposal::{Durability, Rejection};
 use crate::tables::Tables;
 use rowcast_codec::{
     Connack, Connect, DecodeError, Packet, PublishProperties, ReasonCode, Secret, Topic, TopicFilter, UserProperties,
@@ -282,7 +282,8 @@ impl Shard {
             return self.refuse_claimed(id, opening.client_id, refused, now);
         }
         let resumed = session.filter(|_| !opening.clean_start);
-        if opening.expiry_secs > 0 && !self.sessions.has_room(opening.client_id.as_bytes()) {
+        let Settings { seats, limits, .. } = &self.settings;
+        if opening.expiry_secs > 0 && !seats.take(opening.client_id.as_bytes(), limits.sessions) {
             return self.refuse_claimed(id, opening.client_id, (ReasonCode::QuotaExceeded, "too many sessions"), now);
         }
         let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
@@ -296,7 +297,7 @@ impl Shard {
     /// one that lasts: that has to clear it away itself.
     fn may_be_stored(&self, opening: &Opening) -> bool {
         let client_id = opening.client_id.as_bytes();
-        opening.expiry_secs > 0 || self.sessions.has(client_id) || self.wills.contains(client_id)
+        opening.expiry_secs > 0 || self.settings.seats.has(client_id) || self.wills.contains(client_id)
     }
 
     /// A claim was answered whose connection is gone.
@@ -354,7 +355,6 @@ impl Shard {
         let mut changes = deletes_of(&client_id, ended);
         // It lasted, but will not outlive this connection: nothing of it stays stored.
         let outlived = (session_present && stored.is_none()).then(|| rows_of(&session));
-        let is_counted = stored.is_some() && self.sessions.add(client_id.as_bytes());
         if let Some(stored) = &stored {
             changes.push(session_row(&client_id, stored, None));
         }
@@ -368,7 +368,7 @@ impl Shard {
         connection.assigned = assigned;
         connection.session = Some(session);
         connection.phase = Phase::Opening;
-        let then = Then::Connack { session_present, is_counted };
+        let then = Then::Connack { session_present, lasts: stored.is_some() };
         if changes.is_empty() {
             self.answer_now(id, then, ReasonCode::Success, now);
         } else {
@@ -376,8 +376,7 @@ impl Shard {
             if session_present {
                 // Its time may have run out since it was read: then it is gone, with all it had.
                 let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
-                let is_there: Decide = Box::new(|row, _, _| row.map(|_| ()).ok_or(Rejection::Absent));
-                self.proposals.push_decided(Some(token), Durability::Sync, place, is_there, &changes);
+                self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
             } else {
                 self.proposals.push(Some(token), Durability::Sync, &changes);
             }
@@ -389,14 +388,13 @@ impl Shard {
     pub(super) fn open(
         &mut self,
         id: ConnectionId,
-        (session_present, is_counted): (bool, bool),
+        (session_present, lasts): (bool, bool),
         reason: ReasonCode,
         now: Moment,
     ) {
         if reason.is_error() {
-            if is_counted && let Some(connection) = self.connection(id) {
-                let client_id: Box<str> = connection.client_id().into();
-                self.sessions.remove(client_id.as_bytes());
+            if lasts && let Some(connection) = self.connection(id) {
+                self.settings.seats.give_back(connection.client_id().as_bytes());
             }
             let is_gone = reason == ReasonCode::ServerUnavailable;
             let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };

@@ -115,8 +115,8 @@ pub(super) enum Then {
     },
     Connack {
         session_present: bool,
-        /// Its session was not known before: if it cannot be stored, it never was.
-        is_counted: bool,
+        /// Its session is to be stored, and has a seat for that.
+        lasts: bool,
     },
 }
 

@@ -185,11 +185,21 @@ impl Shard {
         if has_will && cause == Cause::Goodbye {
             changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]
         }
+        let opening = acks.iter().find_map(|pending| match pending.then {
+            Then::Connack { lasts: true, .. } => pending.token,
+            _ => None,
+        });
         let last = if changes.is_empty() {
             forgotten
         } else {
             let token = self.token(id.slot);
-            self.proposals.push(Some(token), Durability::Sync, &changes);
+            if opening.is_some() {
+                // Where there was no room for the session, it has none.
+                let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
+                self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
+            } else {
+                self.proposals.push(Some(token), Durability::Sync, &changes);
+            }
             Some(token)
         };
         let claimant = match cause {
@@ -204,14 +214,10 @@ impl Shard {
                 _ => None,
             });
             let undecided = undecided.collect();
-            let counted = acks.iter().find_map(|pending| match pending.then {
-                Then::Connack { is_counted: true, .. } => pending.token,
-                _ => None,
-            });
             // Whether they are stored, and where they begin, the store knows.
             let changing = acks.iter().any(|pending| pending.then.changes());
             let session = Some(session).filter(|session| session.is_durable() && !changing);
-            let leaving = Leaving { client_id, connection: id, session, claimant, undecided, counted };
+            let leaving = Leaving { client_id, connection: id, session, claimant, undecided, opening };
             self.leaving.insert(token, leaving);
             if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
                 connection.parting = true;
@@ -354,6 +360,11 @@ impl Shard {
         self.proposals.push_decided(Some(token), Durability::Flush, place, absent, &changes);
         self.purging.insert(token, client_id.into());
     }
+}
+
+/// Decides for what is only to be done if there is such a record.
+pub(super) fn is_there(row: Option<&Record<'_>>, _: u64, _: &mut Vec<u8>) -> Result<(), Rejection> {
+    row.map(|_| ()).ok_or(Rejection::Absent)
 }
 
 /// When a session that is left now ends (milliseconds since 1970); `None`: never.

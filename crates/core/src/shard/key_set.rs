@@ -30,10 +30,6 @@ impl KeySet {
         self.hashes.contains(&self.hash(key))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.hashes.len()
-    }
-
     fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.seed);

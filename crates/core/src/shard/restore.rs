@@ -39,9 +39,6 @@ impl Shard {
         for (key, row, version) in &found.subscriptions {
             shard.restore_subscription(key, row, *version);
         }
-        for (client_id, _) in &found.sessions {
-            shard.sessions.add(client_id.as_bytes());
-        }
         for (client_id, _) in &found.wills {
             shard.wills.insert(client_id.as_bytes());
         }
