@@ -14,6 +14,7 @@ mod conflate;
 mod connect;
 mod connection;
 mod deliver;
+mod doubt;
 mod durable;
 mod end;
 mod fanout;

@@ -8,6 +8,7 @@ use super::replay::Replay;
 use super::session::{Flow, Held, Session, StoredSubscription};
 use crate::interest::Subscription;
 use crate::position::Sequence;
+use rowcast_codec::QoS;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
@@ -41,6 +42,13 @@ impl Session {
     #[must_use]
     pub fn is_in_doubt(&self, seen: Sequence) -> bool {
         self.position(seen) < self.in_doubt
+    }
+
+    /// Whether QoS 2 is granted to a subscription, or was to one that still brings what is in doubt.
+    #[must_use]
+    pub fn may_be_sent_exactly_once(&self) -> bool {
+        let of_present = self.subscriptions.values().map(|held| held.options.qos);
+        of_present.chain(self.ended.iter().map(|ended| ended.options.qos)).any(|qos| qos == QoS::ExactlyOnce as u8)
     }
 
     /// Whether what its replay brings a subscription may have been delivered already.

@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 /// A session, held by the shard of its connection.
 #[derive(Debug)]
@@ -124,6 +125,9 @@ pub struct StoredSession {
     /// Deliveries under way, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<(u64, Delivery)>,
+    /// [`Window::doubtful`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful: Vec<Range<u64>>,
     /// [`Session::in_doubt`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_doubt: u64,
@@ -339,6 +343,7 @@ impl Session {
             position: self.position(seen).0,
             count: self.window.count(),
             in_flight: in_flight.map(|(number, _, delivery)| (number, delivery.clone())).collect(),
+            doubtful: self.window.doubtful().to_vec(),
             in_doubt: self.in_doubt.0,
             ended: self.ended.clone(),
             snapshots,
@@ -377,7 +382,7 @@ impl Session {
         let stored: StoredSession = serde_json::from_slice(stored).ok()?;
         let mut session = Session::new(SessionId(stored.id), client_id, stored.user.as_deref(), u16::MAX, committed);
         session.expiry_secs = stored.expiry_secs;
-        session.window = Window::restore(stored.count, stored.in_flight);
+        session.window = Window::restore(stored.count, stored.in_flight, stored.doubtful);
         session.flow = Flow::Behind { after: Sequence(stored.position) };
         session.away_until = committed;
         session.snapshots = Snapshots::restore(stored.snapshots, stored.served);
@@ -418,7 +423,7 @@ impl Session {
 
     /// A new connection begins: everything under way goes out again, in order (MQTT 5 §4.4).
     pub fn resume(&mut self, receive_maximum: u16) {
-        self.window.set_receive_maximum(receive_maximum);
+        self.window.resume(receive_maximum);
         self.redeliver = self.window.in_flight().map(|(number, _, _)| number).collect();
     }
 }

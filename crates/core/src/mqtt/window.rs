@@ -3,12 +3,14 @@
 //! Bookkeeping only: no socket, no clock, no bytes. The shard decides what to send; the window says whether there is
 //! room, and under which identifier.
 
+use super::doubtful::Doubtful;
 use crate::position::{Sequence, TableId};
 use rowcast_codec::{PacketId, QoS};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 /// Deliveries sent and not yet acknowledged. Identifiers follow the count of deliveries, so the same log read again
 /// after a restart gives the same ones.
@@ -22,6 +24,8 @@ pub struct Window {
     receive_maximum: usize,
     /// Identifiers, beyond `count`, whose PUBREC came before a crash that the stored form is older than.
     released_ahead: FxHashSet<PacketId>,
+    /// Identifiers that may not be used before they are released.
+    doubtful: Doubtful,
 }
 
 /// One QoS 1 or 2 delivery under way.
@@ -79,6 +83,11 @@ impl Delivery {
         }
     }
 
+    /// Nobody knows which message, but that PUBREC came for it.
+    fn released() -> Delivery {
+        Delivery { released: true, ..Delivery::of_entry(Sequence::ZERO, QoS::ExactlyOnce) }
+    }
+
     /// A record's state.
     #[must_use]
     pub fn of_record(version: Sequence, qos: QoS, table: TableId, key: &[u8]) -> Delivery {
@@ -110,15 +119,16 @@ impl Window {
             full: 0,
             receive_maximum: usize::from(receive_maximum.max(1)),
             released_ahead: FxHashSet::default(),
+            doubtful: Doubtful::default(),
         }
     }
 
     /// A window with deliveries from an earlier connection: `in_flight` with their identifiers, in their order, out of
-    /// `count` made in all.
+    /// `count` made in all. `doubtful`: see [`Window::doubt`].
     #[must_use]
-    pub fn restore(count: u64, in_flight: Vec<(u64, Delivery)>) -> Window {
+    pub fn restore(count: u64, in_flight: Vec<(u64, Delivery)>, doubtful: Vec<Range<u64>>) -> Window {
         let before = in_flight.first().map_or(count, |&(number, _)| number);
-        let mut window = Window::new(u16::MAX, before);
+        let mut window = Window { doubtful: Doubtful::restore(doubtful), ..Window::new(u16::MAX, before) };
         for (number, delivery) in in_flight {
             while window.count() < number {
                 window.slots.push_back(None);
@@ -146,7 +156,8 @@ impl Window {
     }
 
     /// A new connection may allow more or less than the last; what is under way stays.
-    pub fn set_receive_maximum(&mut self, receive_maximum: u16) {
+    pub fn resume(&mut self, receive_maximum: u16) {
+        self.doubtful.resume();
         self.receive_maximum = usize::from(receive_maximum.max(1));
     }
 
@@ -159,13 +170,20 @@ impl Window {
     /// Whether another delivery may begin.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.full < self.receive_maximum && self.slots.len() < PacketId::COUNT
+        self.full < self.receive_maximum && self.slots.len() < PacketId::COUNT && !self.is_doubtful()
+    }
+
+    /// Whether the next identifier has to be released first.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.distance(self.count()) == 0
     }
 
     /// How many more may begin.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.receive_maximum.saturating_sub(self.full).min(PacketId::COUNT - self.slots.len())
+        let free = (PacketId::COUNT - self.slots.len()).min(self.doubtful.distance(self.count()));
+        self.receive_maximum.saturating_sub(self.full).min(free)
     }
 
     /// Takes the identifier for a delivery; `None` while the client still owes us acknowledgements.
@@ -192,14 +210,57 @@ impl Window {
         }
     }
 
-    /// Leaves out the next `count` identifiers: nobody knows which of them a client has in its hands.
-    pub fn leave_out(&mut self, count: u64) {
-        if self.slots.is_empty() {
-            self.before += count;
-        } else {
-            let room = PacketId::COUNT - self.slots.len();
-            self.slots.extend((0..room.min(count as usize)).map(|_| None));
+    /// Leaves out the next `count` identifiers: nobody knows which of them a client has in its hands. Where PUBREC came
+    /// for one, the client waits: the delivery goes on with PUBREL. Returns the numbers of those.
+    pub fn leave_out(&mut self, count: u64) -> Vec<u64> {
+        let first = self.count();
+        let room = PacketId::COUNT - self.slots.len();
+        let left_out = first..first + count.min(room as u64);
+        let is_released = |number: &u64| self.released_ahead.contains(&PacketId::nth(*number));
+        let released: Vec<u64> = left_out.clone().filter(is_released).collect();
+        self.slots.extend(left_out.map(|number| released.contains(&number).then(Delivery::released)));
+        self.full += released.len();
+        for &number in &released {
+            self.released_ahead.remove(&PacketId::nth(number));
         }
+        self.drop_done();
+        self.doubtful.pass(self.count());
+        released
+    }
+
+    /// With QoS 2 the client may hold messages under the next `count` identifiers.
+    pub fn doubt(&mut self, count: u64) {
+        let first = self.count();
+        self.doubtful.add(first..first + count);
+    }
+
+    /// Doubtful identifiers that PUBREL is to go out for now, as the next delivery would have one of them.
+    pub fn release_doubtful(&mut self) -> Vec<PacketId> {
+        let free = PacketId::COUNT - self.slots.len();
+        self.doubtful.release(self.count(), free)
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    pub fn is_to_release(&self) -> bool {
+        self.slots.len() < PacketId::COUNT && self.doubtful.is_to_release(self.count())
+    }
+
+    /// PUBCOMP came for an identifier without a delivery; `None`: nor was it to be released. `true`: it was the last of
+    /// those that were, which can be used once that is on disk.
+    pub fn pubcomp_doubtful(&mut self, id: PacketId) -> Option<bool> {
+        self.doubtful.pubcomp(id)
+    }
+
+    /// What PUBREC came for before a crash is over before its delivery was found. `true`: this was such a one.
+    pub fn forget_released(&mut self, id: PacketId) -> bool {
+        self.released_ahead.remove(&id)
+    }
+
+    /// Identifiers that the client may hold, for the stored form.
+    #[must_use]
+    pub fn doubtful(&self) -> &[Range<u64>] {
+        self.doubtful.stored()
     }
 
     /// PUBACK.
@@ -396,10 +457,56 @@ mod tests {
         window.puback(PacketId::nth(70_000));
         window.puback(PacketId::nth(70_002));
         let saved = window.in_flight().map(|(number, _, delivery)| (number, delivery.clone())).collect();
-        let mut restored = Window::restore(window.count(), saved);
+        let mut restored = Window::restore(window.count(), saved, Vec::new());
         let ids = |window: &Window| window.in_flight().map(|(_, id, _)| id).collect::<Vec<_>>();
         assert_eq!(ids(&restored), ids(&window));
         assert_eq!(restored.take(one(9)), window.take(one(9)));
-        assert_eq!(Window::restore(7, Vec::new()).count(), 7);
+        assert_eq!(Window::restore(7, Vec::new(), Vec::new()).count(), 7);
+    }
+
+    #[test]
+    fn identifiers_that_were_left_out_are_released_before_they_are_used_again() {
+        let mut window = Window::new(10, 0);
+        window.doubt(3);
+        assert!(window.leave_out(3).is_empty());
+        for number in 3..PacketId::COUNT as u64 {
+            let id = window.take(one(number)).expect("room");
+            assert_eq!(id, PacketId::nth(number));
+            window.puback(id);
+        }
+        assert!(window.is_doubtful() && !window.has_room() && window.room() == 0 && window.take(one(9)).is_none());
+        let mut restored = Window::restore(window.count(), Vec::new(), window.doubtful().to_vec());
+        assert_eq!(restored.release_doubtful(), [id(1), id(2), id(3)]);
+        assert_eq!([3, 1, 3].map(|number| restored.pubcomp_doubtful(id(number))), [Some(false), Some(false), None]);
+        assert!(!restored.has_room());
+        assert!(restored.pubcomp_doubtful(id(2)) == Some(true) && restored.doubtful().is_empty());
+        assert_eq!(restored.take(one(9)), Some(id(1)));
+    }
+
+    #[test]
+    fn what_pubrec_came_for_goes_on_where_its_identifier_is_left_out() {
+        let mut window = Window::new(10, 0);
+        window.restore_released(id(2));
+        assert_eq!(window.leave_out(4), [1]);
+        assert!(window.is_released(id(2)) && !window.is_released(id(1)));
+        assert_eq!(window.take(one(9)), Some(id(5)));
+        assert_eq!(window.pubcomp(id(2)), Acknowledged::Done);
+        assert_eq!(window.in_flight().map(|(number, ..)| number).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn what_finds_no_room_to_be_left_out_is_doubtful_where_it_stands() {
+        let mut window = Window::new(10, 0);
+        window.take(one(1));
+        for number in 1..PacketId::COUNT as u64 - 1 {
+            let id = window.take(one(number)).expect("room");
+            window.puback(id);
+        }
+        window.doubt(4);
+        window.leave_out(4);
+        assert!(window.release_doubtful().is_empty(), "the next identifier is the stuck one's");
+        window.puback(id(1));
+        assert_eq!(window.release_doubtful(), [id(1), id(2), id(3)]);
+        assert_eq!(window.count(), PacketId::COUNT as u64);
     }
 }

@@ -35,9 +35,6 @@ pub(super) const TURN_ENTRIES: usize = 256;
 /// Deliveries that are fetched again at a time.
 const REDELIVERIES: usize = 64;
 
-/// Deliveries to one client between two stored forms of its session.
-const IN_DOUBT_MAX: u64 = 16_384;
-
 /// What a snapshot is to bring.
 struct Wanting<'a> {
     filter: &'a str,
@@ -50,6 +47,7 @@ struct Wanting<'a> {
 enum Next {
     Nothing,
     Redeliver,
+    Release,
     Conflated,
     Queue,
     Snapshot,
@@ -73,6 +71,7 @@ impl Shard {
                         return;
                     }
                 }
+                Next::Release => self.release_doubtful(id),
                 Next::Conflated => {
                     if !self.send_conflated(id, now) {
                         return;
@@ -129,6 +128,9 @@ impl Shard {
         if let Some(&number) = session.redeliver.front() {
             let is_message = session.window.get(number).is_some_and(|delivery| !delivery.released);
             return if is_message && session.redelivery_room() == 0 { Next::Nothing } else { Next::Redeliver };
+        }
+        if session.window.is_to_release() {
+            return Next::Release;
         }
         if connection.conflated.is_some() {
             return Next::Conflated; // All the log brings is newer.
@@ -537,7 +539,7 @@ impl Shard {
     }
 
     /// Keeps `sent` until the session is on disk as it is now; nothing else with an identifier goes out meanwhile.
-    fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>, claims: &[(Vec<u8>, Vec<u8>)]) {
+    pub(super) fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>, claims: &[(Vec<u8>, Vec<u8>)]) {
         let token = self.token(id.slot);
         let seen = self.seen;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
@@ -705,21 +707,6 @@ impl Shard {
         self.show_missed(id, (position, until), oldest, &[]);
     }
 
-    /// The log was cut where the client may have been sent some of it already, by a connection that ended with its node.
-    /// What of it was sent, and under which identifiers, the log could have told. So all that is in doubt counts as lost,
-    /// replays as well, and its identifiers as taken; `until`: no less than that is lost.
-    pub(super) fn give_up_doubt(&mut self, id: ConnectionId, until: Sequence, oldest: Sequence) {
-        let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        let position = session.position(seen);
-        let until = until.max(session.in_doubt).max(position);
-        session.window.leave_out(IN_DOUBT_MAX);
-        session.flow = Flow::Behind { after: until };
-        let replays = session.give_up_replays();
-        self.show_missed(id, (position, until), oldest, &replays);
-        self.hold_back(id, Vec::new(), &[]); // Or the next crash would leave out the same ones.
-    }
-
     /// The log was cut before the client had acknowledged some of what it was sent between `before` and `behind`, and that
     /// cannot be sent again. Likewise.
     fn on_deliveries_lost(&mut self, id: ConnectionId, before: Sequence, behind: Sequence) {
@@ -731,7 +718,7 @@ impl Shard {
 
     /// Shows the current state of what changed behind one place and up to another, which the log does not hold, and of
     /// what `replays` do not bring any more.
-    fn show_missed(
+    pub(super) fn show_missed(
         &mut self,
         id: ConnectionId,
         (position, until): (Sequence, Sequence),

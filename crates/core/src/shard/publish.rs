@@ -451,7 +451,7 @@ impl Shard {
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         if !session.window.is_released(ack.packet_id) {
-            return;
+            return self.on_doubtful_pubcomp(id, ack.packet_id, now);
         }
         session.redeliver.retain(|&number| PacketId::nth(number) != ack.packet_id);
         if !session.is_durable() {
