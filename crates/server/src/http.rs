@@ -51,10 +51,11 @@ use crate::audit::{Audit, Event, Kind as EventKind};
 use crate::auth::{Authenticator, Principal, SignedIn, Usage};
 use crate::clients::Clients;
 use crate::config::{Config, Cors};
-use crate::db::Db;
+use crate::db::{Db, DbError};
 use crate::peer::{Ambient, Peer};
 use crate::users::Users;
 use crate::websocket::{Role, WebSocket};
+use auth::Asker;
 use body::Body;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -69,7 +70,7 @@ use patient::Patient;
 use problem::{Kind, Problem};
 use rest::Call;
 use router::Resource;
-use rowcast_core::policy::Operation;
+use rowcast_core::policy::{Operation, Rights};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -273,32 +274,37 @@ async fn respond(
         _ => Some(let_in((state, settings), visit, head, token::Resource::usage(&path)).await?),
     };
     let principal = asker.as_ref().map(|asker| &asker.principal);
-    let rights = principal.map(|principal| state.access.policy().rights(&principal.for_policy(), NO_CLIENT));
-    let rights = rights.unwrap_or_default();
     let resource = router::resolve(&state.db.tables(), settings.open_topics, &path, query);
-    let is_allowed = match &resource {
-        Ok(resource) => resource.is_allowed(&rights, operation(head)),
+    let is_allowed = |rights: &Rights| match &resource {
+        Ok(resource) => resource.is_allowed(rights, operation(head)),
         Err(_) => rights.is_everything(), // Nobody else is told which tables there are.
     };
-    if let (Some(principal), false) = (principal, is_allowed) {
-        note_denied(state, visit, principal, (&head.method, &*path));
-        return Err(auth::denied(principal, "there is no right to this"));
-    }
-    if let (Ok(Resource::Token(resource)), Some(asker)) = (&resource, &asker)
-        && head.method == Method::POST
-    {
-        return token::issue(state, asker, *resource);
-    }
-    let actor = principal.map(|principal| &*principal.user).unwrap_or_default();
-    let mut call = Call { state, settings, actor, headers: &head.headers, path: &path, query, body, rights: &rights };
-    let answered = dispatch(&mut call, &head.method, &resource?).await;
-    answered.map_err(|problem| match (principal, problem.denial()) {
+    let known = principal.map(|principal| Asker::new(&state.authenticator, &state.access, principal));
+    let standing = || match &known {
+        None => Ok(Rights::default()),
+        Some(known) => {
+            let rights = known.rights().ok_or_else(|| auth::challenge("the account is gone, or shut"))?;
+            let denied = || DbError::Denied(NO_RIGHT.to_owned()).into();
+            if is_allowed(&rights) { Ok(rights) } else { Err(denied()) }
+        }
+    };
+    let told = |problem: Problem| match (principal, problem.denial()) {
         (Some(principal), Some(words)) => {
             note_denied(state, visit, principal, (&head.method, &*path));
             auth::denied(principal, words.to_owned())
         }
         _ => problem,
-    })
+    };
+    let rights = standing().map_err(told)?;
+    if let (Ok(Resource::Token(resource)), Some(asker)) = (&resource, &asker)
+        && head.method == Method::POST
+    {
+        return token::issue(state, asker, *resource);
+    }
+    let Ok(named) = &resource else { return Err(resource.expect_err("it names nothing")) };
+    let (headers, asker, standing) = (&head.headers, known.as_ref(), &standing);
+    let mut call = Call { state, settings, headers, path: &path, query, body, asker, rights, standing };
+    dispatch(&mut call, &head.method, named).await.map_err(told)
 }
 
 /// Who asks, which is written down once for each connection and user.
@@ -340,8 +346,8 @@ fn note_denied(state: &HttpState, visit: &Visit, principal: &Principal, (method,
 /// What the audit log calls the doors of HTTP.
 const HTTP: &str = "http";
 
-/// HTTP knows no client identifiers: no topic is anybody's by one.
-const NO_CLIENT: &str = "";
+/// What somebody is told who has no right to what they ask for, whether it is there or not.
+const NO_RIGHT: &str = "there is no right to this";
 
 /// What a method does to a resource.
 async fn dispatch(call: &mut Call<'_>, method: &Method, resource: &Resource) -> Result<Response<Body>, Problem> {

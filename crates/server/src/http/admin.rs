@@ -12,6 +12,7 @@
 //! A list holds a thousand elements at most; `?after=NAME` goes on behind one. Bodies are `application/json`, which a
 //! page of another origin cannot send without being asked about first.
 
+use super::auth::Asker;
 use super::problem::{Kind, Problem};
 use super::rest::{Call, sent_content_type, whole_body};
 use super::{body::Body, path};
@@ -180,7 +181,7 @@ fn dismiss(call: &Call<'_>, client_id: &str) -> Result<Response<Body>, Problem> 
 }
 
 fn note(call: &Call<'_>, event: Event) {
-    call.state.audit.note(event.by(call.actor));
+    call.state.audit.note(event.by(call.asker.map(Asker::user).unwrap_or_default()));
 }
 
 async fn keep(call: &Call<'_>, password: String) -> Result<crate::auth::KeptPassword, Problem> {

@@ -2,12 +2,44 @@
 
 use super::cors::{self, Page};
 use super::problem::{Kind, Problem};
+use crate::access::Access;
 use crate::auth::{self, AuthError, Authenticator, Method, Principal, SignedIn, Usage};
 use crate::config::Cors;
 use crate::peer::Peer;
 use crate::tls::Proof;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use rowcast_core::policy::Rights;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Somebody who asks for something, and may lose the right to it before it is done.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    authenticator: Authenticator,
+    access: Arc<Access>,
+    principal: Principal,
+}
+
+impl Asker {
+    pub(super) fn new(authenticator: &Authenticator, access: &Arc<Access>, principal: &Principal) -> Asker {
+        let (authenticator, access) = (authenticator.clone(), Arc::clone(access));
+        Asker { authenticator, access, principal: principal.clone() }
+    }
+
+    /// What they may do by now; `None`: their account is gone, or shut.
+    pub(super) fn rights(&self) -> Option<Rights> {
+        let known = self.authenticator.renew(self.principal.for_policy())?;
+        Some(self.access.policy().rights(&known, NO_CLIENT))
+    }
+
+    /// Who they are.
+    pub(super) fn user(&self) -> &str {
+        &self.principal.user
+    }
+}
+
+/// HTTP knows no client identifiers: no topic is anybody's by one.
+const NO_CLIENT: &str = "";
 
 /// The user a request shows credentials of, or whoever it may be without. A token has to be for that `usage`.
 pub(super) async fn authenticate(

@@ -1,5 +1,6 @@
 //! Many records in one answer: a JSON array, sent page by page as the peer takes it.
 
+use super::auth::Asker;
 use super::body::{Body, Broken};
 use super::problem::{Kind, Problem};
 use super::rest::{content_type, seen};
@@ -71,8 +72,8 @@ impl Window {
 
 /// An array of what `walk` comes by, within `window`; `first` is its first page, which has been read already, so that
 /// what is wrong from the beginning is told as a status.
-pub(super) fn array(walk: Walk, first: Option<Page>, window: Window, rights: Rights) -> Body {
-    let listing = Listing { walk, window, rights, page: first, begun: false };
+pub(super) fn array(walk: Walk, first: Option<Page>, window: Window, rights: Rights, asker: Asker) -> Body {
+    let listing = Listing { walk, window, rights, asker, page: first, begun: false };
     Body::chunks(Some(listing), |listing| async {
         let Some(listing) = listing else { return Ok(None) };
         listing.next().await.map(Some)
@@ -84,8 +85,9 @@ struct Listing {
     walk: Walk,
     /// What is still wanted.
     window: Window,
-    /// Of whoever asked.
+    /// Of whoever asked, when the page was read.
     rights: Rights,
+    asker: Asker,
     /// Read and not yet written.
     page: Option<Page>,
     /// Whether an element is written.
@@ -117,13 +119,17 @@ impl Listing {
     }
 
     /// The next page. Half an answer cannot be taken back to be asked for again, so it waits while others are served.
+    /// It may wait long for a peer that takes it slowly: what they may read by then is asked each time.
     async fn read(&mut self) -> Result<Option<Page>, Broken> {
-        loop {
+        let page = loop {
             match self.walk.next().await {
                 Err(DbError::Busy) => sleep(BUSY_PAUSE).await,
-                read => return read.map_err(|error| Broken(error.to_string())),
+                read => break read.map_err(|error| Broken(error.to_string()))?,
             }
-        }
+        };
+        let rights = self.asker.rights().filter(|rights| rights.reads_from(self.walk.table().id()));
+        self.rights = rights.ok_or_else(|| Broken("the right to read was taken away".to_owned()))?;
+        Ok(page)
     }
 
     fn write(&mut self, page: &Page, json: &mut Vec<u8>) -> Result<(), Broken> {

@@ -1,5 +1,6 @@
 //! Records, read and written.
 
+use super::auth::Asker;
 use super::body::{self, Body};
 use super::limits::INSERT_RECORDS_MAX;
 use super::listing::{self, Window};
@@ -33,10 +34,12 @@ pub(super) struct Call<'c> {
     /// What follows `?`, if there is one.
     pub(super) query: Option<&'c str>,
     pub(super) body: &'c mut Incoming,
-    /// Who asks; empty where that does not matter.
-    pub(super) actor: &'c str,
+    /// Who asks, where that matters.
+    pub(super) asker: Option<&'c Asker>,
     /// What whoever asks may do.
-    pub(super) rights: &'c Rights,
+    pub(super) rights: Rights,
+    /// What they may do by now, if that is still what they ask for.
+    pub(super) standing: &'c dyn Fn() -> Result<Rights, Problem>,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -53,7 +56,7 @@ pub(super) async fn read(call: &mut Call<'_>, table: &TableRef, key: &str) -> An
         let payload = seen(&record, call.rights.view(table.id(), key)).into_owned();
         return show(call.headers, &stored, content_type, payload.into());
     }
-    if let Some((key, name)) = property(table, key, call.rights)?
+    if let Some((key, name)) = property(table, key, &call.rights)?
         && let Ok(place) = table.record(key)
         && let Some(stored) = call.state.db.get(&place).await?
     {
@@ -150,7 +153,8 @@ pub(super) async fn list(call: &mut Call<'_>, table: &TableRef, below: Option<&s
     let window = Window::parse(call.query.unwrap_or_default(), call.settings.scan_records_max)?;
     let mut walk = call.state.db.walk(table, below);
     let first = walk.next().await?;
-    let mut response = Response::new(listing::array(walk, first, window, call.rights.clone()));
+    let asker = call.asker.ok_or_else(|| Problem::not_found("records are for somebody"))?;
+    let mut response = Response::new(listing::array(walk, first, window, call.rights.clone(), asker.clone()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization"));
@@ -295,7 +299,9 @@ pub(super) async fn whole_body(call: &mut Call<'_>) -> Result<Bytes, Problem> {
         let problem = Problem::new(Kind::UnsupportedMediaType, "a body is sent as it is, without Content-Encoding");
         return Err(problem.header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
-    body::read(call.body, call.settings.body_bytes_max, &call.settings.patience).await
+    let body = body::read(call.body, call.settings.body_bytes_max, &call.settings.patience).await?;
+    call.rights = (call.standing)()?; // It may have taken long.
+    Ok(body)
 }
 
 /// What a body is said to be, if anything.

@@ -214,3 +214,89 @@ fn who_shows_no_credentials_is_asked_for_them_where_its_role_ends() {
         },
     );
 }
+
+/// What takes a right away.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    OfTheRight,
+    OfTheAccount,
+}
+
+impl Loss {
+    async fn happens(self, server: &Server) {
+        match self {
+            Self::OfTheRight => drop(server.state.access.set_roles(Roles::new())),
+            Self::OfTheAccount => server.state.users.delete("rex").await.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_body_that_was_sent_slowly_is_held_to_the_rights_at_its_end() {
+    for (loss, status) in [(Loss::OfTheRight, 403), (Loss::OfTheAccount, 401)] {
+        with_settings(
+            |_| {},
+            Local::Unknown,
+            async |server| {
+                let grant = TableGrant { table: "Blob".into(), insert: true, publish: true, ..TableGrant::default() };
+                let role = Role { tables: vec![grant], ..Role::default() };
+                server.state.access.set_roles(Roles::from([("kennel".into(), role)]));
+                let mut requests = Vec::new();
+                for line in ["PUT /blob/1", "PATCH /blob/1", "POST /blob/"] {
+                    let mut stream = server.connect().await;
+                    let rex = basic("rex", "bone");
+                    let head = format!(
+                        "{line} HTTP/1.1\r\nHost: x\r\n{rex}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\
+                         Connection: close\r\n\r\n"
+                    );
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                    let mut goes_on = [0; 25];
+                    stream.read_exact(&mut goes_on).await.unwrap();
+                    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n", "{line}: it is let in");
+                    requests.push((line, stream));
+                }
+                loss.happens(server).await;
+                for (line, mut stream) in requests {
+                    stream.write_all(b"{}").await.unwrap();
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).await.unwrap();
+                    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{loss:?} {line}: {answer}");
+                }
+                assert_eq!(server.ask("GET /blob/", &[&basic("admin", "secret")], "").await.text(), "[]\n");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_list_that_is_read_slowly_ends_where_the_right_to_it_does() {
+    const RECORDS: usize = 200;
+    const BYTES: usize = 128 * 1024; // Of which no socket keeps so many.
+    for loss in [Loss::OfTheRight, Loss::OfTheAccount] {
+        with_settings(
+            |_| {},
+            Local::Unknown,
+            async |server| {
+                let grant = TableGrant { table: "Blob".into(), read: true, ..TableGrant::default() };
+                let role = Role { tables: vec![grant], ..Role::default() };
+                server.state.access.set_roles(Roles::from([("kennel".into(), role)]));
+                for record in 0..RECORDS {
+                    let admin = basic("admin", "secret");
+                    let put = server.ask(&format!("PUT /blob/{record}"), &[&admin], "x".repeat(BYTES)).await;
+                    assert_eq!(put.status, 201);
+                }
+                let mut stream = server.connect().await;
+                let rex = basic("rex", "bone");
+                let ask = format!("GET /blob/ HTTP/1.1\r\nHost: x\r\n{rex}\r\nConnection: close\r\n\r\n");
+                stream.write_all(ask.as_bytes()).await.unwrap();
+                let mut answer = vec![0; 17];
+                stream.read_exact(&mut answer).await.unwrap();
+                assert!(answer.starts_with(b"HTTP/1.1 200"));
+                loss.happens(server).await;
+                let _ = stream.read_to_end(&mut answer).await;
+                assert!(answer.len() < RECORDS * BYTES, "{loss:?}: all of it came");
+                assert!(!answer.ends_with(b"0\r\n\r\n"), "{loss:?}: it looks as if it were all");
+            },
+        );
+    }
+}
