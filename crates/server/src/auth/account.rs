@@ -1,5 +1,6 @@
 //! Accounts as they are kept.
 
+use super::Principal;
 use super::password::{Hasher, KeptPassword, PasswordHash, generate_password};
 use super::scram::Verifier;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub enum AccountError {
     /// The name is empty, too long, or has characters that topics and URLs give a meaning.
     #[error("a user name has 1 to {NAME_BYTES_MAX} bytes and none of `+`, `#`, `/`, `:` or control characters")]
     Name,
+    /// The name is that of whoever has no account.
+    #[error("`{}` and `{}` are what clients are called that have no account", Principal::ANONYMOUS, Principal::LOCAL)]
+    Taken,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +75,10 @@ impl Account {
         }
         if name.chars().any(char::is_control) {
             return Err(AccountError::Name);
+        }
+        // Whoever is nobody's account goes by these: they would have each other's sessions, and each other's topics.
+        if [Principal::ANONYMOUS, Principal::LOCAL].contains(&name) {
+            return Err(AccountError::Taken);
         }
         let super_user = role == Self::ADMIN;
         Ok(Account { name: name.to_owned(), password, role: role.to_owned(), super_user, active: true })
@@ -170,10 +178,10 @@ mod tests {
     fn names_have_nothing_that_topics_give_a_meaning() {
         let password = Hasher::cheap().keep(b"bone").expect("hashed");
         let long = "x".repeat(256);
-        for name in ["", "a/b", "+", "a#", "a:b", "a\nb", "a\0b", long.as_str()] {
+        for name in ["", "a/b", "+", "a#", "a:b", "a\nb", "a\0b", "anonymous", "local", long.as_str()] {
             assert!(Account::new(name, password.clone(), "reader").is_err(), "{name}");
         }
-        for name in ["rex", "Rex Müller", "rex@example.org", "$x", "%u"] {
+        for name in ["rex", "Rex Müller", "Anonymous", "rex@example.org", "$x", "%u"] {
             assert!(Account::new(name, password.clone(), "reader").is_ok(), "{name}");
         }
     }
