@@ -315,7 +315,7 @@ async fn let_in(
     usage: Usage,
 ) -> Result<SignedIn, Problem> {
     let (cors, peer) = (&settings.cors, &visit.peer);
-    let found = auth::authenticate(&state.authenticator, cors, &head.headers, peer, usage).await;
+    let found = auth::authenticate(&state.authenticator, cors, head, peer, usage).await;
     match &found {
         Ok(known) => {
             let user = Some(Arc::clone(&known.principal.user));

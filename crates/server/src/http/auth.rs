@@ -8,6 +8,7 @@ use crate::config::Cors;
 use crate::peer::Peer;
 use crate::tls::Proof;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use rowcast_core::policy::Rights;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,10 +46,11 @@ const NO_CLIENT: &str = "";
 pub(super) async fn authenticate(
     authenticator: &Authenticator,
     cors: &Cors,
-    headers: &HeaderMap,
+    head: &Parts,
     peer: &Peer,
     usage: Usage,
 ) -> Result<SignedIn, Problem> {
+    let headers = &head.headers;
     let shown = |principal, method| SignedIn { principal, method, lease: None, until_secs: None };
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let Some(value) = values.next() else {
@@ -66,6 +68,11 @@ pub(super) async fn authenticate(
     }
     if let Some(token) = bearer(text) {
         return authenticator.bearer(token, usage).map_err(|error| refused(error.into()));
+    }
+    if cors::is_unasked(head) && cors::page(cors, headers) == Page::Foreign {
+        let words = "a page of another origin may not use a password that the browser keeps; http.corsAccessList names \
+                     pages that may";
+        return Err(Problem::new(Kind::Forbidden, words));
     }
     let credentials = value.to_str().ok().and_then(|value| auth::basic(value).ok());
     let credentials = credentials.ok_or_else(|| challenge("the Authorization header is neither Basic nor Bearer"))?;

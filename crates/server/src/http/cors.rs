@@ -2,6 +2,7 @@
 
 use crate::config::Cors;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 /// What an `Origin` may do.
@@ -33,6 +34,22 @@ pub(super) fn page(cors: &Cors, headers: &HeaderMap) -> Page {
         Cors::Origins(_) => Page::Foreign,
     }
 }
+
+/// Whether a browser sends such a request for a page of any origin without asking first, and a password that it was
+/// told once for this server along with it (the Fetch standard: a CORS-safelisted method and content type).
+pub(super) fn is_unasked(head: &Parts) -> bool {
+    if head.headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin") {
+        return false; // Also where a proxy gives us another `Host` than the page has.
+    }
+    let content_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let media_type = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    head.method == Method::POST && media_type.is_none_or(|media_type| UNASKED_TYPES.contains(&&*media_type))
+}
+
+/// Content types a page may send without asking.
+const UNASKED_TYPES: [&str; 4] = ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Whether the request asks what would be allowed, on behalf of a page. Such requests carry no credentials.
 pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {

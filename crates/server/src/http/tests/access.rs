@@ -147,3 +147,44 @@ fn a_server_that_is_not_ready_says_why() {
         assert_eq!(server.get("/ready").await.text(), r#"{"ready":true}"#);
     });
 }
+
+#[test]
+fn a_page_of_another_origin_changes_nothing_by_a_password_that_the_browser_keeps() {
+    let (admin, foreign) = (basic("admin", "secret"), "Origin: https://evil.example");
+    let cors = |settings: &mut Settings| settings.cors = Cors::Origins(vec!["https://app.example".to_owned()]);
+    with_settings(cors, Local::Unknown, async |server| {
+        // What a browser sends for any page without asking first.
+        for path in ["/blob/", "/dog/", "/$admin/token"] {
+            for content_type in [
+                "",
+                "text/plain",
+                "Text/Plain; charset=utf-8",
+                "application/x-www-form-urlencoded",
+                "multipart/form-data",
+            ] {
+                let content_type = format!("Content-Type: {content_type}");
+                let typed = [&*admin, foreign, &content_type];
+                let headers = if content_type.ends_with(": ") { &typed[..2] } else { &typed };
+                let refused = server.ask(&format!("POST {path}"), headers, r#"{"name":"Eve"}"#).await;
+                assert_eq!(refused.problem(), (403, "forbidden".to_owned()), "{path} {content_type}");
+            }
+        }
+        for origin in ["Origin: null", "Origin: http://"] {
+            assert_eq!(server.ask("POST /blob/", &[&admin, origin], "x").await.status, 403, "{origin}");
+        }
+        assert_eq!(server.ask("GET /blob/", &[&admin, foreign], "").await.text(), "[]\n");
+        // What it asks about first, and is not told to send; what says itself who it is; and who is welcome.
+        let json = "Content-Type: application/json";
+        assert_eq!(server.ask("POST /dog/", &[&admin, foreign, json], r#"{"name":"Rex"}"#).await.status, 201);
+        let token = server.ask("POST /$admin/token", &[&admin], "").await.json();
+        let bearer = format!("Authorization: Bearer {}", token["token"].as_str().unwrap());
+        for headers in [
+            &[&*bearer, foreign][..],
+            &[&*admin, "Origin: https://app.example"],
+            &[&*admin, "Origin: https://kennel.example", "Sec-Fetch-Site: same-origin"],
+            &[&*admin],
+        ] {
+            assert_eq!(server.ask("POST /blob/", headers, "x").await.status, 201, "{headers:?}");
+        }
+    });
+}
