@@ -110,8 +110,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let authenticator = Authenticator::new(Arc::new(users.clone()), Rules::of(&config), config.token_rules(), &keys)
         .with_context(|| format!("nobody could sign in; the server's own keys are in {}", keys.display()))?;
     let secure = Secure::of(&config, &keys)?;
-    let key_file: Vec<PathBuf> = authenticator.key_file().map(Path::to_owned).into_iter().collect();
-    let seen_keys = watch::look_at(key_file.iter().cloned());
+    let seen_keys = watch::look_at(authenticator.key_file().into_iter());
     let signs_in = authenticator.clone();
     let is_made = config.identities().next().is_none() && secure.is_any();
     let seen_files = watch::look_at(secure.files().cloned());
@@ -197,7 +196,9 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         tokio::spawn(async move {
             watch::files(|| shown.files(), seen_files, || shown.reload_certificates()).await;
         });
-        tokio::spawn(async move { watch::files(|| key_file.clone(), seen_keys, || signs_in.reload_keys()).await });
+        tokio::spawn(async move {
+            watch::files(|| signs_in.key_file().into_iter().collect(), seen_keys, || signs_in.reload_keys()).await;
+        });
         let (sys_interval, told_interval) = tokio::sync::watch::channel(config.mqtt.sys_interval);
         tokio::spawn(sys.run(told_interval));
         let accepting = doors.into_iter().chain(for_commands).map(|listener| {

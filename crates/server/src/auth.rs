@@ -25,7 +25,7 @@ pub use local::LocalKey;
 pub use password::{Hasher, KeptPassword, PasswordHash, generate_password};
 pub use scram::{ClientError as ScramError, METHOD as SCRAM, ScramClient, Verifier};
 pub use secret::Secret;
-pub use token::{Issued, IssuerRules, KeyFileError, TokenAlgorithm, TokenError, TokenRules, Usage};
+pub use token::{Issued, IssuerRules, KeyFileError, LoadedTokens, TokenAlgorithm, TokenError, TokenRules, Usage};
 
 use crate::config::Config;
 use crate::peer::Peer;
@@ -37,7 +37,7 @@ use rowcast_core::policy;
 use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -248,10 +248,10 @@ impl Authenticator {
         Ok(Authenticator { shared: Arc::new(shared) })
     }
 
-    /// Other rules, for who signs in from now on. Of those for tokens, how long new ones are good for.
-    pub fn set_rules(&self, rules: Rules, tokens: &TokenRules) {
+    /// Other rules, for who signs in from now on.
+    pub fn set_rules(&self, rules: Rules, tokens: LoadedTokens) {
         self.shared.cache.set_ttl(rules.cache_ttl, Instant::now());
-        self.shared.tokens.set_lifetimes(tokens);
+        self.shared.tokens.set(tokens);
         *self.shared.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
@@ -351,7 +351,7 @@ impl Authenticator {
 
     /// The file with the keys of those who make tokens for this server, if there is one.
     #[must_use]
-    pub fn key_file(&self) -> Option<&Path> {
+    pub fn key_file(&self) -> Option<PathBuf> {
         self.shared.tokens.key_file()
     }
 
@@ -644,9 +644,10 @@ mod tests {
     fn other_rules_hold_for_who_comes_then() {
         let authenticator = authenticator(&kept(), RULES);
         assert_eq!(authenticator.without_credentials(HOME), Err(AuthError::Required));
-        authenticator.set_rules(Rules { require_authentication: false, ..RULES }, &TOKENS);
+        let tokens = || TOKENS.load().expect("no file");
+        authenticator.set_rules(Rules { require_authentication: false, ..RULES }, tokens());
         assert_eq!(authenticator.without_credentials(HOME), Ok(Principal::anonymous()));
-        authenticator.set_rules(RULES, &TOKENS);
+        authenticator.set_rules(RULES, tokens());
         assert_eq!(authenticator.without_credentials(HOME), Err(AuthError::Required));
     }
 

@@ -5,7 +5,7 @@
 use crate::access::Roles;
 use crate::application::{self, Application};
 use crate::audit::{Event, Kind};
-use crate::auth::Rules;
+use crate::auth::{LoadedTokens, Rules};
 use crate::config::{Change, Config, Given, Holds, Loaded, Mode, Mqtt, RejectedPublish, load, take_over};
 use crate::entrance::{Entrance, LoadedSecure, Secure};
 use crate::logging::Log;
@@ -65,24 +65,25 @@ impl Running {
         let application = application::read(&config.folder)?;
         let (running, changes) = take_over(&self.config, &config);
         let secure = Secure::of(&running, &running.storage.path.join("keys"))?.load()?;
+        let tokens = running.token_rules().load()?;
         self.again.log.reopen()?;
         self.take_application(application).await?;
         // From here on nothing can fail.
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        self.tell(&running, secure);
+        self.tell(&running, secure, tokens);
         self.say(running, changes);
         Ok(())
     }
 
     /// Brings into effect what is configured.
-    fn tell(&self, config: &Config, secure: LoadedSecure) {
+    fn tell(&self, config: &Config, secure: LoadedSecure, tokens: LoadedTokens) {
         let Parts { node, entrance, sys_interval } = &self.parts;
         let Mqtt { limits, open_topics, rejected_publish, .. } = &config.mqtt;
         entrance.set(secure, limits);
         entrance.http.set_settings(http::Settings::of(config));
-        node.authenticator.set_rules(Rules::of(config), &config.token_rules());
+        node.authenticator.set_rules(Rules::of(config), tokens);
         node.admission.set(limits);
         node.store.set_retention(app::retention(config));
         sys_interval.send_replace(config.mqtt.sys_interval);

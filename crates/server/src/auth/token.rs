@@ -127,20 +127,15 @@ pub(super) struct Claimed {
 
 /// Makes and checks tokens.
 pub(super) struct Tokens {
-    algorithm: TokenAlgorithm,
-    issuer: Option<IssuerRules>,
-    lifetimes: RwLock<Lifetimes>,
     own: OwnKeys,
     fingerprints: [u8; 32],
-    /// Keys of the issuer.
-    others: RwLock<Arc<KeySet>>,
+    force: RwLock<Arc<LoadedTokens>>,
 }
 
-/// How long tokens made here are good for.
-#[derive(Clone, Copy)]
-struct Lifetimes {
-    access: Duration,
-    refresh: Duration,
+/// Rules for tokens, and the keys of the issuer they name.
+pub struct LoadedTokens {
+    rules: TokenRules,
+    others: KeySet,
 }
 
 /// The claims of a token made here.
@@ -156,9 +151,10 @@ struct OwnClaims {
 }
 
 impl TokenRules {
-    /// Whether the keys of the issuer can be read.
-    pub fn check(&self) -> Result<(), KeyFileError> {
-        self.issuer.as_ref().map_or(Ok(()), |issuer| KeySet::read(&issuer.keys).map(drop))
+    /// Reads the keys of the issuer.
+    pub fn load(self) -> Result<LoadedTokens, KeyFileError> {
+        let others = self.issuer.as_ref().map(|issuer| KeySet::read(&issuer.keys)).transpose()?;
+        Ok(LoadedTokens { rules: self, others: others.unwrap_or_default() })
     }
 }
 
@@ -166,45 +162,40 @@ impl Tokens {
     /// Tokens of the server whose keys are in `folder`. Fails if the issuer's keys cannot be read.
     pub(super) fn new(rules: TokenRules, folder: &Path, secret: &Secret) -> Result<Tokens, KeyFileError> {
         ring::install();
-        let lifetimes = RwLock::new(Lifetimes::of(&rules));
-        let TokenRules { algorithm, issuer, .. } = rules;
-        let others = issuer.as_ref().map(|issuer| KeySet::read(&issuer.keys)).transpose()?.unwrap_or_default();
         Ok(Tokens {
-            algorithm,
-            issuer,
-            lifetimes,
             own: OwnKeys::new(folder),
             fingerprints: secret.key("accounts that tokens are made for"),
-            others: RwLock::new(Arc::new(others)),
+            force: RwLock::new(Arc::new(rules.load()?)),
         })
     }
 
-    /// Tokens that are made from now on are good for as long as that.
-    pub(super) fn set_lifetimes(&self, rules: &TokenRules) {
-        *self.lifetimes.write().unwrap_or_else(PoisonError::into_inner) = Lifetimes::of(rules);
+    /// Tokens are made, and believed, as these rules say from now on.
+    pub(super) fn set(&self, loaded: LoadedTokens) {
+        *self.force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
     }
 
     /// Reads the issuer's keys again. If that fails, those it had stay.
     pub(super) fn reload(&self) -> Result<(), KeyFileError> {
-        if let Some(issuer) = &self.issuer {
-            let others = Arc::new(KeySet::read(&issuer.keys)?);
-            *self.others.write().unwrap_or_else(PoisonError::into_inner) = others;
-        }
+        self.set(self.in_force().rules.clone().load()?);
         Ok(())
     }
 
     /// The file with the issuer's keys.
-    pub(super) fn key_file(&self) -> Option<&Path> {
-        self.issuer.as_ref().map(|issuer| &*issuer.keys)
+    pub(super) fn key_file(&self) -> Option<PathBuf> {
+        self.in_force().rules.issuer.as_ref().map(|issuer| issuer.keys.clone())
+    }
+
+    fn in_force(&self) -> Arc<LoadedTokens> {
+        Arc::clone(&self.force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes a token. Fails if there is no key yet and none can be made.
     pub(super) fn issue(&self, account: &Account, usage: Usage, now_secs: u64) -> io::Result<Issued> {
-        let key = self.own.signing(self.algorithm)?;
-        let Lifetimes { access, refresh } = *self.lifetimes.read().unwrap_or_else(PoisonError::into_inner);
+        let TokenRules { algorithm, timeout, refresh_timeout, .. } = self.in_force().rules;
+        let key = self.own.signing(algorithm)?;
         let lifetime = match usage {
-            Usage::Access => access,
-            Usage::Refresh => refresh,
+            Usage::Access => timeout,
+            Usage::Refresh => refresh_timeout,
         };
         let expires_in = lifetime.as_secs();
         let claims = OwnClaims {
@@ -229,9 +220,9 @@ impl Tokens {
         if let Some(key) = header.kid.as_deref().and_then(|id| self.own.find(id)) {
             return verify_own(token, &key, usage, now_secs);
         }
-        let others = Arc::clone(&self.others.read().unwrap_or_else(PoisonError::into_inner));
+        let LoadedTokens { rules, others } = &*self.in_force();
         let key = others.find(header.kid.as_deref()).ok_or(TokenError::UnknownKey)?;
-        match (&self.issuer, usage) {
+        match (&rules.issuer, usage) {
             (Some(issuer), Usage::Access) => verify_other(token, key, issuer, now_secs),
             _ => Err(TokenError::OtherUse),
         }
@@ -252,9 +243,9 @@ impl Tokens {
     }
 }
 
-impl Lifetimes {
-    fn of(rules: &TokenRules) -> Lifetimes {
-        Lifetimes { access: rules.timeout, refresh: rules.refresh_timeout }
+impl std::fmt::Debug for LoadedTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadedTokens").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 

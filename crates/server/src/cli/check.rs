@@ -67,7 +67,7 @@ fn unusable(config: &Config) -> Vec<anyhow::Error> {
     let data = data_folder::check_own(&config.storage.path).map_err(anyhow::Error::from);
     let secure = Secure::of_files(config, &config.storage.path.join("keys"));
     let certificates = secure.load().map(drop).map_err(anyhow::Error::from);
-    let token_keys = config.token_rules().check().map_err(anyhow::Error::from);
+    let token_keys = config.token_rules().load().map(drop).map_err(anyhow::Error::from);
     [data, certificates, token_keys].into_iter().filter_map(Result::err).collect()
 }
 

@@ -405,31 +405,36 @@ fn authentication() -> Vec<Key<Config>> {
             choice(ALGORITHMS),
             field!(Config, authentication.jwt.algorithm),
             "How tokens made here are signed.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.jwt.keys",
             path().or_null(),
             field!(Config, authentication.jwt.keys),
             "Public keys of somebody else (a JWKS), whose tokens are believed too.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.jwt.issuer",
             text().or_null(),
             field!(Config, authentication.jwt.issuer),
             "What `iss` of theirs has to be.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.jwt.audience",
             text().or_null(),
             field!(Config, authentication.jwt.audience),
             "What `aud` of theirs has to hold.",
-        ),
+        )
+        .at_once(),
         Key::new(
             "authentication.jwt.userClaim",
             text(),
             field!(Config, authentication.jwt.user_claim),
             "Which claim of theirs names the user.",
-        ),
+        )
+        .at_once(),
     ]
 }
 

@@ -109,4 +109,21 @@ fn tokens_of_an_issuer_open_as_long_as_its_key_is_in_the_file() {
     application.write("jwks.json", "{");
     server.wait_for_log("the keys for tokens stay as they were");
     assert_eq!(code(&server, "", &token(&cases[2])), Some(0));
+    // So does all else, where the configuration is read again meanwhile.
+    application.write("rowcast.yaml", "authentication: { jwt: { keys: jwks.json, userClaim: name } }");
+    server.signal("HUP");
+    server.wait_for_log("everything stays as it was");
+    assert_eq!(code(&server, "", &token(&cases[2])), Some(0));
+    show(&cases[2]);
+    for (yaml, said, expected) in [
+        ("jwt: { keys: jwks.json, issuer: 'https://other.example' }", "jwt.issuer is", 0x86),
+        ("jwt: { keys: jwks.json }", "jwt.issuer is null", 0),
+        ("cacheTTL: 1s", "jwt.keys is null", 0x86),
+    ] {
+        application.write("rowcast.yaml", &format!("authentication: {{ {yaml} }}"));
+        server.signal("HUP");
+        server.wait_for_log(said);
+        server.wait_for_log("were read again");
+        assert_eq!(code(&server, "", &token(&cases[2])), Some(expected), "{yaml}");
+    }
 }
