@@ -15,6 +15,7 @@ use crate::{app, http};
 use rowcast_core::catalog::{Catalog, SchemaChange};
 use rowcast_core::shard::Input;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub struct Again {
     pub mode: Mode,
     /// What the configuration is made from; the environment and the command line are those of the start.
     pub given: Given,
+    /// The file that was read last.
+    pub file: Option<PathBuf>,
     /// The log.
     pub log: Log,
 }
@@ -61,7 +64,11 @@ impl Running {
     }
 
     async fn try_reload(&mut self) -> anyhow::Result<()> {
-        let Loaded { config, warnings, .. } = load(self.again.mode, &self.again.given)?;
+        let Loaded { config, warnings, file } = load(self.again.mode, &self.again.given)?;
+        if let (Some(before), None) = (&self.again.file, &file) {
+            // The defaults would open what it shut.
+            anyhow::bail!("{} is not there any more; without it a node has to start anew", before.display());
+        }
         let application = application::read(&config.folder)?;
         let (running, changes) = take_over(&self.config, &config);
         let secure = Secure::of(&running, &running.storage.path.join("keys"))?.load()?;
@@ -72,6 +79,7 @@ impl Running {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        self.again.file = file;
         self.tell(&running, secure, tokens);
         self.say(running, changes);
         Ok(())

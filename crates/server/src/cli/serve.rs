@@ -54,7 +54,7 @@ pub(super) struct Settings {
 impl Serve {
     pub(super) fn run(self, mode: Mode) -> anyhow::Result<ExitCode> {
         let given = self.settings.given(self.folder)?;
-        let Loaded { config, warnings, .. } = load(mode, &given)?;
+        let Loaded { config, warnings, file } = load(mode, &given)?;
         // Before anything is written, also by the log: its file may be in the data folder.
         private_file::keep_all_private();
         data_folder::check(&config.storage.path)?;
@@ -62,7 +62,7 @@ impl Serve {
         for warning in warnings.into_iter().chain(application::unread_files(&config.folder)) {
             tracing::warn!("{warning}");
         }
-        app::run(config, Again { mode, given, log })?;
+        app::run(config, Again { mode, given, file, log })?;
         Ok(ExitCode::SUCCESS)
     }
 }

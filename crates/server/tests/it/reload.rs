@@ -69,6 +69,21 @@ fn a_mistake_in_one_file_leaves_all_of_them_as_they_were() {
 }
 
 #[test]
+fn a_configuration_that_is_gone_is_not_replaced_by_the_defaults() {
+    let application = application();
+    let server = application.start();
+    let connect = || Connect::new(Version::V5, "").open_with_answer(server.mqtt()).1.code();
+    assert_eq!(connect(), Some(0));
+    let path = application.path().join("rowcast.yaml");
+    std::fs::rename(&path, application.path().join("aside")).expect("it was there");
+    server.signal("HUP");
+    server.wait_for_log("rowcast.yaml is not there any more");
+    assert_eq!(connect(), Some(0), "the default is to let nobody in");
+    std::fs::rename(application.path().join("aside"), &path).expect("it was there");
+    reload(&application, &server, &CONFIG.replace("warn", "info"));
+}
+
+#[test]
 fn limits_and_rules_hold_for_who_comes_then() {
     let application = application();
     let server = application.start();
