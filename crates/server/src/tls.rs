@@ -179,6 +179,9 @@ impl From<io::Error> for Refused {
                 }
                 alert => format!("the client ended it ({alert:?})"),
             }),
+            rustls::Error::PeerIncompatible(why) => {
+                Refused::Handshake(format!("the client offers no TLS that is spoken here ({why:?})"))
+            }
             other => Refused::Handshake(other.to_string()),
         }
     }
