@@ -131,9 +131,12 @@ impl PublishFrame {
         let out = &mut self.bytes;
         out.clear();
         out.reserve(1 + remaining.as_bytes().len() + remaining.value());
-        out.push((Kind::Publish as u8) << 4 | u8::from(layout.qos) << 1 | u8::from(layout.retain));
-        out.extend_from_slice(remaining.as_bytes());
-        out.extend_from_slice(&topic_bytes.to_be_bytes());
+        let mut head = [0; 7];
+        let topic_at = 3 + remaining.as_bytes().len();
+        head[0] = (Kind::Publish as u8) << 4 | u8::from(layout.qos) << 1 | u8::from(layout.retain);
+        head[1..topic_at - 2].copy_from_slice(remaining.as_bytes());
+        head[topic_at - 2..topic_at].copy_from_slice(&topic_bytes.to_be_bytes());
+        out.extend_from_slice(&head[..topic_at]);
         out.extend_from_slice(message.topic.as_bytes());
         self.id_at = (id_bytes > 0).then_some(out.len());
         out.extend_from_slice(&[0; 2][..id_bytes]);

@@ -8,6 +8,7 @@ pub mod interest;
 pub mod limits;
 pub mod mqtt;
 pub mod outbox;
+mod places;
 pub mod policy;
 mod position;
 mod proposal;

@@ -17,6 +17,12 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of such buffers that one shard keeps.
 pub const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Topics published to lately that one shard knows the place of, ...
+pub const PLACES_MAX: usize = 4096;
+
+/// ... none of them with more bytes than this.
+pub const PLACE_TOPIC_BYTES_MAX: usize = 256;
+
 /// Bytes of log that are searched for the last changes of a SUBSCRIBE's filters (`rowcast-last`).
 pub const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -35,9 +35,12 @@ pub struct OwnReach {
 }
 
 /// What a topic has in common with the filters that select it: a slot for each depth.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, Default)]
 pub struct Prefixes {
-    slots: [u32; DEPTHS],
+    /// Behind no level, behind one, ...
+    slots: Vec<u32>,
+    /// Behind all levels, where a filter without wildcards is counted.
+    exact: u32,
     depths: u64,
 }
 
@@ -93,7 +96,7 @@ impl Reach {
         let counts = &self.shards[shard as usize];
         let mut depths = counts.depths.load(Ordering::Acquire) & topic.depths;
         while depths != 0 {
-            let slot = topic.slots[depths.trailing_zeros() as usize];
+            let slot = topic.slots.get(depths.trailing_zeros() as usize).copied().unwrap_or(topic.exact);
             if counts.slots[slot as usize].load(Ordering::Acquire) > 0 {
                 return true;
             }
@@ -119,20 +122,26 @@ impl Prefixes {
     /// Those of a canonical topic.
     #[must_use]
     pub fn of(topic: &str) -> Prefixes {
-        let mut slots = [0; DEPTHS];
+        let mut prefixes = Prefixes::default();
+        prefixes.become_of(topic);
+        prefixes
+    }
+
+    /// [`Prefixes::of`], in an allocation there is.
+    pub fn become_of(&mut self, topic: &str) {
         let hidden = topic.starts_with('$'); // From filters that begin with a wildcard [MQTT-4.7.2-1].
-        let mut depths = u64::from(!hidden) | 1 << EXACT;
+        self.depths = u64::from(!hidden) | 1 << EXACT;
         let mut hash = SEED;
-        slots[0] = slot(hash, 0);
+        self.slots.clear();
+        self.slots.push(slot(hash, 0));
         for (depth, level) in (1..).zip(topic.as_bytes().split(|&byte| byte == b'/')) {
             hash = step(hash, level);
             if depth <= DEEPEST {
-                depths |= 1 << depth;
-                slots[depth] = slot(hash, depth);
+                self.depths |= 1 << depth;
+                self.slots.push(slot(hash, depth));
             }
         }
-        slots[EXACT] = slot(hash, EXACT);
-        Prefixes { slots, depths }
+        self.exact = slot(hash, EXACT);
     }
 }
 

@@ -41,6 +41,7 @@ use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
 use crate::mqtt::session::Session;
 use crate::outbox::{Outbox, Spare};
+use crate::places::Places;
 use crate::policy::{Policy, Principal};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Batch, Completion, Proposals, Token};
@@ -607,6 +608,7 @@ pub struct Shard {
     /// What is to be said of shared subscriptions, by shard.
     share_mail: Vec<Vec<ShareMail>>,
     validator: Validator,
+    places: Places,
     /// Everything committed up to here was shown to this shard's subscribers.
     seen: Sequence,
     proposals: Proposals,
@@ -658,7 +660,6 @@ struct Leaving {
 /// Buffers that keep their allocation between packets.
 #[derive(Default)]
 struct Scratch {
-    key: Vec<u8>,
     topic: String,
     alias: String,
     properties: Vec<u8>,
@@ -691,6 +692,7 @@ impl Shard {
             share_mail,
             validator: Validator::default(),
             seen,
+            places: Places::default(),
             proposals: Proposals::default(),
             events,
             effects: Vec::new(),

@@ -171,13 +171,12 @@ impl Shard {
                 return Err(Refused(ReasonCode::PayloadFormatInvalid, words));
             }
         }
-        let key = self.scratch.key.clone();
         let mut entry = Vec::new();
         Change {
             kind: checked.kind,
             qos: will.qos,
-            table: checked.table,
-            key: &key,
+            table: checked.spot.table,
+            key: &checked.spot.key,
             publisher: SessionId::NONE, // No Local is about what a client sends while it is there.
             expires_ms: None,
             properties: &properties,
@@ -527,6 +526,7 @@ impl Shard {
     /// The schema was reloaded: filters may select other topics now.
     pub(super) fn on_tables(&mut self, tables: Arc<Tables>, now: Moment) {
         self.tables = tables;
+        self.places.clear();
         self.interest.forget_all();
         self.durable.rebuild(&self.tables);
         self.rebuild_groups();

@@ -48,14 +48,20 @@ impl Shard {
 
     /// Messages that stand in no log came from another shard.
     pub(super) fn on_events(&mut self, bytes: &[u8], now: Moment) {
+        let mut topic = std::mem::take(&mut self.scratch.topic);
+        // Many come from one client at a time, all to one topic, which is put together once.
+        let mut last = None;
         for entry in Entries::new(bytes, Sequence::ZERO) {
-            let Ok(entry) = entry else { return };
-            let mut topic = std::mem::take(&mut self.scratch.topic);
-            if self.tables.topic(entry.change.table, entry.change.key, &mut topic) {
+            let Ok(entry) = entry else { break };
+            let place = (entry.change.table, entry.change.key);
+            if last != Some(place) {
+                last = self.tables.topic(place.0, place.1, &mut topic).then_some(place);
+            }
+            if last.is_some() {
                 self.fan_out_event(&Entry { sequence: Sequence::ZERO, ..entry }, &topic, now);
             }
-            self.scratch.topic = topic;
         }
+        self.scratch.topic = topic;
     }
 
     /// The server's own tables: what they mean for who may come back.

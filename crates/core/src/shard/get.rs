@@ -7,10 +7,10 @@ use super::connection::{ConnectionId, LookUp};
 use super::publish::{Refused, Said, is_servers};
 use super::{Effect, Moment, Shard};
 use crate::catalog::ResolvedFilter;
+use crate::places::Holds;
 use crate::policy::{Operation, View};
 use crate::position::{SessionId, TableId};
 use crate::record::Record;
-use crate::tables::Place;
 use rowcast_codec::{Packet, Publish, PublishProperties, ReasonCode, UserPropertiesBuf, Version};
 use std::sync::Arc;
 
@@ -69,31 +69,28 @@ impl Shard {
                 "queries cannot be asked for, only single records",
             );
         }
-        let scratch = &mut self.scratch;
-        let place = tables.place(name, &mut scratch.key, &mut scratch.topic);
+        let spot = self.places.find(&tables, name);
         let Some(connection) = self.connections.get(id.slot as usize) else {
             return refused(ReasonCode::NotAuthorized, "not connected");
         };
         // First of all: who may not read it is not told what there is.
-        let (table, topic) = match &place {
-            Ok(_) => (tables.table_of(&scratch.topic), &*scratch.topic),
+        let (table, topic) = match &spot {
+            Ok(spot) => (spot.table, &*spot.topic),
             Err(_) => (tables.table_of(name), name),
         };
         if !connection.rights.may(Operation::Read, table, topic) {
             return refused(ReasonCode::NotAuthorized, "not allowed");
         }
-        let table = match place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))? {
-            Place::Record(table) => tables.id(table),
-            Place::Open if !self.settings.open_topics => {
-                return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
+        let spot = spot.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
+        match spot.holds {
+            Holds::Open if !self.settings.open_topics => {
+                refused(ReasonCode::TopicNameInvalid, "no exported table has this name")
             }
-            Place::Open => TableId::TOPICS,
-            Place::Channel(_) => {
-                let words = "tables cannot be asked for, only single records";
-                return refused(ReasonCode::ImplementationSpecificError, words);
+            Holds::Record(_) | Holds::Open => Ok((spot.table, spot.key.clone())),
+            Holds::Channel(_) => {
+                refused(ReasonCode::ImplementationSpecificError, "tables cannot be asked for, only single records")
             }
-        };
-        Ok((table, scratch.key.clone()))
+        }
     }
 
     /// What a client asked for was looked up.

@@ -7,12 +7,12 @@ use crate::change::{Change, ChangeKind, Entry};
 use crate::hlc::Hlc;
 use crate::mqtt::session::rows;
 use crate::mqtt::window::Acknowledged;
+use crate::places::{Holds, Spot, levels};
 use crate::policy::{Denied, Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability, Rejection};
-use crate::reach::Prefixes;
 use crate::schema::TableIndex;
-use crate::tables::{Place, Tables};
+use crate::tables::Tables;
 use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
 use rowcast_codec::{Ack, PacketId, Publish, PublishProperties, QoS, ReasonCode};
@@ -26,7 +26,8 @@ pub(super) struct Refused(pub ReasonCode, pub String);
 /// What a client said, resolved and checked.
 pub(super) struct Checked {
     pub kind: ChangeKind,
-    pub table: TableId,
+    /// Where it goes.
+    pub spot: Rc<Spot>,
     pub publisher: SessionId,
     /// The payload to be stored or passed on, if it is not the one that was sent.
     pub payload: Option<Vec<u8>>,
@@ -145,8 +146,7 @@ impl Shard {
         done
     }
 
-    /// Resolves and checks what a client says. The record's key is in `scratch.key`, its canonical topic in
-    /// `scratch.topic` afterwards.
+    /// Resolves and checks what a client says.
     pub(super) fn check(
         &mut self,
         id: ConnectionId,
@@ -167,41 +167,41 @@ impl Shard {
         rights: Option<&Rights>,
     ) -> Result<Checked, Refused> {
         let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
-        let Shard { tables, scratch, settings, connections, validator, .. } = self;
+        let Shard { tables, places, settings, connections, validator, .. } = self;
         let Some(connection) = connection::find(connections, id) else {
             return refused(ReasonCode::NotAuthorized, "not connected");
         };
         let rights = rights.unwrap_or(&connection.rights);
         let limits = &settings.limits;
         let topic = said.topic;
-        if topic.len() > usize::from(limits.topic_bytes) || levels(topic) > usize::from(limits.topic_levels) {
+        let spot = places.find(tables, topic);
+        let levels = spot.as_ref().map_or_else(|_| levels(topic), |spot| spot.levels);
+        if topic.len() > usize::from(limits.topic_bytes) || levels > usize::from(limits.topic_levels) {
             let words = format!("a topic has at most {} bytes and {} levels", limits.topic_bytes, limits.topic_levels);
             return Err(Refused(ReasonCode::TopicNameInvalid, words));
         }
         if is_servers(topic) {
             return refused(ReasonCode::TopicNameInvalid, "topics of the server's own cannot be published to");
         }
-        let place = tables.place(topic, &mut scratch.key, &mut scratch.topic);
         let kind = match (said.retain, said.payload.is_empty()) {
             (false, _) => ChangeKind::Message,
             (true, true) => ChangeKind::Delete,
             (true, false) => ChangeKind::Put,
         };
         // First of all: who may not do it is not told what there is.
-        let (table, topic_of_place) = match &place {
-            Ok(Place::Record(table) | Place::Channel(table)) => (tables.id(table), &*scratch.topic),
-            Ok(Place::Open) => (TableId::TOPICS, &*scratch.topic),
+        let (table, topic_of_place) = match &spot {
+            Ok(spot) => (spot.table, &*spot.topic),
             Err(_) => (tables.table_of(topic), topic),
         };
         if !rights.may(operation_of(kind), table, topic_of_place) {
             return refused(ReasonCode::NotAuthorized, "not allowed");
         }
-        let place = place.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
+        let spot = spot.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
         let publisher = connection.session.as_ref().map_or(SessionId::NONE, |session| session.id);
         let message_expires_ms = said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000);
         let mut checked = Checked {
             kind,
-            table: TableId::TOPICS,
+            spot,
             publisher,
             payload: None,
             expires_ms: message_expires_ms,
@@ -209,8 +209,8 @@ impl Shard {
             audit: false,
             decide: None,
         };
-        match place {
-            Place::Open => {
+        match checked.spot.holds {
+            Holds::Open => {
                 if !settings.open_topics {
                     return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
                 }
@@ -218,30 +218,30 @@ impl Shard {
                     return refused(ReasonCode::TopicNameInvalid, "the topic is too long to be retained");
                 }
                 if said.condition.is_some() {
-                    checked.decide = Some(decide_open(said, properties, &scratch.key, publisher, &checked));
+                    checked.decide = Some(decide_open(said, properties, publisher, &checked));
                 }
             }
-            Place::Channel(table) => {
+            Holds::Channel(index) => {
                 if kind.is_state() {
                     return refused(ReasonCode::TopicNameInvalid, "a table's own channel holds no record");
                 }
-                checked.table = tables.id(table);
+                let table = &tables.catalog()[index];
                 checked.audit = table.audit;
                 checked.durability = tables.durability(Some(table));
             }
-            Place::Record(table) => {
-                checked.table = tables.id(table);
+            Holds::Record(index) => {
+                let table = &tables.catalog()[index];
                 checked.audit = table.audit;
                 checked.durability = tables.durability(Some(table));
                 let is_patch = said.content_type == Some(MERGE_PATCH) && kind == ChangeKind::Put;
-                let writing = rights.writing(checked.table);
+                let writing = rights.writing(checked.spot.table);
                 let depends = is_patch || table.needs_previous() || said.condition.is_some() || !writing.is_free();
                 if kind == ChangeKind::Put && depends {
                     let change = Change {
                         kind,
                         qos: said.qos,
-                        table: checked.table,
-                        key: &scratch.key,
+                        table: checked.spot.table,
+                        key: &checked.spot.key,
                         publisher,
                         expires_ms: message_expires_ms,
                         properties,
@@ -251,7 +251,7 @@ impl Shard {
                     put.condition.clone_from(&said.condition);
                     checked.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
                 } else if kind == ChangeKind::Put {
-                    let key = Key::decode(&scratch.key)
+                    let key = Key::decode(&checked.spot.key)
                         .ok_or_else(|| Refused(ReasonCode::TopicNameInvalid, "not a key".to_owned()))?;
                     let normalized = validator
                         .put(table, &key, said.payload, said.content_type, now.wall_ms, None)
@@ -261,7 +261,7 @@ impl Shard {
                         checked.payload = Some(payload);
                     }
                 } else if said.condition.is_some() {
-                    checked.decide = Some(decide_open(said, properties, &scratch.key, publisher, &checked));
+                    checked.decide = Some(decide_open(said, properties, publisher, &checked));
                 }
             }
         }
@@ -292,12 +292,11 @@ impl Shard {
         }
         // What was received with QoS 2 is remembered in the frame that holds the message.
         let handshake = exactly_once.filter(|_| durable).map(|packet| rows::received(&session.client_id, packet));
-        let key = std::mem::take(&mut self.scratch.key);
         let change = Change {
             kind: checked.kind,
             qos: publish.qos,
-            table: checked.table,
-            key: &key,
+            table: checked.spot.table,
+            key: &checked.spot.key,
             publisher,
             expires_ms: checked.expires_ms,
             properties,
@@ -307,7 +306,7 @@ impl Shard {
             || checked.audit
             || handshake.is_some()
             || waits // Or it would overtake what this client published before.
-            || (publish.qos != QoS::AtMostOnce && self.durable.wants(&self.scratch.topic));
+            || (publish.qos != QoS::AtMostOnce && self.durable.wants(&checked.spot.topic));
         if logged {
             let durability = match (checked.kind, publish.qos) {
                 (ChangeKind::Message, QoS::AtMostOnce) => Durability::Memory,
@@ -321,13 +320,13 @@ impl Shard {
             let decide = match checked.decide {
                 // With a handshake beside it, the writer would not look whether there is something to delete.
                 None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
-                    Some(decide_open(said, properties, &key, publisher, &checked))
+                    Some(decide_open(said, properties, publisher, &checked))
                 }
                 decide => decide,
             };
             match decide {
                 Some(decide) => {
-                    let place = (checked.table, key.clone());
+                    let place = (checked.spot.table, checked.spot.key.clone());
                     self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
                 }
                 None => match handshake {
@@ -335,25 +334,23 @@ impl Shard {
                     None => self.proposals.push(Some(token), durability, &[change]),
                 },
             }
-            self.scratch.key = key;
             let (then, reason) = (answer_to(publish), ReasonCode::Success);
             self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic }, now);
             return;
         }
         if self.settings.shards > 1 {
-            let prefixes = Prefixes::of(&self.scratch.topic);
             for (shard, events) in (0..).zip(&mut self.events) {
-                if shard != self.settings.index && self.settings.reach.may_want(shard, &prefixes) {
+                if shard != self.settings.index && self.settings.reach.may_want(shard, &checked.spot.prefixes) {
                     change.encode(events);
                 }
             }
         }
         let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
-        let topic = std::mem::take(&mut self.scratch.topic);
-        self.fan_out_event(&entry, &topic, now);
-        self.scratch.topic = topic;
-        self.scratch.key = key;
-        self.answer_now(id, answer_to(publish), ReasonCode::Success, now);
+        self.fan_out_event(&entry, &checked.spot.topic, now);
+        match answer_to(publish) {
+            Then::Nothing => {} // And nothing waits that it would have to wait behind.
+            then => self.answer_now(id, then, ReasonCode::Success, now),
+        }
     }
 
     pub(super) fn refuse_publish(
@@ -571,9 +568,10 @@ impl Put {
 }
 
 /// A put or delete as it is, if its precondition holds.
-fn decide_open(said: &Said<'_>, properties: &[u8], key: &[u8], publisher: SessionId, checked: &Checked) -> Decide {
-    let (kind, table, qos, expires_ms) = (checked.kind, checked.table, said.qos, checked.expires_ms);
-    let (key, properties, payload) = (key.to_vec(), properties.to_vec(), said.payload.to_vec());
+fn decide_open(said: &Said<'_>, properties: &[u8], publisher: SessionId, checked: &Checked) -> Decide {
+    let (kind, spot, qos, expires_ms) = (checked.kind, &checked.spot, said.qos, checked.expires_ms);
+    let (table, key) = (spot.table, spot.key.clone());
+    let (properties, payload) = (properties.to_vec(), said.payload.to_vec());
     let condition = said.condition.clone();
     Box::new(move |record, _, out| {
         holds(condition.as_ref(), record)?;
@@ -681,11 +679,6 @@ fn answer_to(publish: &Publish<'_>) -> Then {
         (QoS::ExactlyOnce, Some(packet)) => Then::Pubrec(packet),
         _ => Then::Nothing,
     }
-}
-
-/// How many levels a topic or filter has.
-pub(super) fn levels(topic: &str) -> usize {
-    topic.bytes().filter(|&byte| byte == b'/').count() + 1
 }
 
 /// Whether a topic is one that only the server speaks on.

@@ -2,7 +2,7 @@
 
 use super::connect::asks_for_meta;
 use super::connection::{Changed, ConnectionId, Join, Joining, LookUp, Pending, ReplayTold, Then};
-use super::publish::{internal_delete, internal_row, levels};
+use super::publish::{internal_delete, internal_row};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
 use crate::change::Change;
@@ -10,6 +10,7 @@ use crate::interest::{Subscriber, Subscription};
 use crate::limits::{Limits, REPLAYS_MAX};
 use crate::mqtt::replay::{Past, Replay};
 use crate::mqtt::session::{Flow, Held, StoredSubscription, rows};
+use crate::places::levels;
 use crate::policy::Sight;
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
