@@ -591,6 +591,8 @@ pub struct State {
     pub reads: bool,
     /// Whether to close once the outbox is written.
     pub closes: bool,
+    /// Whether the client sent DISCONNECT, behind which nothing is sent by anyone (MQTT 5 §3.14.4).
+    pub goodbye: bool,
 }
 
 /// One core's share of the broker.
@@ -980,6 +982,7 @@ impl Shard {
         Some(State {
             reads: connection.takes_packets(PENDING_ACKS_MAX, self.settings.limits.outbound_bytes),
             closes: connection.phase == Phase::Closing && !connection.parting,
+            goodbye: connection.goodbye,
         })
     }
 

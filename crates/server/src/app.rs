@@ -14,7 +14,7 @@ use crate::config::{Config, Listen, Mode, RejectedPublish};
 use crate::db::{Completions, Db};
 use crate::entrance::{Entrance, Secure};
 use crate::http::{self, HttpState};
-use crate::net::{Accepted, BindError, Door, Listener, Room, bind};
+use crate::net::{BindError, Door, Listener, Room, bind};
 use crate::reload::{Again, Parts, Running};
 use crate::runtime::{Directory, Inbox, Message, Node, NotWithout, Runtime};
 use crate::sys::Sys;
@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 /// Bytes of proposals that may wait for the writer.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
@@ -201,11 +201,9 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         });
         let (sys_interval, told_interval) = tokio::sync::watch::channel(config.mqtt.sys_interval);
         tokio::spawn(sys.run(told_interval));
-        let accepting = doors.into_iter().chain(for_commands).map(|listener| {
-            let node = Arc::clone(&node);
-            tokio::spawn(listener.accept(room, move |accepted| hand_out(&node, accepted)))
-        });
-        let accepting: Vec<_> = accepting.collect();
+        for (listener, inbox) in doors.into_iter().chain(for_commands).zip(node.inboxes.iter().cycle()) {
+            inbox.push(Message::Accept(Box::new((listener, room))));
+        }
         let parts = Parts { node: Arc::clone(&node), entrance: Arc::clone(&entrance), sys_interval };
         let running = Mutex::new(Running::new(config.clone(), again, parts));
         let changed = async {
@@ -229,7 +227,6 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
             () = told => tracing::info!("stopping: the terminal is gone"),
             () = changed => {}
         }
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
     });
     stop(&node, &http, threads);
     queue.close();
@@ -294,7 +291,7 @@ fn settings(
 
 pub(crate) fn options(config: &Config, node: NodeId) -> Options {
     let cache = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
-    let ring_bytes = (cache / 8).min(32 * 1024 * 1024);
+    let ring_bytes = (cache / 8).min(24 * 1024 * 1024);
     Options {
         node: Some(node),
         ring_bytes,
@@ -386,12 +383,16 @@ fn serve_shard(
         let this = Runtime::new(node, index, shard);
         let stopping = Rc::new(tokio::sync::Notify::new());
         let stop = Rc::clone(&stopping);
+        let mut doors = Some(JoinSet::new());
         let turns = Rc::clone(&this).turns(move |runtime, message| match message {
-            Message::Accepted(given) => {
-                let (accepted, seat) = *given;
-                entrance.serve(runtime, accepted, seat);
+            Message::Accept(given) => {
+                let Some(doors) = &mut doors else { return }; // It stops, and so will the others.
+                while doors.try_join_next().is_some() {} // Those that others have by now.
+                let (listener, room) = *given;
+                doors.spawn_local(Arc::clone(&entrance).accept(Rc::clone(runtime), listener, room));
             }
             Message::Stop => {
+                doors = None;
                 runtime.with(|shard, now| shard.input(Input::Shutdown, now));
                 stop.notify_one();
             }
@@ -414,13 +415,6 @@ fn serve_shard(
         }
         this.report_rest();
     });
-}
-
-/// Gives a connection to the shard that has the fewest.
-fn hand_out(node: &Node, accepted: Accepted) {
-    if let Some(inbox) = node.inboxes.iter().min_by_key(|inbox| inbox.connections()) {
-        inbox.push_accepted(accepted);
-    }
 }
 
 fn stop(node: &Node, http: &HttpState, threads: Vec<JoinHandle<()>>) {

@@ -11,13 +11,14 @@ use crate::config::{ClientCertificates, Config, Listen, TlsFiles};
 use crate::http::{self, HttpState};
 use crate::mqtt;
 use crate::net::proxy::{self, Malformed, ProxyError};
-use crate::net::{Accepted, Door, Seat, Stream};
+use crate::net::{Accepted, Door, Listener, Room, Stream};
 use crate::peer::Peer;
-use crate::runtime::Runtime;
+use crate::runtime::{Message, Runtime};
 use crate::tls::authority::AuthorityError;
 use crate::tls::{self, Proof, Refused, TlsError};
 use rowcast_codec::ReasonCode;
 use rowcast_core::limits::Limits;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -159,13 +160,24 @@ impl Entrance {
         }
     }
 
-    /// Serves a connection on this thread.
-    pub fn serve(self: &Arc<Self>, runtime: &Rc<Runtime>, accepted: Accepted, seat: Seat) {
-        let Accepted { door, handle, peer } = accepted;
-        let stream = match handle.attach(seat) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, %peer, "a connection cannot be served"),
-        };
+    /// Accepts what comes through a door and serves it on this thread, until another one has fewer connections: that
+    /// one goes on.
+    ///
+    /// So a connection never changes threads, and the two of them are woken for as few as the balance allows.
+    pub async fn accept(self: Arc<Self>, runtime: Rc<Runtime>, mut listener: Listener, room: Room) {
+        let (own, inboxes) = (runtime.index() as usize, &runtime.node().inboxes);
+        let mut next = own;
+        let accept = listener.accept(room, inboxes[own].seats(), |accepted| {
+            self.serve(&runtime, accepted);
+            next = whose_turn(own, inboxes.iter().map(|inbox| inbox.seats().taken()));
+            if next == own { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        accept.await;
+        inboxes[next].push(Message::Accept(Box::new((listener, room))));
+    }
+
+    fn serve(self: &Arc<Self>, runtime: &Rc<Runtime>, accepted: Accepted) {
+        let Accepted { door, stream, peer } = accepted;
         let (this, runtime) = (Arc::clone(self), Rc::clone(runtime));
         match door {
             Door::Mqtt | Door::Mqtts if self.mqtt_proxied => {
@@ -246,6 +258,20 @@ impl Entrance {
     }
 }
 
+/// Which shard accepts the next connection, where shard `own` did until now and they have `taken` so many.
+///
+/// The one with the fewest; but where there are many, and the own one is ahead by less than one in sixteen, it goes on,
+/// because a door that changes threads wakes another one: of twenty connections each of two shards has ten, of ten
+/// thousand one may have three hundred more.
+fn whose_turn(own: usize, taken: impl Iterator<Item = usize> + Clone) -> usize {
+    let Some((fewest, least)) = taken.clone().enumerate().min_by_key(|&(_, taken)| taken) else { return own };
+    let ahead = taken.clone().nth(own).map_or(0, |taken| taken - least);
+    if least < FEW || ahead > least / FEW { fewest } else { own }
+}
+
+/// With fewer connections than this on a shard, each new one is dealt out in turn.
+const FEW: usize = 16;
+
 /// What clients that speak HTTP/2 over TLS ask for (ALPN).
 pub const HTTP_2: &[u8] = b"h2";
 
@@ -295,4 +321,44 @@ async fn shake_hands(
     }
     // In a place of its own: a task keeps room for each of the hands that what it is given goes through.
     Some((Box::new(stream), peer.proven(proof)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_stays_with_a_thread_while_the_others_have_about_as_many() {
+        for (own, taken, turn) in [
+            (0, &[0][..], 0),
+            (0, &[7], 0),
+            (0, &[0, 0], 0),
+            (0, &[1, 0], 1),
+            (1, &[1, 1], 0),
+            (1, &[16, 16], 1),
+            (1, &[1, 2], 0),
+            (0, &[15, 15, 14], 2),
+            (0, &[33, 32, 40], 0),
+            (0, &[34, 32, 40], 0),
+            (0, &[35, 32, 40], 1),
+            (2, &[1000, 1100, 1062], 2),
+            (2, &[1000, 1100, 1063], 0),
+        ] {
+            assert_eq!(whose_turn(own, taken.iter().copied()), turn, "{own} of {taken:?}");
+        }
+    }
+
+    #[test]
+    fn connections_that_stay_are_spread_evenly() {
+        let (mut taken, mut own, mut changes) = ([0_usize; 3], 0, 0);
+        for count in 1..=10_000 {
+            taken[own] += 1;
+            let next = whose_turn(own, taken.iter().copied());
+            changes += usize::from(next != own);
+            own = next;
+            let (most, least) = (taken.iter().max().expect("three"), taken.iter().min().expect("three"));
+            assert!(most - least <= 1 + least / 16, "{taken:?} after {count}");
+        }
+        assert!(changes < 400, "{changes} changes of threads");
+    }
 }

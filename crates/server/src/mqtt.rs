@@ -1,6 +1,7 @@
 //! One MQTT connection: bytes between a socket and its shard. What they mean is the shard's business.
 
 use crate::admission::Place;
+use crate::net::Transport;
 use crate::peer::Peer;
 use crate::runtime::Runtime;
 use rowcast_core::shard::{ConnectionId, State};
@@ -10,19 +11,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 /// Serves a connection until it ends: TCP or a Unix socket, TLS or WebSocket over either.
 /// `place` is among the connections there may be.
 pub async fn serve<S>(runtime: Rc<Runtime>, stream: S, peer: Peer, place: Place)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let id = runtime.accept(&peer, place.is_beyond());
     let mut driver = Driver { runtime, stream, id, rest: Vec::new() };
     let ended = poll_fn(|context| driver.poll(context)).await;
     driver.runtime.gone(id);
-    let _ = tokio::time::timeout(LINGER, say_goodbye(driver.stream, ended)).await;
+    // Who closed it, or said goodbye, waits for nothing more.
+    if !S::ENDS_BY_CLOSING || ended == Ended::Here {
+        let _ = tokio::time::timeout(LINGER, say_goodbye(driver.stream, ended)).await;
+    }
 }
 
 /// How a connection came to its end.
@@ -30,15 +34,17 @@ where
 enum Ended {
     /// The other side closed it, or it broke.
     There,
+    /// Its client sent DISCONNECT, and what was to be said before is written.
+    Goodbye,
     /// All that was to be said is written.
     Here,
 }
 
 /// Ends the stream in its own way. What we said last must not be lost because something was never read: a socket that
 /// is closed with bytes unread is reset.
-async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, ended: Ended) -> std::io::Result<()> {
+async fn say_goodbye<S: Transport>(mut stream: S, ended: Ended) -> std::io::Result<()> {
     stream.shutdown().await?;
-    if ended == Ended::Here {
+    if ended != Ended::There {
         // Not a part of what is kept for each connection while it lives.
         let mut unread = vec![0; 1024];
         while stream.read(&mut unread).await? > 0 {}
@@ -60,7 +66,7 @@ struct Driver<S> {
 /// Slices of one vectored write.
 const SLICES: usize = 64;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl<S: Transport> Driver<S> {
     /// Reads once, writes what there is, and leaves the thread to others; ready when the connection is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         self.runtime.park(self.id, context.waker());
@@ -69,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         match self.runtime.look(|shard| (shard.state(self.id), shard.outbox(self.id).is_none_or(|out| out.is_empty())))
         {
+            (Some(State { closes: true, goodbye: true, .. }), true) => Poll::Ready(Ended::Goodbye),
             (None, _) | (Some(State { closes: true, .. }), true) => Poll::Ready(Ended::Here),
             _ => Poll::Pending,
         }

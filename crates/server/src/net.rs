@@ -5,7 +5,7 @@ mod room;
 mod stream;
 
 pub use room::Room;
-pub use stream::{Handle, Seat, Seats, Stream};
+pub use stream::{Seats, Stream, Transport};
 
 use crate::cli::screen::Address;
 use crate::config::{Host, Listen};
@@ -13,10 +13,12 @@ use crate::peer::Peer;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, UnixListener};
 
 /// What is spoken behind a door.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,22 +39,27 @@ pub struct Accepted {
     /// What its client means to speak.
     pub door: Door,
     /// The connection.
-    pub handle: Handle,
+    pub stream: Stream,
     /// The other end.
     pub peer: Peer,
 }
 
 /// A socket that connections come through.
+#[derive(Debug)]
 pub struct Listener {
     door: Door,
     socket: Socket,
     address: Address,
+    /// When it was said last that connections wait.
+    warned: Option<Instant>,
     /// Goes when nobody listens any more.
     _file: Option<SocketFile>,
 }
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// Connections accepted before others on the thread have their turn.
+const AT_ONCE: u32 = 16;
 /// How long nothing is accepted after the system said it cannot.
 const STUCK_WAIT: Duration = Duration::from_millis(100);
 /// How often it is said that connections wait: with each that ends and the next that comes they do so anew.
@@ -97,9 +104,13 @@ pub fn bind(door: Door, listen: &Listen) -> Result<Vec<Listener>, BindError> {
         Listen::Shut => Ok(Vec::new()),
         Listen::Tcp { host, port } => bind_tcp(door, host, *port),
         Listen::Unix(path) => match open_unix(path) {
-            Ok((socket, file)) => {
-                Ok(vec![Listener { door, socket, address: Address::Unix(path.clone()), _file: Some(file) }])
-            }
+            Ok((socket, file)) => Ok(vec![Listener {
+                door,
+                socket,
+                address: Address::Unix(path.clone()),
+                warned: None,
+                _file: Some(file),
+            }]),
             Err(error) => Err(BindError::Refused { address: path.display().to_string(), door, error }),
         },
     }
@@ -125,7 +136,7 @@ fn bind_tcp(door: Door, host: &Host, port: u16) -> Result<Vec<Listener>, BindErr
             Ok(socket) => {
                 let address = socket.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(address);
                 picked = Some(address.port());
-                listeners.push(Listener { door, socket, address: Address::Tcp(address), _file: None });
+                listeners.push(Listener { door, socket, address: Address::Tcp(address), warned: None, _file: None });
             }
             Err(error) => {
                 // A machine without IPv6 has only the other one.
@@ -158,6 +169,7 @@ fn open_tcp(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// The file of a Unix socket; removed with this, unless it is another one by then.
+#[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     inode: u64,
@@ -215,64 +227,80 @@ impl Listener {
         &self.address
     }
 
-    /// Accepts connections for as long as it is polled, and hands each to `accepted`. Where there is no more room for
-    /// them, those who come wait to be accepted until there is.
-    pub async fn accept(self, room: Room, mut accepted: impl FnMut(Accepted)) -> io::Result<()> {
-        let door = self.door;
-        let socket = Accepting::new(self.socket, &self.address)?;
-        let mut warned: Option<Instant> = None;
-        let mut warn = |why: &dyn std::fmt::Display| {
-            if warned.is_none_or(|last| last.elapsed() >= BETWEEN_WARNINGS) {
-                warned = Some(Instant::now());
-                tracing::warn!(%door, %why, "connections wait until others end");
-            }
-        };
+    /// Accepts connections and hands each to `accepted`, until that says that enough were. Where there is no more room
+    /// for them, those who come wait to be accepted until there is.
+    pub async fn accept(&mut self, room: Room, seats: &Seats, mut accepted: impl FnMut(Accepted) -> ControlFlow<()>) {
+        let mut accepting: Option<Accepting> = None;
+        let mut at_once = 0;
         loop {
-            match socket.next().await {
-                Ok(Some((handle, peer))) => {
-                    let was_last = room.ends_with(handle.as_raw_fd());
-                    accepted(Accepted { door, handle, peer });
+            let next = match &mut accepting {
+                Some(accepting) => accepting.next(seats).await,
+                None => Accepting::new(&self.socket, &self.address).map(|ready| {
+                    accepting = Some(ready);
+                    None
+                }),
+            };
+            match next {
+                Ok(Some((stream, peer))) => {
+                    let was_last = room.ends_with(stream.as_raw_fd());
+                    let flow = accepted(Accepted { door: self.door, stream, peer });
                     if was_last {
-                        warn(&"the limit of open files leaves no room for more");
+                        self.warn(&"the limit of open files leaves no room for more");
                         room.again().await;
+                    }
+                    if flow.is_break() {
+                        return;
+                    }
+                    at_once += 1;
+                    if at_once == AT_ONCE {
+                        at_once = 0;
+                        tokio::task::yield_now().await; // A flood of them is not to hold up those who are there.
                     }
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    warn(&error);
+                    self.warn(&error);
                     tokio::time::sleep(STUCK_WAIT).await;
                 }
             }
         }
     }
+
+    fn warn(&mut self, why: &dyn std::fmt::Display) {
+        if self.warned.is_none_or(|last| last.elapsed() >= BETWEEN_WARNINGS) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(door = %self.door, %why, "connections wait until others end");
+        }
+    }
 }
 
-/// A listening socket on the thread that waits for it.
+/// A listening socket on the thread that waits for it. It is a second handle of the one that goes from thread to thread,
+/// which stays whatever becomes of this.
 enum Accepting {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl Accepting {
-    fn new(socket: Socket, address: &Address) -> io::Result<Accepting> {
+    fn new(socket: &Socket, address: &Address) -> io::Result<Accepting> {
+        let socket = socket.try_clone()?;
         Ok(match address {
-            Address::Tcp(_) => Self::Tcp(tokio::net::TcpListener::from_std(socket.into())?),
-            Address::Unix(_) => Self::Unix(tokio::net::UnixListener::from_std(socket.into())?),
+            Address::Tcp(_) => Self::Tcp(TcpListener::from_std(socket.into())?),
+            Address::Unix(_) => Self::Unix(UnixListener::from_std(socket.into())?),
         })
     }
 
-    /// `None`: a connection ended before it began.
-    async fn next(&self) -> io::Result<Option<(Handle, Peer)>> {
-        match self {
+    async fn next(&self, seats: &Seats) -> io::Result<Option<(Stream, Peer)>> {
+        Ok(match self {
             Self::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
-                Ok(stream.into_std().ok().map(|stream| (Handle::Tcp(stream), Peer::tcp(address))))
+                Some((Stream::tcp(stream, seats.take()), Peer::tcp(address)))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Ok(stream.into_std().ok().map(|stream| (Handle::Unix(stream), Peer::unix())))
+                Some((Stream::unix(stream, seats.take()), Peer::unix()))
             }
-        }
+        })
     }
 }
 

@@ -175,6 +175,12 @@ impl Runtime {
         })
     }
 
+    /// Which shard it is.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
     /// What all shards share.
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {

@@ -9,6 +9,7 @@ mod frame;
 pub(crate) use frame::decode;
 pub use frame::{Role, Violation};
 
+use crate::net::Transport;
 use bytes::Bytes;
 use frame::{Decoder, End, Opcode, encode_head};
 use sha1::{Digest, Sha1};
@@ -180,6 +181,10 @@ impl<S: AsyncWrite + Unpin> WebSocket<S> {
             }
         }
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
+    const ENDS_BY_CLOSING: bool = false;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {

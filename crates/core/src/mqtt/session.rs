@@ -121,6 +121,7 @@ pub struct StoredSession {
     /// Everything up to here was delivered or is in flight.
     pub position: u64,
     /// Deliveries made or skipped in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub count: u64,
     /// Deliveries under way, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -301,6 +301,8 @@ pub(super) struct Connection {
     pub forgotten: Option<Token>,
     /// It said goodbye, and what that means is on its way to the disk: its socket is closed behind that.
     pub parting: bool,
+    /// Its client sent DISCONNECT.
+    pub goodbye: bool,
     /// Messages dropped because the client does not take them.
     pub dropped: u64,
     /// What CONNACK has to say: we made the client identifier, ...
@@ -364,6 +366,7 @@ impl Connection {
             queue_bytes: 0,
             forgotten: None,
             parting: false,
+            goodbye: false,
             queued_at_most_once: 0,
             conflated: None,
             lagging: Vec::new(),

@@ -2,13 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 /// A connection that its thread can read and write.
 #[derive(Debug)]
@@ -23,31 +23,48 @@ enum Socket {
     Unix(UnixStream),
 }
 
-/// A connection on its way from the thread that accepted it to the thread that will serve it.
-#[derive(Debug)]
-pub enum Handle {
-    /// TCP.
-    Tcp(std::net::TcpStream),
-    /// A Unix socket.
-    Unix(StdUnixStream),
+/// A stream that MQTT is spoken over.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Whether closing it says all that there is to say at its end.
+    const ENDS_BY_CLOSING: bool;
 }
 
-impl Handle {
-    /// The stream, on the thread that calls this from now on.
-    pub fn attach(self, seat: Seat) -> io::Result<Stream> {
-        let socket = match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream).map(Socket::Tcp),
-            Self::Unix(stream) => UnixStream::from_std(stream).map(Socket::Unix),
-        };
-        Ok(Stream { socket: socket?, _seat: seat })
+impl Transport for Stream {
+    const ENDS_BY_CLOSING: bool = true;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Box<TlsStream<S>> {
+    const ENDS_BY_CLOSING: bool = false;
+}
+
+impl Stream {
+    /// Over TCP.
+    #[must_use]
+    pub fn tcp(stream: TcpStream, seat: Seat) -> Stream {
+        Stream { socket: Socket::Tcp(stream), _seat: seat }
+    }
+
+    /// Over a Unix socket.
+    #[must_use]
+    pub fn unix(stream: UnixStream, seat: Seat) -> Stream {
+        Stream { socket: Socket::Unix(stream), _seat: seat }
     }
 }
 
-/// One connection in the count of a thread's connections, from when it was given to that thread to when it is closed.
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+/// One connection in the count of a thread's connections, until it is closed.
 #[derive(Debug)]
 pub struct Seat(Arc<AtomicUsize>);
 
-/// How many connections a thread has, those on their way to it among them.
+/// How many connections a thread has.
 #[derive(Debug, Default)]
 pub struct Seats(Arc<AtomicUsize>);
 
@@ -69,15 +86,6 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl AsRawFd for Handle {
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
-        }
     }
 }
 
@@ -129,13 +137,10 @@ mod tests {
 
     #[test]
     fn a_seat_is_taken_until_its_connection_is_closed() {
-        let (seats, (near, _far)) = (Seats::default(), StdUnixStream::pair().expect("a pair"));
-        near.set_nonblocking(true).expect("set");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _entered = runtime.enter();
-        let seat = seats.take();
-        assert_eq!(seats.taken(), 1);
-        let stream = Handle::Unix(near).attach(seat).expect("a stream");
+        let (seats, (near, _far)) = (Seats::default(), UnixStream::pair().expect("a pair"));
+        let stream = Stream::unix(near, seats.take());
         assert_eq!(seats.taken(), 1);
         drop(stream);
         assert_eq!(seats.taken(), 0);

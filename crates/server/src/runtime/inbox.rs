@@ -1,6 +1,6 @@
 //! What other threads have for a shard.
 
-use crate::net::{Accepted, Seat, Seats};
+use crate::net::{Listener, Room, Seats};
 use bytes::Bytes;
 use rowcast_core::limits::INBOX_EVENT_BYTES_MAX;
 use rowcast_core::shard::Input;
@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 pub enum Message {
     /// For the shard itself.
     Input(Input),
-    /// A connection it is to serve.
-    Accepted(Box<(Accepted, Seat)>),
+    /// It is the one to accept what comes through a door.
+    Accept(Box<(Listener, Room)>),
     /// The writer has room again.
     Room,
     /// The node stops.
@@ -47,15 +47,9 @@ impl Inbox {
         self.any.store(true, Ordering::Release);
     }
 
-    /// How many connections the shard has; new ones go to the one with the fewest.
-    pub fn connections(&self) -> usize {
-        self.seats.taken()
-    }
-
-    /// Gives the shard a connection.
-    pub fn push_accepted(&self, accepted: Accepted) {
-        let seat = self.seats.take(); // Not when it is served: what comes at once would all go to one shard.
-        self.push(Message::Accepted(Box::new((accepted, seat))));
+    /// The count of the shard's connections.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// Adds events from another shard.
