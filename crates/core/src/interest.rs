@@ -40,6 +40,8 @@ pub struct Subscription {
     pub identifier: Option<NonZeroU32>,
     /// Only what came after this; what was before is in the retained state it was sent.
     pub since: Sequence,
+    /// Of what the subscriber itself published, only what came after this: what it takes the place of had No Local.
+    pub own_since: Sequence,
     /// Of what is replayed up to there, what came after this.
     pub past: Sequence,
     /// Which of its session's replays brings that.
@@ -62,6 +64,7 @@ impl Subscription {
             spelling: 0,
             identifier: None,
             since: Sequence::ZERO,
+            own_since: Sequence::ZERO,
             past: Sequence::ZERO,
             replay: None,
         }

@@ -60,14 +60,14 @@ impl Session {
 
     /// A subscription is gone, or replaced: it goes on as far as it may have brought something already.
     pub fn end_subscription(&mut self, filter: &str, held: &Held, seen: Sequence) {
-        let since = held.subscription.since;
+        let Subscription { since, own_since, .. } = held.subscription;
         let on_walk = self.is_in_doubt(seen) && since < self.in_doubt;
         if held.share.is_some() || !(on_walk || self.replay_in_doubt(&held.options)) {
             return;
         }
         self.ended.push(Ended {
             filter: filter.into(),
-            options: StoredSubscription { since: Some(since.0), ..held.options },
+            options: StoredSubscription { since: Some(since.0), own_since: Some(own_since.0), ..held.options },
             until: if on_walk { self.in_doubt.0 } else { 0 },
             canonical: held.filter.clone(),
             subscription: Some(held.subscription),

@@ -187,6 +187,9 @@ pub struct StoredSubscription {
     /// It replaced one that began there, and continues it. Without: it began with its row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
+    /// It replaced one with No Local: what its client published itself comes from there on, or from its row (0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_since: Option<u64>,
     /// It asks for the current records of its topics: with its row (0), or still with an earlier one, which stood there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<u64>,
@@ -207,6 +210,7 @@ impl StoredSubscription {
             conflate: false,
             identifier,
             since: None,
+            own_since: None,
             state: None,
             past: None,
         }
@@ -464,6 +468,7 @@ mod tests {
             conflate: false,
             identifier: None,
             since: None,
+            own_since: None,
             state: None,
             past: None,
         };

@@ -848,9 +848,9 @@ fn entry_of_record<'a>(table: TableId, key: &'a [u8], record: &Record<'a>) -> En
 }
 
 impl StoredSubscription {
-    /// As it is matched, with its filter in the canonical spelling.
+    /// As it is matched, with its filter in the canonical spelling, from where it begins.
     #[must_use]
-    pub fn subscription(self, id: ConnectionId, since: Sequence) -> Subscription {
+    pub fn subscription(self, id: ConnectionId, (since, own_since): (Sequence, Sequence)) -> Subscription {
         let options = self.options();
         Subscription {
             subscriber: crate::interest::Subscriber(id.slot),
@@ -864,6 +864,7 @@ impl StoredSubscription {
             spelling: 0,
             identifier: self.identifier,
             since,
+            own_since,
             past: Sequence(self.past.map_or(0, |past| past.after)),
             replay: self.past.map(|past| past.replay),
         }

@@ -506,7 +506,11 @@ impl Shard {
             let share = share.map(|share| share.as_str().into());
             // Resolved when it is joined.
             let filter = if share.is_none() { spelled.into() } else { Box::default() };
-            let subscription = options.subscription(id, since);
+            let own_since = match options.own_since {
+                Some(0) => *version,
+                own_since => Sequence(own_since.unwrap_or_default()),
+            };
+            let subscription = options.subscription(id, (since, own_since));
             session.subscriptions.insert(spelled.into(), Held { filter, share, subscription, options });
         }
         session.snapshots.settle(|filter| {
@@ -576,15 +580,17 @@ fn rejoin(
         let spelling = spelling_of(plain, &held.filter);
         let meta = session.meta || held.options.meta;
         let guarded = rights.sight(tables, &held.filter) != Sight::All;
+        let Subscription { since, own_since, .. } = held.subscription;
         held.subscription =
-            Subscription { meta, alias, guarded, spelling, ..held.options.subscription(id, held.subscription.since) };
+            Subscription { meta, alias, guarded, spelling, ..held.options.subscription(id, (since, own_since)) };
         if let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter)) {
             interest.subscribe(&filter, held.subscription);
         }
     }
     for ended in &mut session.ended {
         let canonical = tables.canonical_filter(&ended.filter);
-        let since = Sequence(ended.options.since.unwrap_or_default());
+        let begins = |at: Option<u64>| Sequence(at.unwrap_or_default());
+        let since = (begins(ended.options.since), begins(ended.options.own_since));
         let of_canonical = canonical.as_ref().map(|(filter, alias)| {
             let meta = session.meta || ended.options.meta;
             let spelling = spelling_of(&ended.filter, filter);

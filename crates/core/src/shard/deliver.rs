@@ -97,6 +97,12 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// Whether a subscription brings it to who has published it. The record there is belongs to all.
+    fn may_be_own(&self, subscription: &Subscription) -> bool {
+        let was_not = !self.is_snapshot && self.sequence.is_some_and(|at| at <= subscription.own_since);
+        !subscription.no_local && !was_not
+    }
+
     /// Whether it may have been delivered already, where a session's walk along the log is `in_doubt` up to there.
     fn is_in_doubt(&self, in_doubt: Sequence) -> bool {
         match self.replay {
@@ -191,7 +197,7 @@ impl Selected {
     pub(super) fn by(subscriptions: &[Subscription], message: &Outgoing<'_>, session: SessionId) -> Selected {
         let mut selected = Selected::default();
         for subscription in subscriptions {
-            let own = subscription.no_local && message.publisher == session; // [MQTT-3.8.3-3]
+            let own = message.publisher == session && !message.may_be_own(subscription); // [MQTT-3.8.3-3]
             if own || !message.is_for(subscription) {
                 continue;
             }

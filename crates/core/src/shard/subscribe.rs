@@ -317,7 +317,14 @@ impl Shard {
             options.past = existing.and_then(|held| held.options.past);
         }
         let spelling = super::connect::spelling_of(plain, &canonical);
-        let subscription = options.subscription(id, since.unwrap_or(now.committed));
+        // What the client published itself while that was not for it does not come later [MQTT-3.8.3-3].
+        let own_since = existing.filter(|_| !options.no_local && joining != Joining::WithPast);
+        options.own_since = own_since.and_then(|held| match held.options {
+            StoredSubscription { no_local: true, .. } => Some(0),
+            options => options.own_since.map(|_| held.subscription.own_since.0),
+        });
+        let begins = (since.unwrap_or(now.committed), Sequence(options.own_since.unwrap_or_default()));
+        let subscription = options.subscription(id, begins);
         let meta = session.meta || asks.meta;
         let subscription = Subscription { meta, alias, guarded: sight != Sight::All, spelling, ..subscription };
         let held = Held { filter: canonical.into(), share, subscription, options };
@@ -354,6 +361,9 @@ impl Shard {
         let Some(held) = session.subscriptions.get_mut(filter) else { return }; // Unsubscribed already.
         if held.options.since.is_none() {
             held.subscription.since = since;
+        }
+        if held.options.own_since == Some(0) {
+            held.subscription.own_since = since;
         }
         match (joining, held.options.past) {
             (Joining::WithRecords, _) => session.snapshots.begin(filter, since),

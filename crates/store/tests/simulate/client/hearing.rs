@@ -1,7 +1,7 @@
 //! What a client hears, and whether it may.
 
 use super::replaying::Way;
-use super::subscribing::{GROUP_ID, GROUPS, Held};
+use super::subscribing::{GROUP_ID, GROUPS, Held, is_own};
 use super::{Answer, Client, Copy, Nature, Outgoing, Seen};
 use crate::Node;
 use crate::book::{ANSWERS, Book, Kind, known, number_in};
@@ -389,6 +389,12 @@ impl Client {
         let since = if message.logged > 0 { since.asked } else { since.idle };
         if is_live && group.is_none() && message.sent == 1 && message.accepted_at.is_some_and(|at| at < since) {
             return Err(format!("{number} came, and was over before it was subscribed to"));
+        }
+        let was_own = is_own(message, self.index, self.session.epoch) && message.sent == 1;
+        let is_over = |held: &&&Held| message.accepted_at.is_some_and(|at| at < held.own_since);
+        let is_shown = publish.retain && self.lost_events;
+        if is_live && !is_shown && group.is_none() && was_own && by.iter().all(is_over) {
+            return Err(format!("{number} came, and was the client's own under No Local"));
         }
         if publish.dup && self.session.connections < 2 {
             return Err(format!("{number} came with DUP over the first connection"));

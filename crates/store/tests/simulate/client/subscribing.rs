@@ -43,6 +43,8 @@ pub(super) struct Held {
     pub(super) first: usize,
     /// When it began at the earliest.
     pub(super) since: Since,
+    /// What the client published itself before was not for it: what it replaces had No Local. As [`Book::clock`] counts.
+    pub(super) own_since: u64,
     /// From when on it surely keeps what changes, as [`Book::clock`] counts.
     pub(super) keeps_since: u64,
     /// It is gone, and its client knows.
@@ -99,10 +101,13 @@ impl Held {
 
     /// Whether a message comes by it at all.
     pub(super) fn wants(&self, message: &Message, client: usize, epoch: u32) -> bool {
-        let is_own = message.publisher == client && message.epoch == epoch;
-        let own = is_own && !message.is_will && message.asks.is_none();
-        self.selects(message.topic) && !(own && self.no_local)
+        self.selects(message.topic) && !(self.no_local && is_own(message, client, epoch))
     }
+}
+
+/// Whether No Local is about a message, for a session of a client.
+pub(super) fn is_own(message: &Message, client: usize, epoch: u32) -> bool {
+    message.publisher == client && message.epoch == epoch && !message.is_will && message.asks.is_none()
 }
 
 impl Client {
@@ -206,6 +211,7 @@ impl Client {
             granted: false,
             first: before.map_or(usize::MAX, |before| before.first),
             since: before.map_or(since, |before| before.since.min(since)),
+            own_since: 0,
             keeps_since: u64::MAX,
             over: false,
             conflates,
@@ -216,7 +222,9 @@ impl Client {
         // What was its own did not come by one with No Local.
         let kept = |before: &Held| before.qos > QoS::AtMostOnce && (held.no_local || !before.no_local);
         let keeps_since = before.filter(kept).map_or(u64::MAX, |before| before.keeps_since);
-        let held = Held { keeps_since, ..held };
+        let before_own = before.filter(|_| !may_replay && !held.no_local);
+        let own_since = before_own.map_or(0, |before| if before.no_local { book.clock } else { before.own_since });
+        let held = Held { keeps_since, own_since, ..held };
         let options = SubscriptionOptions {
             qos,
             no_local: held.no_local,
