@@ -13,6 +13,7 @@ mod role;
 mod topics;
 mod writing;
 
+pub use account::{Lost, PasswordMark};
 pub use attributes::AttributeSet;
 pub use role::{AttributeGrant, Role, TableGrant, TopicGrant};
 pub use writing::{Denied, Writing};
@@ -37,6 +38,8 @@ pub struct Principal {
     pub super_user: bool,
     /// The user is a row of [`TableId::USERS`], and is whatever that says by now.
     pub has_account: bool,
+    /// By which password they came in; `None`: not by one, and they stay when it changes.
+    pub password: Option<PasswordMark>,
 }
 
 /// What somebody wants to do.

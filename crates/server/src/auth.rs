@@ -33,7 +33,7 @@ use crate::tls::Proof;
 use cache::{Cache, Known, Tag};
 use checks::{Check, Checks, Verdict};
 use pool::Pool;
-use rowcast_core::policy;
+use rowcast_core::policy::{self, PasswordMark};
 use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
@@ -134,6 +134,8 @@ pub struct Principal {
     pub super_user: bool,
     /// They have an account, which may change.
     pub has_account: bool,
+    /// By which password they came in, if by one, or by what it led to.
+    pub password: Option<PasswordMark>,
 }
 
 /// Why someone may not be here.
@@ -181,21 +183,27 @@ impl Principal {
 
     fn of(account: &Account) -> Principal {
         let (user, role) = (account.name.as_str().into(), account.role.as_str().into());
-        Principal { user, role, super_user: account.super_user, has_account: true }
+        Principal { user, role, super_user: account.super_user, has_account: true, password: None }
+    }
+
+    /// Who came in by the password of their account, and has to come again when it is another.
+    fn by_password(account: &Account) -> Principal {
+        let mark = PasswordMark::of(account.password.hash.as_phc());
+        Principal { password: Some(mark), ..Principal::of(account) }
     }
 
     /// Someone who showed no credentials.
     #[must_use]
     pub fn anonymous() -> Principal {
         let (user, role) = (Self::ANONYMOUS.into(), Self::ANONYMOUS.into());
-        Principal { user, role, super_user: false, has_account: false }
+        Principal { user, role, super_user: false, has_account: false, password: None }
     }
 
     /// Someone on this machine whom the configuration trusts.
     #[must_use]
     pub fn local() -> Principal {
         let (user, role) = (Self::LOCAL.into(), Account::ADMIN.into());
-        Principal { user, role, super_user: true, has_account: false }
+        Principal { user, role, super_user: true, has_account: false, password: None }
     }
 
     /// Whether they showed no credentials, and might be somebody else with them.
@@ -208,7 +216,8 @@ impl Principal {
     #[must_use]
     pub fn for_policy(&self) -> policy::Principal {
         let (user, role) = (Some(Arc::clone(&self.user)), Arc::clone(&self.role));
-        policy::Principal { user, role, super_user: self.super_user, has_account: self.has_account }
+        let &Principal { super_user, has_account, password, .. } = self;
+        policy::Principal { user, role, super_user, has_account, password }
     }
 }
 
@@ -308,12 +317,15 @@ impl Authenticator {
         answered.await.ok().flatten()
     }
 
-    /// Who somebody is by now who was `known` a moment ago. `None`: their account is gone, or shut.
+    /// Who somebody is by now who was `known` a moment ago. `None`: their account is gone, or shut, or has another
+    /// password than they came in by.
     #[must_use]
     pub fn renew(&self, known: policy::Principal) -> Option<policy::Principal> {
         let Some(user) = known.user.as_deref().filter(|_| known.has_account) else { return Some(known) };
         let account = self.shared.accounts.find(user)?;
-        account.active.then(|| Principal::of(&account).for_policy())
+        let now = Principal::by_password(&account).for_policy();
+        let is_same = known.password.is_none() || known.password == now.password;
+        (account.active && is_same).then_some(policy::Principal { password: known.password, ..now })
     }
 
     /// Who sends this as user name and password over MQTT: a password, or a token if they are taken there. A token needs
@@ -339,7 +351,8 @@ impl Authenticator {
         let claimed = self.shared.tokens.verify(token, usage, now_secs)?;
         let account = self.shared.accounts.find(&claimed.user);
         let account = account.filter(|account| self.shared.tokens.is_for(&claimed, account));
-        let principal = Principal::of(&account.ok_or(TokenError::Revoked)?);
+        let account = account.ok_or(TokenError::Revoked)?;
+        let principal = if claimed.is_own() { Principal::by_password(&account) } else { Principal::of(&account) };
         Ok(SignedIn { principal, method: Method::Token, lease: None, until_secs: Some(claimed.until_secs) })
     }
 
@@ -372,7 +385,7 @@ impl Authenticator {
         match (shared.cache.recall(user, &tag, Instant::now()), &account) {
             (Some(Known::Right(lease)), Some(account)) => {
                 return Ok(SignedIn {
-                    principal: Principal::of(account),
+                    principal: Principal::by_password(account),
                     method: Method::Password,
                     lease: Some(lease),
                     until_secs: None,
@@ -400,7 +413,8 @@ impl Authenticator {
                     Some(Known::Right(lease)) => Some(lease),
                     _ => None,
                 };
-                Ok(SignedIn { principal: Principal::of(&account), method: Method::Password, lease, until_secs: None })
+                let principal = Principal::by_password(&account);
+                Ok(SignedIn { principal, method: Method::Password, lease, until_secs: None })
             }
             (Verdict::None, _) => Err(AuthError::Overloaded),
             _ => Err(AuthError::Refused),
@@ -578,13 +592,13 @@ mod tests {
 
     #[test]
     fn only_the_right_password_of_an_active_account_opens() {
-        let authenticator = authenticator(&kept(), RULES);
+        let accounts = kept();
+        let authenticator = authenticator(&accounts, RULES);
         let refused = Err(AuthError::Refused);
-        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false, has_account: true };
-        let admin = Principal { user: "admin".into(), role: "admin".into(), super_user: true, has_account: true };
+        let of = |name: &str| Ok(Principal::by_password(&accounts.find(name).expect(name)));
         let cases = [
-            ("rex", "bone", Ok(rex)),
-            ("admin", "secret", Ok(admin)),
+            ("rex", "bone", of("rex")),
+            ("admin", "secret", of("admin")),
             ("rex", "secret", refused.clone()),
             ("rex", "", refused.clone()),
             ("rex", "Bone", refused.clone()),

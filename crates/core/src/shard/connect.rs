@@ -218,7 +218,7 @@ impl Shard {
                 let words = format!("the will: {denied}");
                 return self.refuse_connect(id, ReasonCode::NotAuthorized, &words, now);
             }
-            will.maker = principal.clone();
+            will.maker = principal.in_name();
         }
         let claimant = Claimant { shard, connection: id, clean_start: opening.clean_start };
         let claim = Effect::Claim { client_id: opening.client_id.clone(), user: principal.user.clone(), claimant };
@@ -638,7 +638,7 @@ pub(super) fn will_row(will: &Will, due_ms: u64) -> Vec<u8> {
     row.extend_from_slice(&will.delay_secs.to_le_bytes());
     row.extend_from_slice(&will.lifetime_secs.unwrap_or(u32::MAX).to_le_bytes());
     row.extend_from_slice(&due_ms.to_le_bytes());
-    let Principal { user, role, super_user, has_account } = &will.maker;
+    let Principal { user, role, super_user, has_account, password: _ } = &will.maker;
     let user = user.as_deref().map(Into::into);
     let maker = StoredMaker { user, role: (&**role).into(), super_user: *super_user, has_account: *has_account };
     let maker = serde_json::to_vec(&maker).expect("a maker is plain data");
@@ -692,7 +692,8 @@ impl Will {
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (maker, entry) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         let StoredMaker { user, role, super_user, has_account } = serde_json::from_slice(maker).ok()?;
-        let maker = Principal { user: user.map(Into::into), role: role.into(), super_user, has_account };
+        let maker =
+            Principal { user: user.map(Into::into), role: role.into(), super_user, has_account, password: None };
         let will = Will {
             number: u64::from_le_bytes(*number),
             delay_secs: u32::from_le_bytes(*delay_secs),

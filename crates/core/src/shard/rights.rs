@@ -6,7 +6,7 @@
 
 use super::connection::{ConnectionId, Phase};
 use super::{Moment, Shard, id_of};
-use crate::policy::{Policy, Principal, Rights, Sight};
+use crate::policy::{Lost, Policy, Principal, Rights, Sight};
 use crate::position::TableId;
 use crate::proposal::Decide;
 use rowcast_codec::{ReasonCode, TopicFilter};
@@ -34,20 +34,24 @@ impl Shard {
         for id in affected {
             let Some(connection) = self.connection_mut(id) else { continue };
             match connection.principal.renewed(row) {
-                Some(principal) if principal == connection.principal => {}
-                Some(principal) => {
+                Ok(principal) if principal == connection.principal => {}
+                Ok(principal) => {
                     if let Some(will) = &mut connection.will {
-                        will.maker = principal.clone();
+                        will.maker = principal.in_name();
                     }
                     connection.principal = principal;
                     self.renew_rights(id, now);
                 }
-                None => {
+                Err(lost) => {
                     connection.rights = Rights::default();
                     if row.is_none() {
                         self.forget_session(id); // A later user of that name is somebody else.
                     }
-                    self.close(id, ReasonCode::NotAuthorized, "the account may not be used any more", now);
+                    let words = match lost {
+                        Lost::Account => "the account may not be used any more",
+                        Lost::Password => "the account has another password",
+                    };
+                    self.close(id, ReasonCode::NotAuthorized, words, now);
                 }
             }
         }
@@ -91,7 +95,7 @@ impl Shard {
         let key = user.as_bytes().to_vec();
         let decide: Decide = Box::new(move |row, _, _| {
             let renewed = principal.renewed(row.map(|row| row.payload));
-            let _ = found.set(renewed.map(|renewed| policy.rights(&renewed, &client_id)).unwrap_or_default());
+            let _ = found.set(renewed.map_or_else(|_| Rights::default(), |known| policy.rights(&known, &client_id)));
             Ok(())
         });
         Some((TableId::USERS, key, decide))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rowcast_codec::{QoS, ReasonCode};
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::Limits;
-use rowcast_core::policy::{Policy, Principal, Role};
+use rowcast_core::policy::{PasswordMark, Policy, Principal, Role};
 use rowcast_core::reach::Reach;
 use rowcast_core::replay::{Located, Sought};
 use rowcast_core::schema::{Schema, Source};
@@ -76,6 +76,8 @@ pub(crate) struct Node<S> {
     roles: BTreeMap<Box<str>, Role>,
     /// Those that have a row of their own: their roles.
     accounts: BTreeMap<String, Box<str>>,
+    /// How often each was given another password.
+    passwords: BTreeMap<String, u32>,
     shards: Vec<Shard>,
     pub(crate) store: S,
     now_ms: u64,
@@ -181,6 +183,7 @@ impl<S: Keep> Node<S> {
             tables: Arc::new(declared_tables(SCHEMA)),
             roles: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            passwords: BTreeMap::new(),
             shards: Vec::new(),
             store,
             now_ms: 0,
@@ -387,7 +390,9 @@ impl<S: Keep> Node<S> {
 
     /// An account is made or changed, or `None`: taken away. Whoever has one signs in with any password.
     pub(crate) fn set_account(&mut self, name: &str, role: Option<&str>) {
-        let row = role.map(|role| format!(r#"{{"role":"{role}","superUser":false,"active":true}}"#));
+        let password = self.stored_password(name);
+        let row = |role| format!(r#"{{"role":"{role}","superUser":false,"active":true,"password":"{password}"}}"#);
+        let row = role.map(row);
         match role {
             Some(role) => drop(self.accounts.insert(name.to_owned(), role.into())),
             None => drop(self.accounts.remove(name)),
@@ -405,6 +410,17 @@ impl<S: Keep> Node<S> {
         let mut proposals = Proposals::default();
         proposals.push(None, Durability::Sync, &[change]);
         self.propose(proposals);
+    }
+
+    /// An account is given another password.
+    pub(crate) fn change_password(&mut self, name: &str) {
+        *self.passwords.entry(name.to_owned()).or_default() += 1;
+        let role = self.accounts.get(name).cloned();
+        self.set_account(name, role.as_deref());
+    }
+
+    fn stored_password(&self, name: &str) -> String {
+        self.passwords.get(name).copied().unwrap_or_default().to_string()
     }
 
     fn policy(&self) -> Arc<Policy> {
@@ -709,7 +725,9 @@ impl<S: Keep> Node<S> {
     fn known(&self, user: &str, password: &[u8]) -> Option<Principal> {
         let name = Some(user.into());
         if let Some(role) = self.accounts.get(user) {
-            return Some(Principal { user: name, role: (&**role).into(), super_user: false, has_account: true });
+            let password = Some(PasswordMark::of(&self.stored_password(user)));
+            let role = (&**role).into();
+            return Some(Principal { user: name, role, super_user: false, has_account: true, password });
         }
         let (_, _, super_user) =
             *USERS.iter().find(|(name, secret, _)| *name == user && secret.as_bytes() == password)?;

@@ -38,6 +38,7 @@
 //! | `schema FILE`                 | is reloaded                                                                 |
 //! | `role kennel Dog=riudp ...`   | may read, insert, update, delete, publish; `Dog.name=riu` an attribute,     |
 //! |                               | `home/%u/#=rp` open topics, `super`, `gone`                                 |
+//! | `password bob`                | is another one by now                                                       |
 //! | `account bob kennel`          | has that role; `account bob gone`. Any password will do                     |
 //! | `db> PUT dog/1 "..."`         | a change that comes from elsewhere; also `DELETE`                           |
 //! | `sys broker/uptime 7`         | what the server says of itself: `$SYS/broker/uptime`. `nobody listens` at   |
@@ -354,6 +355,7 @@ impl Player {
                 let (name, role) = line.trim_start_matches("account ").split_once(' ').ok_or("account NAME ROLE")?;
                 self.node.set_account(name, Some(role).filter(|role| *role != "gone"));
             }
+            "password" => self.node.change_password(line.trim_start_matches("password ")),
             "disk" if line == "disk full" => self.node.store.full = true,
             "disk" if line == "disk full once" => self.node.store.full_once = true,
             "disk" if line == "disk empty" => self.node.store.full = false,

@@ -48,7 +48,7 @@ impl Authenticator {
                 let account = account.filter(|account| account.password.verifier.as_ref() == Some(&proof.verifier));
                 match account {
                     Some(account) if proof.is_right() => {
-                        Ok(Step::Known(Principal::of(&account), proof.answer().into_bytes()))
+                        Ok(Step::Known(Principal::by_password(&account), proof.answer().into_bytes()))
                     }
                     _ => {
                         lock(&shared.throttle).failed(peer, &proof.user, Instant::now());
@@ -108,8 +108,9 @@ mod tests {
 
     #[test]
     fn only_a_proof_of_the_right_password_of_an_active_account_opens() {
-        let authenticator = authenticator(&kept(), RULES);
-        let rex = Principal { user: "rex".into(), role: "kennel".into(), super_user: false, has_account: true };
+        let accounts = kept();
+        let authenticator = authenticator(&accounts, RULES);
+        let rex = Principal::by_password(&accounts.find("rex").expect("rex"));
         for (user, password, expected) in [
             ("rex", "bone", Ok(rex)),
             ("rex", "stone", Err(AuthError::Refused)),

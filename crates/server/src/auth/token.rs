@@ -125,6 +125,13 @@ pub(super) struct Claimed {
     fingerprint: Option<String>,
 }
 
+impl Claimed {
+    /// Whether it was made here, for who had shown a password or a certificate.
+    pub(super) fn is_own(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+}
+
 /// Makes and checks tokens.
 pub(super) struct Tokens {
     own: OwnKeys,

@@ -2,6 +2,7 @@
 
 use crate::server::{Application, Server, binary};
 use crate::wire::{Connect, Version};
+use base64::Engine;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -80,6 +81,33 @@ fn the_same_commands_work_on_a_node_that_runs_and_on_one_that_does_not() {
         user(&application, &["delete", "rex"], "");
     }
     drop(server);
+}
+
+#[test]
+fn who_is_in_by_a_password_has_to_come_again_when_it_is_another() {
+    let application = guarded();
+    let server = application.start();
+    user(&application, &["add", "rex", "--role", "kennel"], "bone\n");
+    let rex = |client_id: &str, password: &str| Connect::lasting(Version::V5, client_id).with_user("rex", password);
+    let basic = format!("Authorization: Basic {}", base64::prelude::BASE64_STANDARD.encode("rex:bone"));
+    let token = server.request("POST", "/$admin/token", &[&basic], b"").json();
+    let token = token["token"].as_str().expect("a token");
+    let by_password = rex("rex-1", "bone").resume(server.mqtt()).0;
+    let by_token = rex("rex-2", token).resume(server.mqtt()).0;
+    let mut admin = Connect::lasting(Version::V5, "admin").with_user("admin", PASSWORD).resume(server.mqtt()).0;
+    user(&application, &["password", "rex"], "ball\n");
+    for mut client in [by_password, by_token] {
+        assert_eq!(client.next().code(), Some(0x87));
+    }
+    assert_eq!(rex("rex-1", "bone").open_with_answer(server.mqtt()).1.code(), Some(0x86));
+    let (mut client, present) = rex("rex-1", "ball").resume(server.mqtt());
+    assert!(present, "the session is still theirs");
+    // Another role leaves them there, and another user's password does.
+    user(&application, &["add", "max", "--role", "kennel"], "stick\n");
+    user(&application, &["password", "max"], "string\n");
+    user(&application, &["role", "rex", "admin"], "");
+    client.ping();
+    admin.ping();
 }
 
 // [hostile 49]
