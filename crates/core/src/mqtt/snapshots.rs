@@ -21,6 +21,9 @@ pub struct Snapshot {
     /// Records not changed after this are left out: the client has them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub from: u64,
+    /// Those changed after this stand for changes that were lost; 0: none do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
     /// Records changed after this are left out: the log brings them.
     pub until: u64,
     /// The place of the row that asked for the subscription's state, if one did.
@@ -46,7 +49,8 @@ impl Snapshot {
     /// The state that a subscription asks for with its row, all of it.
     fn of_row(filter: &str, row: Sequence) -> Snapshot {
         let row = row.0;
-        Snapshot { number: 0, filter: filter.into(), from: 0, until: row, row, at: row, range: 0, after: None }
+        let (number, filter) = (0, filter.into());
+        Snapshot { number, filter, from: 0, missed: 0, until: row, row, at: row, range: 0, after: None }
     }
 
     /// Whether the subscription's row says all there is to say.
@@ -166,13 +170,25 @@ impl Snapshots {
         self.push(Snapshot::of_row(filter, row));
     }
 
-    /// Begins sending once more the current records of a subscription that changed behind `from` and up to `until`, `at`
-    /// being what has been shown to all by now.
+    /// Begins sending once more the current records of a subscription that changed behind `from` and up to `until`, in
+    /// the place of changes that were lost; `at`: what has been shown to all by now.
     pub fn begin_again(&mut self, filter: &str, (from, until): (Sequence, Sequence), at: Sequence) {
         // What the one under way was still to bring, this one brings.
-        let (under_way, row) = self.find(filter).map_or((from.0, 0), |found| (found.from, found.row));
-        let (from, until) = (under_way.min(from.0), until.0);
-        self.push(Snapshot { from, until, row, at: at.0, ..Snapshot::of_row(filter, Sequence::ZERO) });
+        let found = self.find(filter);
+        let (under_way, row) = found.map_or((from.0, 0), |found| (found.from, found.row));
+        let earlier = found.map(|found| found.missed).filter(|&missed| missed > 0);
+        let (missed, until) = (earlier.map_or(from.0, |earlier| earlier.min(from.0)), until.0);
+        let from = under_way.min(from.0);
+        self.push(Snapshot { from, missed, until, row, at: at.0, ..Snapshot::of_row(filter, Sequence::ZERO) });
+    }
+
+    /// The state that the one of a subscription was asked for is not wanted any more; what stands for changes that were
+    /// lost is. `at`: what has been shown to all by now.
+    pub fn end_asked(&mut self, filter: &str, at: Sequence) {
+        let Some(ended) = self.end(filter) else { return };
+        if ended.missed > 0 {
+            self.push(Snapshot { from: ended.missed, row: 0, at: at.0, ..ended });
+        }
     }
 
     /// The one of a subscription is not wanted any more, if there is one. Returns it.
@@ -282,6 +298,23 @@ mod tests {
         check(&snapshots, &[]);
         snapshots.begin("a", Sequence(13));
         assert_eq!(snapshots.first().map(|first| first.number), Some(4), "no number comes twice");
+    }
+
+    #[test]
+    fn what_stands_for_lost_changes_stays_where_state_is_not_wanted_any_more() {
+        let mut snapshots = Snapshots::default();
+        snapshots.begin("a", Sequence(3));
+        snapshots.begin("b", Sequence(4));
+        again(&mut snapshots, "a", 6, 8);
+        again(&mut snapshots, "a", 7, 9);
+        check(&snapshots, &[("b", 0, 4), ("a", 0, 9)]);
+        snapshots.end_asked("b", Sequence(10));
+        snapshots.end_asked("a", Sequence(10));
+        snapshots.end_asked("c", Sequence(10));
+        check(&snapshots, &[("a", 6, 9)]);
+        assert_eq!(snapshots.row_of("a"), None);
+        let (stored, served) = snapshots.stored();
+        check(&Snapshots::restore(stored, served), &[("a", 6, 9)]);
     }
 
     #[test]

@@ -357,6 +357,7 @@ impl Shard {
     /// A subscription begins: what is committed after `since` is delivered, and the state up to it if that was asked
     /// for.
     fn join(&mut self, id: ConnectionId, filter: &str, joining: Joining, since: Sequence) {
+        let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         let Some(held) = session.subscriptions.get_mut(filter) else { return }; // Unsubscribed already.
         if held.options.since.is_none() {
@@ -370,7 +371,7 @@ impl Shard {
             // One in the same packet asked for it, and this one took its place.
             (Joining::WithoutRecords, _) if session.snapshots.expects(filter) => session.snapshots.begin(filter, since),
             (Joining::WithPast, Some(past)) => {
-                session.snapshots.end(filter);
+                session.snapshots.end_asked(filter, seen.max(since));
                 session.settle_replay(past.replay, since);
             }
             _ => {}
