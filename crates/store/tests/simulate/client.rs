@@ -605,6 +605,12 @@ impl Client {
         self.was_quiet || !self.takes || (self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms)
     }
 
+    /// Whether what it says now may come too late for its keep alive: until CONNACK comes it can say nothing.
+    fn is_late(&self, now: u64) -> bool {
+        let patience_ms = u64::from(self.keep_alive_secs) * 1000;
+        self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms
+    }
+
     /// The disk is full, or was: what is under way may be refused.
     pub(crate) fn doubt_outgoing(&mut self) {
         self.outgoing.iter_mut().for_each(|outgoing| outgoing.doubtful = true);
@@ -626,7 +632,7 @@ impl Client {
         packet.encode(self.nature.version, &mut bytes).expect("a packet");
         if let Some(socket) = self.socket {
             node.send(socket, &bytes);
-            self.was_quiet |= self.is_quiet(node.wall_ms());
+            self.was_quiet |= self.is_quiet(node.wall_ms()) || self.is_late(node.wall_ms());
             self.sent_ms = node.wall_ms();
             self.tell(">", packet);
         }

@@ -102,7 +102,9 @@ impl Groups {
             return Ok(());
         }
         let repeated = book.messages[number].sent > 1;
+        // What is heard of a connection that has ended went back to the group before another got it.
         if let Some(other) = holders.iter().find(|other| other.hold != Hold::Returned)
+            && hold != Hold::Returned
             && !repeated
             && book.messages[number].qos > QoS::AtMostOnce
         {
