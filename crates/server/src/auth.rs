@@ -417,6 +417,7 @@ impl Authenticator {
                 Ok(SignedIn { principal, method: Method::Password, lease, until_secs: None })
             }
             (Verdict::None, _) => Err(AuthError::Overloaded),
+            (Verdict::TurnedAway(retry_after), _) => Err(AuthError::Throttled { retry_after }),
             _ => Err(AuthError::Refused),
         }
     }
@@ -465,6 +466,9 @@ impl Shared {
             Some(Known::Right(_)) => return Verdict::Right,
             Some(Known::Wrong) => return Verdict::Wrong,
             None => {}
+        }
+        if let Some(retry_after) = lock(&self.throttle).turns_away(*peer, Instant::now()) {
+            return Verdict::TurnedAway(retry_after);
         }
         self.hashed.fetch_add(1, Ordering::Relaxed);
         let right = match account {
@@ -776,6 +780,18 @@ mod tests {
         let nobody = storm(&authenticator, (0..1000).map(|_| ("nobody".to_owned(), "ball".to_owned())));
         assert!(nobody.iter().all(|answer| answer.as_ref().err() == Some(&AuthError::Refused)));
         assert_eq!(hashed(&authenticator), 2);
+    }
+
+    #[test]
+    fn guesses_that_come_all_at_once_are_worth_no_more_than_one_by_one() {
+        let authenticator = authenticator(&kept(), RULES);
+        let guesses = (0..WAITING_MAX).map(|guess| ("admin".to_owned(), format!("guess {guess}")));
+        let answers = storm(&authenticator, guesses);
+        let is_throttled = |answer: &&Result<SignedIn, AuthError>| matches!(answer, Err(AuthError::Throttled { .. }));
+        assert!(answers.iter().filter(is_throttled).count() > WAITING_MAX / 2);
+        assert!(hashed(&authenticator) <= 20 + threads() as u64, "{}", hashed(&authenticator));
+        let elsewhere: IpAddr = "2001:db8::1".parse().expect("an address");
+        run(authenticator.verify("rex", b"bone", elsewhere)).expect("right");
     }
 
     #[test]

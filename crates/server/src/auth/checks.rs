@@ -4,6 +4,7 @@ use super::cache::Tag;
 use super::lock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
 /// Checks under way, by what they check, and who waits for each. At most one is made of what many bring at once.
@@ -17,6 +18,8 @@ pub(super) enum Verdict {
     Wrong,
     /// It was not made.
     None,
+    /// It was not made, since others from the same address were wrong; so long that is held against it.
+    TurnedAway(Duration),
 }
 
 /// A check that is to be made. Dropped without a verdict, it was not made.

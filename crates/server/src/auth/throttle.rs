@@ -31,6 +31,13 @@ impl Throttle {
         Ok(by_address.max(by_user))
     }
 
+    /// Whether attempts from there are turned away by now, and how long: those that were let through at once, before
+    /// any of them was wrong, are asked about again before each is looked at.
+    pub(super) fn turns_away(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
+        let failed = self.addresses.records.get(&network(peer))?;
+        Some(pause(failed.count_at(now))).filter(|pause| *pause > WAIT_MAX)
+    }
+
     /// An attempt was right, for the first time in a while.
     pub(super) fn succeeded(&mut self, peer: IpAddr, now: Instant) {
         self.addresses.forgive(&network(peer), now);
@@ -166,6 +173,19 @@ mod tests {
             throttle.failed(peer, &guess.to_string(), now);
         }
         assert_eq!(waits, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 300, 700, 1500, 3100, -1, -1, -1]);
+    }
+
+    #[test]
+    fn what_was_let_through_is_turned_away_when_others_were_wrong_meanwhile() {
+        let mut throttle = Throttle::new();
+        let (now, peer) = (Instant::now(), address("192.0.2.1"));
+        let looked_at = (0..1000).take_while(|guess: &u32| {
+            throttle.failed(peer, &guess.to_string(), now);
+            throttle.turns_away(peer, now).is_none()
+        });
+        assert_eq!(looked_at.count(), 15);
+        assert!(throttle.turns_away(address("192.0.2.2"), now).is_none());
+        assert!(throttle.turns_away(peer, now + FORGET_AFTER * 2).is_none());
     }
 
     #[test]
