@@ -100,8 +100,13 @@ pub(crate) fn parse_file(source: &Source) -> Result<Node, Diagnostic> {
             Ok(Node { value: Value::Null, place: Place { source: source.clone(), span: 0..source.text.len().min(1) } })
         }
         Err(error) => {
+            let message = message(&error);
+            // The library says where the section begins that the tab is in.
+            if let Some(tab) = indenting_tab(&source.text).filter(|_| message.starts_with("tabs ")) {
+                return Err(Diagnostic::new(source, tab, "a tab indents nothing in YAML; spaces do"));
+            }
             let span = error.location().map_or(0..0, |location| bytes(&source.text, location));
-            Err(Diagnostic::new(source, span, message(&error)))
+            Err(Diagnostic::new(source, span, message))
         }
     }
 }
@@ -222,6 +227,19 @@ fn bytes(text: &str, location: Location) -> Range<usize> {
         Some(part) => start..start + part.trim_end().len(),
         None => 0..0,
     }
+}
+
+/// The first tab that stands before everything else of its line.
+fn indenting_tab(text: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+        if let Some(tab) = line[..indentation].find('\t') {
+            return Some(start + tab..start + tab + 1);
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// The library's words, without the position (the source is shown beside them) and without advice on its options.

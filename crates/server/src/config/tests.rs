@@ -550,6 +550,17 @@ error: there is no key `mqtt.network.port`
 }
 
 #[test]
+fn a_tab_that_indents_is_shown_where_it_is() {
+    for text in ["mqtt:\n\tnetwork: { port: 1 }\n", "# Ours\nmqtt:\n  network:\n  \tport: 1\n"] {
+        let errors = read_text(text, Dialect::Ours, &[], &[]).expect_err(text);
+        assert_eq!(errors[0].message, "a tab indents nothing in YAML; spaces do", "{text}");
+        let line = text.lines().position(|line| line.contains('\t')).expect("one") + 1;
+        let shown = render(&errors, Color::Never);
+        assert!(shown.contains(&format!("rowcast.yaml:{line}:")), "{shown}");
+    }
+}
+
+#[test]
 fn what_a_reload_brings_is_told_from_what_waits_for_a_start() {
     let old = check("logging: { level: warn }\nhttp: { port: 1 }", &[]);
     let new = check("logging: { level: debug }\nhttp: { port: 2 }\nthreads: { count: 2 }", &[]);
