@@ -13,7 +13,7 @@ use crate::mqtt;
 use crate::net::proxy::{self, Malformed, ProxyError};
 use crate::net::{Accepted, Door, Listener, Room, Stream};
 use crate::peer::Peer;
-use crate::runtime::{Message, Runtime};
+use crate::runtime::{Message, NotWithout, Runtime};
 use crate::tls::authority::AuthorityError;
 use crate::tls::{self, Proof, Refused, TlsError};
 use rowcast_codec::ReasonCode;
@@ -165,6 +165,7 @@ impl Entrance {
     ///
     /// So a connection never changes threads, and the two of them are woken for as few as the balance allows.
     pub async fn accept(self: Arc<Self>, runtime: Rc<Runtime>, mut listener: Listener, room: Room) {
+        let _needed = NotWithout("door");
         let (own, inboxes) = (runtime.index() as usize, &runtime.node().inboxes);
         let mut next = own;
         let accept = listener.accept(room, inboxes[own].seats(), |accepted| {
