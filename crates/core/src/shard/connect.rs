@@ -253,7 +253,7 @@ impl Shard {
                 Previous::Live(session) => Some(session),
                 _ => None,
             };
-            self.effects.push(Effect::HandOff { claimant, session });
+            self.hand_off(claimant, session);
             return self.close_silently(id, None, "another connection has the same client identifier", now);
         }
         let user = connection.principal.user.clone();
@@ -303,11 +303,11 @@ impl Shard {
     fn on_abandoned(&mut self, id: ConnectionId, previous: Previous) {
         let Some(opening) = self.abandoned.remove(&id) else { return };
         let client_id = opening.client_id;
-        self.effects.push(match (opening.superseded, previous) {
-            (Some(claimant), Previous::Live(session)) => Effect::HandOff { claimant, session: Some(session) },
-            (Some(claimant), _) => Effect::HandOff { claimant, session: None },
-            (None, _) => Effect::Release { client_id, connection: id },
-        });
+        match (opening.superseded, previous) {
+            (Some(claimant), Previous::Live(session)) => self.hand_off(claimant, Some(session)),
+            (Some(claimant), _) => self.hand_off(claimant, None),
+            (None, _) => self.effects.push(Effect::Release { client_id, connection: id }),
+        }
     }
 
     /// Makes or resumes the session and puts on disk what must be there before CONNACK.

@@ -96,8 +96,7 @@ impl Shard {
             return;
         }
         let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase != Phase::Closing) else {
-            self.effects.push(Effect::HandOff { claimant, session: None });
-            return;
+            return self.hand_off(claimant, None);
         };
         if let (Phase::Claiming, Some(opening)) = (connection.phase, &mut connection.opening) {
             opening.superseded = Some(claimant); // Its own claim is not answered yet; what it brings goes on.
@@ -224,7 +223,7 @@ impl Shard {
                 connection.parting = true;
             }
         } else if let Some(claimant) = claimant {
-            self.effects.push(Effect::HandOff { claimant, session: None });
+            self.hand_off(claimant, None);
         } else {
             self.effects.push(Effect::Release { client_id, connection: id });
         }
@@ -237,14 +236,17 @@ impl Shard {
             parted.parting = false;
             self.wake(connection);
         }
-        self.effects.push(match claimant {
-            // Who wants nothing of it finds in the store what is to end: its will as well, if that was to wait.
-            Some(claimant) => {
-                let session = session.filter(|_| !claimant.clean_start);
-                Effect::HandOff { claimant, session }
-            }
-            None => Effect::Release { client_id, connection },
-        });
+        match claimant {
+            Some(claimant) => self.hand_off(claimant, session),
+            None => self.effects.push(Effect::Release { client_id, connection }),
+        }
+    }
+
+    /// What there is under a client identifier, on disk as it is here, goes to the connection that waits for it. One that
+    /// wants nothing of it finds in the store what is to end: its will as well, if that was to wait.
+    pub(super) fn hand_off(&mut self, claimant: Claimant, session: Option<Box<Session>>) {
+        let session = session.filter(|_| !claimant.clean_start);
+        self.effects.push(Effect::HandOff { claimant, session });
     }
 
     // Wills --------------------------------------------------------------------------------------------------------------
