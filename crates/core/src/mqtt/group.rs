@@ -3,6 +3,7 @@
 //! Bookkeeping only: no message is looked at, none is sent. The shard that owns the group reads for it and hands out.
 
 use super::session::Flow;
+use super::window::Shared;
 use crate::policy::{Rights, View};
 use crate::position::{Sequence, TableId};
 use crate::shard::ConnectionId;
@@ -38,6 +39,8 @@ pub struct Member {
     pub qos: QoS,
     /// Whether its session outlives its connection.
     pub durable: bool,
+    /// The number of its session.
+    pub session: u64,
     /// How many messages it has in hand at most.
     pub credit: u16,
     /// Which messages it may see.
@@ -77,8 +80,12 @@ struct InHand {
     /// Who it was when it was given this; `None`: before the node started.
     to: Option<MemberId>,
     qos: QoS,
+    /// What it was published with: another member may get it with more.
+    published: QoS,
     /// The message; `None`: the member's session keeps it.
     entry: Option<Bytes>,
+    /// The number of that session.
+    session: Option<u64>,
     after: Sequence,
 }
 
@@ -151,8 +158,8 @@ pub enum ShareMail {
         number: u64,
         /// How often that happened to this member: what it says of an earlier time is old.
         turn: u32,
-        /// The message itself, if the group did not keep it.
-        entry: Option<Bytes>,
+        /// The message itself and what it was published with, if the group did not keep it.
+        entry: Option<(QoS, Bytes)>,
     },
     /// A member has room again.
     Room {
@@ -180,6 +187,9 @@ pub struct StoredGroup {
     /// Messages that nobody's stored session has taken over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<u64>,
+    /// Messages that sessions have taken over, by the number of the session: when that is gone they are open.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<u64, Vec<u64>>,
 }
 
 /// A row of [`TableId::CLAIMS`](crate::TableId::CLAIMS): messages that a session has taken over.
@@ -326,6 +336,7 @@ impl Group {
         }
         // That it had begun more could not be written down, nor did it go out.
         self.put_back_of(&name, begun);
+        self.take_over(&member, begun);
         let in_hand = self.in_hand.values().filter(|in_hand| in_hand.name == name).count();
         let slot = self.places.insert(Place { member, name: Arc::clone(&name), in_hand, full: false, turn: 0 });
         self.names.insert(name, slot);
@@ -343,12 +354,19 @@ impl Group {
 
     /// A message came back because there was no room, with its bytes if it was not awaited. `false`: too much waits
     /// already to keep it.
-    pub fn refused(&mut self, id: &MemberId, number: u64, turn: u32, entry: Option<Bytes>, bytes_max: usize) -> bool {
+    pub fn refused(
+        &mut self,
+        id: &MemberId,
+        number: u64,
+        turn: u32,
+        entry: Option<(QoS, Bytes)>,
+        bytes_max: usize,
+    ) -> bool {
         // Or it was taken from the member when that left, and another has it by now.
         if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to.as_ref() == Some(id)) {
             self.put_back(number);
         }
-        let kept = entry.is_none_or(|entry| self.keep(number, QoS::AtMostOnce, entry, Sequence::ZERO, bytes_max));
+        let kept = entry.is_none_or(|(qos, entry)| self.keep_refused(number, qos, entry, bytes_max));
         if let Some(slot) = self.slot_of(id)
             && turn > self.places[slot].turn
         {
@@ -357,6 +375,18 @@ impl Group {
             self.settle(slot);
         }
         kept
+    }
+
+    /// What nobody has acknowledged, nor needs to, waits again. One that has to reach a member and finds no room either
+    /// is read from the log when there is some.
+    fn keep_refused(&mut self, number: u64, qos: QoS, entry: Bytes, bytes_max: usize) -> bool {
+        let kept = self.keep(number, qos, entry, Sequence::ZERO, bytes_max);
+        let is_read_again = !kept && qos > QoS::AtMostOnce && number < UNLOGGED;
+        if is_read_again {
+            self.waiting.insert(number, Waiting { qos, entry: None, after: Sequence::ZERO });
+        }
+        self.dirty |= qos > QoS::AtMostOnce;
+        kept || is_read_again
     }
 
     /// There is room again.
@@ -377,7 +407,7 @@ impl Group {
     /// A session that had begun `number` ended.
     pub fn put_back(&mut self, number: u64) {
         let Some(in_hand) = self.take_from_hand(number) else { return };
-        let InHand { qos, entry, after, .. } = in_hand;
+        let InHand { published: qos, entry, after, .. } = in_hand;
         if entry.is_some() || number < UNLOGGED {
             self.waiting_bytes += entry.as_ref().map_or(0, Bytes::len);
             self.waiting.insert(number, Waiting { qos, entry, after });
@@ -389,6 +419,17 @@ impl Group {
         let of_member = self.in_hand.iter().filter(|(_, in_hand)| &*in_hand.name == name);
         let numbers: Vec<u64> = of_member.map(|(&number, _)| number).filter(|number| !begun.contains(number)).collect();
         numbers.into_iter().for_each(|number| self.put_back(number));
+    }
+
+    /// What a session that lasts has begun over an earlier connection is on disk with it.
+    fn take_over(&mut self, member: &Member, begun: &[u64]) {
+        let is_of_now = |to: &MemberId| (to.shard, to.connection) == (member.id.shard, member.id.connection);
+        for number in begun.iter().filter(|_| member.durable) {
+            let in_hand = self.in_hand.get_mut(number);
+            if let Some(in_hand) = in_hand.filter(|in_hand| !in_hand.to.as_ref().is_some_and(is_of_now)) {
+                (in_hand.entry, in_hand.session) = (None, Some(member.session));
+            }
+        }
     }
 
     /// The stored session of a client is gone: what it had not acknowledged goes to another, unless its QoS is 2
@@ -454,13 +495,13 @@ impl Group {
         Some((qos, entry, after))
     }
 
-    /// A message that waits was read again; `None`: it is gone.
-    pub fn fetched(&mut self, number: u64, entry: Option<Bytes>) {
+    /// A message that waits was read again, with what it was published with; `None`: it is gone.
+    pub fn fetched(&mut self, number: u64, entry: Option<(QoS, Bytes)>) {
         let Some(waiting) = self.waiting.get_mut(&number) else { return };
         match entry {
-            Some(entry) => {
+            Some((qos, entry)) => {
                 self.waiting_bytes += entry.len();
-                waiting.entry = Some(entry);
+                (waiting.qos, waiting.entry) = (qos, Some(entry)); // The stored form of a group does not say it.
             }
             None => drop(self.waiting.remove(&number)),
         }
@@ -531,11 +572,11 @@ impl Group {
 
     /// Gives a message to the member whose turn it is; `None`: nobody has room.
     pub fn hand(&mut self, offer: Offer<'_>, entry: &Bytes, after: Sequence) -> Option<Hand> {
-        let Offer { number, qos, .. } = offer;
+        let Offer { number, qos: published, .. } = offer;
         let turn = self.next_ready(offer).and_then(|at| self.ready.remove(at));
         let slot = turn.or_else(|| self.next_without_credit(offer))?;
         let place = &mut self.places[slot];
-        let qos = qos.min(place.member.qos);
+        let qos = published.min(place.member.qos);
         let is_awaited = qos > QoS::AtMostOnce;
         place.in_hand += usize::from(is_awaited);
         if turn.is_some() && place.has_room() {
@@ -544,7 +585,8 @@ impl Group {
         let member = place.member.id.clone();
         if is_awaited {
             let (to, name) = (Some(member.clone()), Arc::clone(&place.name));
-            self.in_hand.insert(number, InHand { name, to, qos, entry: Some(entry.clone()), after });
+            let entry = Some(entry.clone());
+            self.in_hand.insert(number, InHand { name, to, qos, published, entry, session: None, after });
         }
         self.dirty = true;
         let (group, turn) = (Arc::clone(&self.key), place.turn);
@@ -553,11 +595,11 @@ impl Group {
 
     // What is stored ---------------------------------------------------------------------------------------------------
 
-    /// Sessions have these on disk: the group need not.
-    pub fn claimed(&mut self, numbers: &[u64], row: &[u8]) {
+    /// A session has these on disk: the group need not.
+    pub fn claimed(&mut self, session: u64, numbers: &[u64], row: &[u8]) {
         for number in numbers {
             if let Some(in_hand) = self.in_hand.get_mut(number) {
-                in_hand.entry = None;
+                (in_hand.entry, in_hand.session) = (None, Some(session));
             }
         }
         self.claims.push(Claim::new(numbers, row));
@@ -606,19 +648,29 @@ impl Group {
         let waiting = waiting.map(|(&number, _)| number);
         let mut open: Vec<u64> = in_hand.chain(waiting).filter(|&number| number < UNLOGGED).collect();
         open.sort_unstable();
-        let stored = StoredGroup { position: position.0, open };
+        let mut held: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (&number, in_hand) in &self.in_hand {
+            // With QoS 2 nobody else is to get it, whatever becomes of the session.
+            if let Some(session) = in_hand.session.filter(|_| in_hand.qos < QoS::ExactlyOnce) {
+                held.entry(session).or_default().push(number);
+            }
+        }
+        held.values_mut().for_each(|numbers| numbers.sort_unstable());
+        let stored = StoredGroup { position: position.0, open, held };
         serde_json::to_vec(&stored).expect("a group is plain data")
     }
 
-    /// Goes on where the stored form was.
-    pub fn restore(&mut self, row: &[u8]) {
+    /// Goes on where the stored form was. `sessions`: the numbers of those that are there.
+    pub fn restore(&mut self, row: &[u8], sessions: &FxHashSet<u64>) {
         let Ok(stored) = serde_json::from_slice::<StoredGroup>(row) else { return };
-        self.flow = Flow::Behind { after: Sequence(stored.position) };
+        let StoredGroup { position, open, held } = stored;
+        self.flow = Flow::Behind { after: Sequence(position) };
         self.stored = true;
-        for number in stored.open {
-            if number > stored.position {
-                self.claimed.insert(number); // It came back from a session that ended: the log is not to bring it again.
-            }
+        // Those behind the position came back from a session that ended: the log is not to bring them again.
+        let all = open.iter().chain(held.values().flatten()).copied();
+        self.claimed.extend(all.filter(|&number| number > position));
+        let given_back = held.into_iter().filter(|(session, _)| !sessions.contains(session));
+        for number in open.into_iter().chain(given_back.flat_map(|(_, numbers)| numbers)) {
             self.waiting.insert(number, Waiting { qos: QoS::AtLeastOnce, entry: None, after: Sequence::ZERO });
         }
     }
@@ -633,11 +685,13 @@ impl Group {
     }
 
     /// A delivery that a stored session has begun.
-    pub fn restore_begun(&mut self, client_id: &str, filter: &str, number: u64, qos: QoS) {
+    pub fn restore_begun(&mut self, (client_id, session): (&str, u64), shared: &Shared, qos: QoS) {
+        let number = shared.number;
         self.waiting.remove(&number);
         self.claimed.insert(number);
-        let (name, after) = (name_of(client_id, filter), Sequence::ZERO);
-        self.in_hand.insert(number, InHand { name, to: None, qos, entry: None, after });
+        let (name, after) = (name_of(client_id, &shared.filter), Sequence::ZERO);
+        let session = Some(session);
+        self.in_hand.insert(number, InHand { name, to: None, qos, published: qos, entry: None, session, after });
     }
 
     // Places -----------------------------------------------------------------------------------------------------------
@@ -713,7 +767,7 @@ mod tests {
         let connection = ConnectionId { slot, generation: 1 };
         let id = MemberId { shard: 0, connection, filter: "$share/g/#".into(), entrance: 1 };
         let rights = Rights::Everything;
-        Member { id, client_id: client_id.into(), qos: QoS::AtLeastOnce, durable: false, credit, rights }
+        Member { id, client_id: client_id.into(), qos: QoS::AtLeastOnce, durable: false, session: 1, credit, rights }
     }
 
     fn group(members: &[Member]) -> Group {
@@ -799,11 +853,31 @@ mod tests {
         let mut hand_out = |number| group.hand(offer(number), &event, Sequence::ZERO);
         assert!((1..10).all(|number| hand_out(number).is_some_and(|hand| !hand.is_awaited)));
         // It comes back with its bytes if there is no room, and waits as far as there is some in the group.
-        assert!(group.refused(&a.id, UNLOGGED | 8, 1, Some(event.clone()), event.len()));
-        assert!(!group.refused(&a.id, UNLOGGED | 9, 1, Some(event.clone()), event.len()));
+        let back = |qos| Some((qos, event.clone()));
+        assert!(group.refused(&a.id, UNLOGGED | 8, 1, back(QoS::AtMostOnce), event.len()));
+        assert!(!group.refused(&a.id, UNLOGGED | 9, 1, back(QoS::AtMostOnce), event.len()));
         assert_eq!(group.next(), Next::Nothing);
         group.room(&a.id, 1);
         assert_eq!(group.next(), Next::Hand(UNLOGGED | 8));
+    }
+
+    #[test]
+    fn what_a_member_has_no_room_for_with_qos_0_goes_to_another_with_the_qos_it_was_published_with() {
+        let a = Member { qos: QoS::AtMostOnce, ..member("a", 5) };
+        let mut group = group(std::slice::from_ref(&a));
+        let event = Bytes::from_static(b"event");
+        for number in [1, 2, UNLOGGED | 1] {
+            assert!(group.hand(offer(number), &event, Sequence::ZERO).is_some_and(|hand| !hand.is_awaited));
+        }
+        let back = Some((QoS::AtLeastOnce, event.clone()));
+        assert!(group.refused(&a.id, 1, 1, back.clone(), event.len()));
+        assert!(group.refused(&a.id, 2, 1, back.clone(), event.len()), "the log has it");
+        assert!(!group.refused(&a.id, UNLOGGED | 1, 1, back, event.len()), "the log has it not");
+        assert_eq!(group.store(Sequence(2)), br#"{"position":2,"open":[1,2]}"#);
+        group.join(member("b", 5), &[], Sequence::ZERO);
+        assert_eq!(group.next(), Next::Hand(1));
+        assert!(group.take_waiting(1).is_some_and(|(qos, ..)| qos == QoS::AtLeastOnce));
+        assert_eq!(group.next(), Next::Fetch(vec![2]));
     }
 
     #[test]
@@ -836,8 +910,73 @@ mod tests {
     #[test]
     fn what_a_stored_group_has_open_behind_its_position_does_not_come_from_the_log_as_well() {
         let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
-        group.restore(br#"{"position":5,"open":[4,9]}"#);
+        group.restore(br#"{"position":5,"open":[4,9]}"#, &FxHashSet::default());
         assert!(group.was_claimed(Sequence(9)) && !group.was_claimed(Sequence(4)));
+    }
+
+    #[test]
+    fn what_one_member_refuses_another_gets_with_the_qos_it_was_published_with() {
+        let (a, b) = (member("a", 5), Member { qos: QoS::ExactlyOnce, ..member("b", 5) });
+        let mut group = group(&[a.clone(), b.clone()]);
+        let entry = Bytes::from_static(b"x");
+        let offer = |qos| Offer { qos, ..offer(1) };
+        assert!(group.hand(offer(QoS::ExactlyOnce), &entry, Sequence::ZERO).is_some_and(|hand| hand.member == a.id));
+        group.refused(&a.id, 1, 1, None, usize::MAX);
+        let (qos, entry, after) = group.take_waiting(1).expect("it came back");
+        assert!(group.hand(offer(qos), &entry, after).is_some_and(|hand| hand.member == b.id));
+        group.leave(&b.id, &[1]);
+        assert!(group.session_ended("b"));
+        group.room(&a.id, 1);
+        assert_eq!(group.next(), Next::Nothing, "nobody else gets it [MQTT-4.8.2-5]");
+    }
+
+    #[test]
+    fn what_a_session_comes_back_with_is_held_by_it() {
+        let a = Member { durable: true, session: 7, ..member("a", 5) };
+        let again = Member { id: MemberId { shard: 1, ..a.id.clone() }, ..a.clone() };
+        let mut group = group(std::slice::from_ref(&a));
+        hand(&mut group, 1);
+        assert_eq!(group.store(Sequence(1)), br#"{"position":1,"open":[1]}"#);
+        group.leave(&a.id, &[1]);
+        group.join(again, &[1], Sequence(1));
+        assert_eq!(group.store(Sequence(1)), br#"{"position":1,"held":{"7":[1]}}"#);
+    }
+
+    #[test]
+    fn what_a_session_had_taken_over_that_is_gone_goes_to_another_after_a_restart() {
+        let two = Member { qos: QoS::ExactlyOnce, ..member("b", 5) };
+        let mut group = group(&[member("a", 5), two]);
+        let offer = |number| Offer { qos: QoS::ExactlyOnce, ..offer(number) };
+        for number in 1..=4 {
+            group.hand(offer(number), &Bytes::from_static(b"x"), Sequence::ZERO);
+        }
+        group.claimed(7, &[1, 3], b"row");
+        group.claimed(8, &[2, 4], b"row");
+        group.done(1);
+        let row = group.store(Sequence(4));
+        assert_eq!(String::from_utf8_lossy(&row), r#"{"position":4,"held":{"7":[3]}}"#);
+        for (sessions, waits) in [(vec![7, 8], Next::Log(Sequence(4))), (vec![8], Next::Fetch(vec![3]))] {
+            let mut again = Group::new("g/#", Flow::Live, Sequence::ZERO);
+            again.restore(&row, &FxHashSet::from_iter(sessions));
+            again.join(member("c", 5), &[], Sequence::ZERO);
+            assert_eq!(again.next(), waits);
+        }
+    }
+
+    #[test]
+    fn what_a_stored_group_hands_out_again_with_qos_2_is_nobody_else_s() {
+        // [MQTT-4.8.2-5]
+        let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        group.restore(br#"{"position":5,"open":[4]}"#, &FxHashSet::default());
+        let a = Member { qos: QoS::ExactlyOnce, durable: true, ..member("a", 5) };
+        group.join(a.clone(), &[], Sequence(5));
+        group.fetched(4, Some((QoS::ExactlyOnce, Bytes::from_static(b"x"))));
+        let (qos, entry, after) = group.take_waiting(4).expect("it was read");
+        assert!(group.hand(Offer { qos, ..offer(4) }, &entry, after).is_some());
+        group.leave(&a.id, &[4]);
+        assert!(group.session_ended("a"));
+        group.join(member("b", 5), &[], Sequence(5));
+        assert_eq!(group.next(), Next::Log(Sequence(5)));
     }
 
     #[test]
@@ -846,11 +985,11 @@ mod tests {
         for number in 5..=8 {
             hand(&mut group, number);
         }
-        group.claimed(&[6], b"row");
+        group.claimed(1, &[6], b"row");
         group.done(7);
         let row = group.store(Sequence(8));
         let mut again = Group::new("g/#", Flow::Live, Sequence::ZERO);
-        again.restore(&row);
+        again.restore(&row, &FxHashSet::from_iter([1]));
         again.restore_claim(&[8, 9], b"row");
         assert_eq!(again.flow, Flow::Behind { after: Sequence(8) });
         assert!(again.was_claimed(Sequence(9)) && !again.was_claimed(Sequence(10)));

@@ -394,7 +394,8 @@ impl Shard {
         for (number, fetched) in messages {
             let entry = match fetched {
                 Fetched::Entry(batch, sequence) => {
-                    batch.entries().find(|entry| entry.sequence == sequence).map(|entry| encode(&entry.change))
+                    let entry = batch.entries().find(|entry| entry.sequence == sequence);
+                    entry.map(|entry| (entry.change.qos, encode(&entry.change)))
                 }
                 Fetched::Record(..) => None,
                 Fetched::Gone => {
@@ -450,7 +451,7 @@ impl Shard {
         match self.groups.slot(key).and_then(|slot| self.groups.get(slot)) {
             Some(group) => {
                 if let Ok(claims) = serde_json::from_slice::<Claims>(value) {
-                    group.claimed(&claims.numbers, row);
+                    group.claimed(claims.session, &claims.numbers, row);
                 }
             }
             None => self.proposals.push(None, Durability::Memory, &[internal_delete(TableId::CLAIMS, row)]),
@@ -576,43 +577,43 @@ impl Shard {
 
     /// What the store holds of groups when the node starts; after the rows of subscriptions.
     pub(super) fn restore_groups(&mut self, found: &Found) {
+        let (mut sessions, mut begun) = (FxHashSet::default(), Vec::new());
+        if !self.groups.is_empty() {
+            for (client_id, row) in &found.sessions {
+                let Ok(session) = serde_json::from_slice::<StoredSession>(row) else { continue };
+                sessions.insert(session.id);
+                let shared = session.in_flight.into_iter().filter_map(|(_, found)| Some((found.qos, found.shared?)));
+                begun.extend(shared.map(|(qos, shared)| (client_id, session.id, qos, shared)));
+            }
+        }
         for (key, row) in &found.groups {
             let own = std::str::from_utf8(key).ok().filter(|group| self.owner_of(group) == self.settings.index);
             let Some(group) = own else { continue };
             match self.group(group) {
-                Some(group) => group.restore(row),
+                Some(group) => group.restore(row, &sessions),
                 None => self.proposals.push(None, Durability::Memory, &[internal_delete(TableId::GROUPS, key)]),
             }
         }
-        let mut sessions = FxHashSet::default();
-        if !self.groups.is_empty() {
-            for (client_id, row) in &found.sessions {
-                sessions.extend(self.restore_begun(client_id, row));
+        // What a session has begun is not the group's to give.
+        for (client_id, session, qos, shared) in begun {
+            let qos = QoS::try_from(qos).unwrap_or(QoS::AtLeastOnce);
+            if let Some(group) = self.group(&shared.group) {
+                group.restore_begun((client_id, session), &shared, qos);
             }
         }
         for (key, row) in &found.claims {
             let own = group_of_claims(key).filter(|group| self.owner_of(group) == self.settings.index);
             let Some(group) = own else { continue };
-            // What a session had taken over that ended since goes to another.
-            let claims = serde_json::from_slice::<Claims>(row).ok().filter(|row| sessions.contains(&row.session));
-            match (self.group(group), claims) {
-                (Some(group), Some(claims)) => group.restore_claim(&claims.numbers, key),
+            // What a session had taken over that ended since goes to another, but for what has QoS 2.
+            let claimed = serde_json::from_slice::<Claims>(row).ok().map(|claims| match claims {
+                Claims { session, numbers, .. } if sessions.contains(&session) => numbers,
+                Claims { once, .. } => once,
+            });
+            match (self.group(group), claimed.filter(|numbers| !numbers.is_empty())) {
+                (Some(group), Some(numbers)) => group.restore_claim(&numbers, key),
                 _ => self.proposals.push(None, Durability::Memory, &[internal_delete(TableId::CLAIMS, key)]),
             }
         }
-    }
-
-    /// What a session has begun is not the group's to give. Returns the session's number.
-    fn restore_begun(&mut self, client_id: &str, row: &[u8]) -> Option<u64> {
-        let session = serde_json::from_slice::<StoredSession>(row).ok()?;
-        for (_, delivery) in session.in_flight {
-            let Some(shared) = delivery.shared else { continue };
-            let qos = QoS::try_from(delivery.qos).unwrap_or(QoS::AtLeastOnce);
-            if let Some(group) = self.group(&shared.group) {
-                group.restore_begun(client_id, &shared.filter, shared.number, qos);
-            }
-        }
-        Some(session.id)
     }
 
     fn group(&mut self, key: &str) -> Option<&mut Group> {
@@ -626,6 +627,9 @@ impl Shard {
 pub(super) struct Claims {
     pub session: u64,
     pub numbers: Vec<u64>,
+    /// Those with QoS 2: nobody else gets them, whatever becomes of the session [MQTT-4.8.2-5].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub once: Vec<u64>,
 }
 
 /// The group that a row of the subscriptions table keeps.

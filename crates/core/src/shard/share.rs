@@ -32,7 +32,8 @@ pub(super) struct Membership {
 struct Taken {
     id: ConnectionId,
     sent_before: usize,
-    shared: Vec<(Arc<str>, u64)>,
+    /// Of which group, which message, and with which QoS.
+    shared: Vec<(Arc<str>, u64, QoS)>,
 }
 
 impl Shard {
@@ -87,6 +88,7 @@ impl Shard {
             client_id: session.client_id.clone(),
             qos: held.subscription.qos,
             durable: session.is_durable(),
+            session: session.id.0,
             credit: session.window.receive_maximum(),
             rights: connection.rights.clone(),
         };
@@ -163,6 +165,7 @@ impl Shard {
         let is_taken = taken.iter().any(|taken| taken.id == id);
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let Ok((entry, _)) = Entry::decode(&hand.entry, Sequence::ZERO) else { return };
+        let published = entry.change.qos;
         let mut topic = std::mem::take(&mut self.scratch.topic);
         let mut alias = std::mem::take(&mut self.scratch.alias);
         let named = self.tables.topic(entry.change.table, entry.change.key, &mut topic);
@@ -211,8 +214,8 @@ impl Shard {
                     return self.wake(id);
                 }
                 return match taken.iter_mut().find(|taken| taken.id == id) {
-                    Some(taken) => taken.shared.push((group, number)),
-                    None => taken.push(Taken { id, sent_before, shared: vec![(group, number)] }),
+                    Some(taken) => taken.shared.push((group, number, qos)),
+                    None => taken.push(Taken { id, sent_before, shared: vec![(group, number, qos)] }),
                 };
             }
             (Offered::Deliver(_), Some((Delivered::Done | Delivered::TooLarge, ..))) => {
@@ -226,7 +229,7 @@ impl Shard {
             }
             (Offered::Back(turn), _) => turn,
         };
-        let entry = (!is_awaited).then_some(entry);
+        let entry = (!is_awaited).then_some((published, entry));
         self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn, entry });
     }
 
@@ -335,14 +338,15 @@ fn begun(session: &Session, group: &str, filter: &str) -> Vec<u64> {
 
 /// Keys and values of the table of claims, one for each group. `unique`: a message can be claimed again, after a session
 /// has ended that did.
-fn claim_rows(shared: &[(Arc<str>, u64)], session: SessionId, unique: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn claim_rows(shared: &[(Arc<str>, u64, QoS)], session: SessionId, unique: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut shared = shared.to_vec();
     shared.sort();
-    let of_groups = shared.chunk_by(|(group, _), (other, _)| group == other);
-    let row = |messages: &[(Arc<str>, u64)]| {
-        let (group, _) = messages.first()?;
-        let numbers = messages.iter().map(|&(_, number)| number).collect();
-        let claims = Claims { session: session.0, numbers };
+    let of_groups = shared.chunk_by(|(group, ..), (other, ..)| group == other);
+    let row = |messages: &[(Arc<str>, u64, QoS)]| {
+        let (group, ..) = messages.first()?;
+        let numbers = messages.iter().map(|&(_, number, _)| number).collect();
+        let once = messages.iter().filter(|(.., qos)| *qos == QoS::ExactlyOnce).map(|&(_, number, _)| number).collect();
+        let claims = Claims { session: session.0, numbers, once };
         let key = [group.as_bytes(), &[0], &unique.to_be_bytes()].concat();
         Some((key, serde_json::to_vec(&claims).expect("claims are plain data")))
     };
