@@ -32,6 +32,8 @@ pub(crate) struct Nature {
     pub(crate) expiry_asked: u32,
     /// Seconds the session does.
     pub(crate) expiry_secs: u32,
+    /// What it shares subscriptions with.
+    pub(crate) share_qos: QoS,
     /// Bytes of the largest packet it takes.
     pub(crate) packet_max: Option<u32>,
     pub(crate) receive_maximum: u16,
@@ -90,8 +92,8 @@ pub(crate) struct Client {
     open: BTreeSet<u16>,
     /// Counts deliveries.
     deliveries: u64,
-    /// What identifiers stood for last: the topic, the message, `None` where it says of none, and when it came first.
-    heard: BTreeMap<u16, (&'static str, Option<usize>, u64)>,
+    /// What identifiers stood for last.
+    heard: BTreeMap<u16, Heard>,
     /// QoS 2 deliveries between PUBREC and PUBREL.
     received: BTreeSet<u16>,
     subscriptions: BTreeMap<&'static str, Held>,
@@ -103,7 +105,8 @@ pub(crate) struct Client {
     expected: BTreeSet<usize>,
     got: BTreeSet<usize>,
     got_live: BTreeSet<usize>,
-    got_retained: BTreeSet<usize>,
+    /// Those that came as a record that was there, and for which subscriptions, where these have identifiers.
+    got_retained: BTreeMap<usize, BTreeSet<u32>>,
     /// The last first delivery from a publisher on a topic, for QoS 0 and for the others.
     latest: BTreeMap<(usize, &'static str, bool), usize>,
     /// The latest state of a topic that was delivered: its sequence and its message.
@@ -124,6 +127,20 @@ pub(crate) struct Client {
 struct Seen {
     number: Option<usize>,
     qos: QoS,
+    /// When it came first, as [`Client::deliveries`] counts.
+    at: u64,
+}
+
+/// A delivery that was heard.
+#[derive(Clone, Copy)]
+struct Heard {
+    topic: &'static str,
+    /// Which message; `None`: it does not say.
+    number: Option<usize>,
+    /// By which group it came, if by one.
+    group: Option<usize>,
+    /// It came first again, after its subscription was gone, so that it is not known whether it came by a group.
+    is_of_gone: bool,
     /// When it came first, as [`Client::deliveries`] counts.
     at: u64,
 }
@@ -207,7 +224,7 @@ impl Client {
             expected: BTreeSet::new(),
             got: BTreeSet::new(),
             got_live: BTreeSet::new(),
-            got_retained: BTreeSet::new(),
+            got_retained: BTreeMap::new(),
             latest: BTreeMap::new(),
             states: BTreeMap::new(),
             view: BTreeMap::new(),
@@ -660,8 +677,11 @@ impl Client {
 
     /// Everything has settled: what it must have, it has.
     pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
-        // What the log does not hold any more, or what has expired, need not be sent again.
-        let kept = |&((number, _), _): &(Copy, QoS)| book.messages.get(number).is_none_or(|message| !message.expires());
+        // What the log does not hold any more, or what has expired, need not be sent again; nor what is too large by now,
+        // as it names another subscription that selects it as well [MQTT-3.1.2-25].
+        let kept = |&((number, _), _): &(Copy, QoS)| {
+            book.messages.get(number).is_none_or(|message| !message.expires() && self.takes(message))
+        };
         let left_over = !cuts && self.in_flight.values().any(kept);
         if !self.outgoing.is_empty() || left_over {
             let outgoing: Vec<u16> = self.outgoing.iter().map(|outgoing| outgoing.id.get()).collect();

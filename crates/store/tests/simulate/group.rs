@@ -1,7 +1,7 @@
 //! What groups that share a subscription owe their members: each message to one of them, and none lost.
 
 use crate::book::{Book, Kind, Message};
-use crate::client::{Client, GROUPS};
+use crate::client::{Client, GROUPS, Nature};
 use rowcast_codec::{Publish, QoS, Topic, TopicFilter};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,9 +28,10 @@ struct Holder {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hold {
-    /// It has it, or has acknowledged it: nobody else is to get it.
+    /// It has it: nobody else is to get it.
     Has,
-    Acknowledged,
+    /// It has acknowledged it, or got it with QoS 0, or has ended and got it with QoS 2: nobody is to get it any more.
+    Over,
     /// Another may get it.
     Returned,
 }
@@ -67,11 +68,15 @@ impl Groups {
             // A session whose time may have run out may have given back what it had.
             let may_have_ended = |holder: &&mut Holder| {
                 let client = &clients[holder.client];
-                holder.hold == Hold::Has && client.is_durable() && !client.surely_has_session(now)
+                let has_one = holder.hold == Hold::Has && holder.qos == QoS::AtLeastOnce;
+                has_one && client.is_durable() && !client.surely_has_session(now)
             };
             let holders = group.holders.values_mut().flatten().filter(may_have_ended);
             holders.for_each(|holder| holder.hold = Hold::Returned);
-            let keeps = |client: &&Client| client.is_durable() && client.is_in(index) && client.surely_has_session(now);
+            let keeps = |client: &&Client| {
+                let lasts = client.is_durable() && client.nature.share_qos > QoS::AtMostOnce;
+                lasts && client.is_in(index) && client.surely_has_session(now)
+            };
             group.kept = clients.iter().any(|client| keeps(&client));
             if !group.kept {
                 group.forget();
@@ -98,55 +103,73 @@ impl Groups {
         let group = &mut self.0[group];
         group.got.insert(number);
         let holders = group.holders.entry(number).or_default();
-        if publish.dup {
-            return Ok(());
-        }
-        let repeated = book.messages[number].sent > 1;
+        let message = &book.messages[number];
+        // Who gets one again must be who has it; else nobody may have it yet, or any more.
+        let is_its_own = |holder: &Holder| holder.client == client && holder.hold == Hold::Has && publish.dup;
+        let mut others = holders.iter().filter(|other| other.hold != Hold::Returned && !is_its_own(other));
         // What is heard of a connection that has ended went back to the group before another got it.
-        if let Some(other) = holders.iter().find(|other| other.hold != Hold::Returned)
-            && hold != Hold::Returned
-            && !repeated
-            && book.messages[number].qos > QoS::AtMostOnce
-        {
+        let is_late = hold == Hold::Returned && publish.qos == QoS::AtLeastOnce;
+        if let Some(other) = others.next().filter(|_| !message.may_repeat() && !is_late) {
             return Err(format!("{number} is given to client-{client} as well: {other:?}"));
         }
         holders.retain(|holder| holder.client != client);
+        let hold = match (publish.qos, hold) {
+            (QoS::AtMostOnce, _) | (QoS::ExactlyOnce, Hold::Returned) => Hold::Over,
+            (_, hold) => hold,
+        };
         holders.push(Holder { client, qos: publish.qos, hold });
         Ok(())
     }
 
-    pub(crate) fn note(&mut self, client: usize, is_durable: bool, note: Note) {
+    /// A message came by this group, or by another way.
+    pub(crate) fn may_have_come(&mut self, group: usize, number: usize) {
+        self.0[group].got.insert(number);
+    }
+
+    /// Nothing can be written down, not even that a member has acknowledged what it had.
+    pub(crate) fn excuse(&mut self, client: usize) {
+        let holders = self.0.iter_mut().flat_map(|group| group.holders.values_mut()).flatten();
+        for holder in holders.filter(|holder| holder.client == client && holder.qos > QoS::AtMostOnce) {
+            if holder.hold == Hold::Over {
+                holder.hold = Hold::Has;
+            }
+        }
+    }
+
+    pub(crate) fn note(&mut self, client: usize, nature: &Nature, note: Note) {
+        let is_durable = nature.expiry_secs > 0;
         for (index, group) in self.0.iter_mut().enumerate() {
-            let mut ended_twos = false;
             for (&number, holders) in &mut group.holders {
                 for holder in holders.iter_mut().filter(|holder| holder.client == client) {
+                    let returned = if holder.qos == QoS::ExactlyOnce { Hold::Over } else { Hold::Returned };
                     match note {
-                        Note::Acknowledged(of, which) if of == index && which == number => {
-                            holder.hold = Hold::Acknowledged;
-                        }
-                        Note::Left if !is_durable && holder.hold == Hold::Has => holder.hold = Hold::Returned,
-                        Note::Ended if holder.hold == Hold::Has => {
-                            holder.hold = Hold::Returned;
-                            ended_twos |= holder.qos == QoS::ExactlyOnce;
-                        }
+                        Note::Acknowledged(of, which) if of == index && which == number => holder.hold = Hold::Over,
+                        Note::Left if !is_durable && holder.hold == Hold::Has => holder.hold = returned,
+                        Note::Ended if holder.hold == Hold::Has => holder.hold = returned,
                         _ => {}
                     }
                 }
             }
-            // With QoS 2 nobody else gets what a session had begun [MQTT-4.8.2-5], and it may have begun any.
-            if matches!(note, Note::Ended) && is_durable || ended_twos {
+            // With QoS 2 nobody else gets what a session had begun [MQTT-4.8.2-5], and it may have begun any; with QoS 0
+            // what was on the way is gone.
+            let loses = match (note, nature.share_qos) {
+                (Note::Acknowledged(..), _) | (_, QoS::AtLeastOnce) => false,
+                (Note::Left, QoS::AtMostOnce) | (Note::Ended, _) => true,
+                (Note::Left, QoS::ExactlyOnce) => !is_durable,
+            };
+            if loses {
                 group.forget();
             }
         }
     }
 
-    /// The node starts again: what members without a lasting session had may go to others.
+    /// The node starts again: what members without a lasting session had may go to others, and what they got with QoS 0.
     pub(crate) fn restarted(&mut self, clients: &[Client]) {
         for holders in self.0.iter_mut().flat_map(|group| group.holders.values_mut()) {
             for holder in holders {
                 holder.hold = match holder.hold {
-                    _ if !clients[holder.client].is_durable() => Hold::Returned,
-                    Hold::Acknowledged => Hold::Has, // That need not be written down yet.
+                    _ if !clients[holder.client].is_durable() || holder.qos == QoS::AtMostOnce => Hold::Returned,
+                    Hold::Over => Hold::Has, // That need not be written down yet.
                     hold => hold,
                 };
             }

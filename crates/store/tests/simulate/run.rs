@@ -19,6 +19,15 @@ use rowcast_store::Crash;
 /// Where and what went wrong.
 pub(crate) type Mistake = (usize, String);
 
+/// What clients do most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Focus {
+    /// A bit of everything.
+    All,
+    /// They share subscriptions: with each QoS, coming and going.
+    Groups,
+}
+
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -32,6 +41,7 @@ impl Size {
 
 pub(crate) struct Run {
     random: Random,
+    focus: Focus,
     node: Node,
     limits: Limits,
     clients: Vec<Client>,
@@ -55,14 +65,17 @@ const PACKET_BYTES_MAX: usize = 500;
 impl Run {
     pub(crate) fn new(seed: u64, size: Size) -> Run {
         let mut random = Random(seed);
+        let focus = if seed % 10 == GROUPS_DIGIT { Focus::Groups } else { Focus::All };
         let shards = 1 + random.below(4);
         let limits = bounds::limits(&mut random, size.clients);
-        let clients = (0..size.clients).map(|index| Client::new(index, nature(&mut random, &limits), &limits));
+        let clients =
+            (0..size.clients).map(|index| Client::new(index, nature(&mut random, &limits, (focus, index)), &limits));
         let clients: Vec<Client> = clients.collect();
         let setup = Setup { shards, limits: limits.clone(), open_topics: true, close_on_rejected: false, seed };
         let node = Node::new(setup, Kept::new(seed, EPOCH_MS));
         Run {
             random,
+            focus,
             node,
             limits,
             clients,
@@ -122,7 +135,7 @@ impl Run {
                 client.set_takes(&mut self.node, takes);
             }
             6..11 if client.can_ask() => {
-                let shares = client.is_v5() && self.random.one_in(4);
+                let shares = client.is_v5() && self.random.one_in(4) == (self.focus == Focus::All);
                 let mut filters = vec![if shares { self.random.of(&GROUPS) } else { self.random.of(&FILTERS) }];
                 while !shares && self.random.one_in(4) {
                     let another = self.random.of(&FILTERS);
@@ -132,7 +145,10 @@ impl Run {
                 client.subscribe(&mut self.node, &mut self.book, &filters, &mut self.random);
             }
             11..12 if client.can_ask() => {
-                let filter = self.random.of(&FILTERS);
+                let filter = match self.focus {
+                    Focus::All => self.random.of(&FILTERS),
+                    Focus::Groups => self.random.of(&GROUPS),
+                };
                 client.unsubscribe(&mut self.node, &self.book, filter);
             }
             12..42 if client.can_publish() => self.publish(index),
@@ -405,13 +421,14 @@ impl Run {
             client.is_disk_harmed = self.node.store.is_harmed() || (client.is_disk_harmed && !(idle && is_clear));
             if client.excused {
                 client.doubt_outgoing();
+                self.groups.excuse(client.index);
             }
             // What a group gave it is not its own any more, though it may hear it yet.
             if client.socket.is_some_and(|socket| self.node.has_ended(socket)) {
                 client.notes.push(Note::Left);
             }
             for note in std::mem::take(&mut client.notes) {
-                self.groups.note(client.index, client.is_durable(), note);
+                self.groups.note(client.index, &client.nature, note);
             }
         }
         self.groups.look(&self.clients, now);
@@ -652,11 +669,16 @@ impl Run {
     }
 }
 
+/// Seeds that end in this are about groups.
+pub(crate) const GROUPS_DIGIT: u64 = 7;
 /// How long a publish may be on its way to the server; milliseconds.
 const DELAY_MS: u64 = 20_000;
 
-fn nature(random: &mut Random, limits: &Limits) -> Nature {
-    let version = random.of(&[Version::V5, Version::V5, Version::V5, Version::V311, Version::V31]);
+fn nature(random: &mut Random, limits: &Limits, (focus, index): (Focus, usize)) -> Nature {
+    let version = match focus {
+        Focus::All => random.of(&[Version::V5, Version::V5, Version::V5, Version::V311, Version::V31]),
+        Focus::Groups => Version::V5,
+    };
     let is_v5 = version == Version::V5;
     // Before MQTT 5, who does not know whether a session has ended cannot begin another one that lasts.
     let may_last = is_v5 || limits.session_expiry_max_secs > 500_000;
@@ -666,10 +688,19 @@ fn nature(random: &mut Random, limits: &Limits) -> Nature {
         2 if is_v5 => 4,
         _ => 500_000,
     };
+    let share_qos = match focus {
+        Focus::All if expiry_asked > 0 && index.is_multiple_of(2) => QoS::ExactlyOnce,
+        Focus::All => QoS::AtLeastOnce,
+        Focus::Groups => {
+            let (one, two) = (QoS::AtLeastOnce, QoS::ExactlyOnce);
+            random.of(&[one, one, one, one, two, two, two, QoS::AtMostOnce])
+        }
+    };
     Nature {
         version,
         expiry_asked,
         expiry_secs: limits.session_expiry_max_secs.min(expiry_asked),
+        share_qos,
         packet_max: (is_v5 && random.one_in(5)).then(|| 250 + random.below(100) as u32),
         receive_maximum: 1 + random.below(5) as u16,
         alias_maximum: random.of(&[0, 2, 10]),

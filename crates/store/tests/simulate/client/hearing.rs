@@ -2,7 +2,7 @@
 
 use super::replaying::Way;
 use super::subscribing::{GROUP_ID, GROUPS, Held, is_own};
-use super::{Answer, Client, Copy, Nature, Outgoing, Seen};
+use super::{Answer, Client, Copy, Heard, Nature, Outgoing, Seen};
 use crate::Node;
 use crate::book::{ANSWERS, Book, Kind, known, number_in};
 use crate::group::{Groups, Hold, Note};
@@ -247,10 +247,12 @@ impl Client {
         if let Some(id) = publish.packet_id {
             self.on_identifier(id, publish, (number.unwrap_or(usize::MAX), group))?;
             match self.heard.get(&id.get()) {
-                Some(&(known, message, at)) if publish.dup && (known, message) == (topic, number) => {
-                    how = Came::Again(at);
+                Some(heard) if publish.dup && (heard.topic, heard.number) == (topic, number) => {
+                    how = Came::Again(heard.at);
                 }
-                _ => drop(self.heard.insert(id.get(), (topic, number, self.deliveries))),
+                _ => drop(
+                    self.heard.insert(id.get(), Heard { topic, number, group, is_of_gone: false, at: self.deliveries }),
+                ),
             }
             if publish.qos == QoS::ExactlyOnce && !self.received.insert(id.get()) {
                 if group.is_none() {
@@ -266,6 +268,12 @@ impl Client {
             }
             return Ok(());
         };
+        if self.is_of_gone(publish, topic, how) {
+            self.got.insert(number);
+            let groups = self.past.iter().filter(|held| held.selects(topic)).filter_map(Held::group);
+            groups.for_each(|group| world.groups.may_have_come(group, number));
+            return self.check_content(publish, number, world.book);
+        }
         self.check_message(node, publish, topic, (number, group), world.book)?;
         if let Some(group) = group {
             let was_returned = !self.is_durable() && self.socket.is_some_and(|socket| node.has_ended(socket));
@@ -335,12 +343,24 @@ impl Client {
         let of_groups = GROUP_ID..GROUP_ID + GROUPS.len() as u32;
         let group = identifiers.iter().find(|id| of_groups.contains(id)).map(|id| (id - GROUP_ID) as usize);
         // When it comes again, its subscription may be gone.
-        let before = publish.packet_id.filter(|_| publish.dup).and_then(|id| self.in_flight.get(&id.get()));
-        let group = group.or_else(|| before.and_then(|&((_, group), _)| group));
+        let before = publish.packet_id.filter(|_| publish.dup).and_then(|id| self.heard.get(&id.get()));
+        let group = group.or_else(|| before.and_then(|heard| heard.group));
         if group.is_some() && identifiers.len() > 1 {
             return Err(format!("one copy for {identifiers:?}"));
         }
         Ok(group)
+    }
+
+    /// Whether a delivery may have come by a group whose subscription is gone: it was on its way when the connection was
+    /// lost, comes again, and nothing says by which subscription.
+    fn is_of_gone(&mut self, publish: &Publish<'_>, topic: &str, how: Came) -> bool {
+        let heard = publish.packet_id.and_then(|id| self.heard.get_mut(&id.get()));
+        let Some(heard) = heard.filter(|_| publish.dup) else { return false };
+        if how == Came::First {
+            let mut gone = self.past.iter().filter(|held| held.group().is_some() && held.selects(topic));
+            heard.is_of_gone = publish.properties.subscription_ids.iter().next().is_none() && gone.next().is_some();
+        }
+        heard.is_of_gone
     }
 
     /// It is a message that may come, as it is.
@@ -442,7 +462,7 @@ impl Client {
             return Ok(());
         }
         if is_snapshot {
-            self.got_retained.insert(number);
+            self.got_retained.entry(number).or_default().extend(publish.properties.subscription_ids.iter());
         } else {
             let again = !self.got_live.insert(number);
             let shown_again = publish.retain && self.lost_events;
@@ -452,7 +472,7 @@ impl Client {
             if again && !repeated && !publish.dup && !shown_again {
                 return Err(format!("{number} came twice"));
             }
-            if self.got_retained.contains(&number) && !publish.dup && !repeated && !self.lost_events {
+            if self.came_retained(publish, number, message.topic) && !publish.dup && !repeated && !self.lost_events {
                 return Err(format!("{number} came as retained state and as a change"));
             }
         }
@@ -478,6 +498,16 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Whether a change came before as the record that a subscription of it was sent when it began. What another one was
+    /// sent says nothing: its change may have waited.
+    fn came_retained(&self, publish: &Publish<'_>, number: usize, topic: &str) -> bool {
+        let Some(identifiers) = self.got_retained.get(&number) else { return false };
+        let all = self.subscriptions.values().chain(&self.past);
+        let is_alone = all.filter(|held| held.group().is_none() && held.selects(topic)).count() <= 1;
+        let mut of_change = publish.properties.subscription_ids.iter();
+        is_alone || of_change.any(|identifier| identifiers.contains(&identifier))
     }
 
     /// A delivery's identifier is that of no other delivery under way, and of this one when it comes again.

@@ -174,11 +174,7 @@ impl Client {
     ) -> (Held, SubscriptionOptions) {
         let is_group = GROUPS.contains(&filter);
         let is_v5 = self.is_v5();
-        let qos = if is_group {
-            if self.is_durable() && self.index.is_multiple_of(2) { QoS::ExactlyOnce } else { QoS::AtLeastOnce }
-        } else {
-            random.qos()
-        };
+        let qos = if is_group { self.nature.share_qos } else { random.qos() };
         let retain_handling = match self.nature.as_published {
             true => RetainHandling::DoNotSend,
             false if is_v5 => random.of(&[
