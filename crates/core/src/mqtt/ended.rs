@@ -80,6 +80,17 @@ impl Session {
         self.ended.retain(|ended| &*ended.filter != filter || ended.options.since != since);
     }
 
+    /// What is in doubt is not brought any more: what those that are gone were entitled to, those that took their places
+    /// are.
+    pub fn inherit_ended(&mut self) {
+        for ended in &self.ended {
+            if let Some(held) = self.subscriptions.get_mut(&ended.filter) {
+                let since = Sequence(ended.options.since.unwrap_or_default());
+                held.subscription.since = held.subscription.since.min(since);
+            }
+        }
+    }
+
     /// Forgets those whose end the session has passed.
     pub fn drop_ended(&mut self) {
         let Flow::Behind { after } = self.flow else { return self.ended.clear() };

@@ -26,6 +26,7 @@ impl Shard {
         }
         let released = session.window.leave_out(IN_DOUBT_MAX);
         session.redeliver.extend(released);
+        session.inherit_ended();
         session.flow = Flow::Behind { after: until };
         let replays = session.give_up_replays();
         self.show_missed(id, (position, until), oldest, &replays);
