@@ -77,14 +77,14 @@ fn who_came_who_did_not_and_who_changed_what_is_written_down() {
     let chief = basic("chief", "boss");
     assert_eq!(server.request("POST", "/$admin/token", &[&chief], b"").status, 200);
     event(serde_json::json!({ "event": "token-issued", "user": "chief" }));
+    assert_eq!(server.request("DELETE", "/$admin/connections/e", &[&chief], b"").status, 204);
+    event(serde_json::json!({ "event": "client-dismissed", "actor": "chief", "clientId": "e" }));
     let change = br#"{"role":"admin","password":"bone 2"}"#;
     let json = "Content-Type: application/json";
     assert_eq!(server.request("PATCH", "/$admin/users/rex", &[&chief, json], change).status, 200);
     event(
         serde_json::json!({ "event": "user-changed", "actor": "chief", "user": "rex", "role": "admin", "password": true }),
     );
-    assert_eq!(server.request("DELETE", "/$admin/connections/e", &[&chief], b"").status, 204);
-    event(serde_json::json!({ "event": "client-dismissed", "actor": "chief", "clientId": "e" }));
     assert_eq!(server.request("DELETE", "/$admin/users/rex", &[&chief], b"").status, 204);
     event(serde_json::json!({ "event": "user-deleted", "actor": "chief", "user": "rex" }));
     drop(owner);
