@@ -409,6 +409,16 @@ impl Session {
         Some(session)
     }
 
+    /// Whether what stands in the place of lost changes is to be shown before what the log holds at `sequence`: where the
+    /// end of what is in doubt lies before that, it has waited for no more than that.
+    #[must_use]
+    pub fn shows_missed_before(&self, sequence: Sequence) -> bool {
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let is_next = |first: &Snapshot| first.from > 0 && first.is_ready(Flow::Behind { after: before });
+        let in_doubt = before < self.in_doubt || self.replays.iter().any(|replay| replay.in_doubt);
+        !in_doubt && self.snapshots.first().is_some_and(is_next)
+    }
+
     /// What the server says of itself stands in no log: who comes back gets all of it, as it is now.
     pub fn begin_sys_snapshots(&mut self, seen: Sequence) {
         let own = self.subscriptions.iter().filter(|(_, held)| held.share.is_none()).map(|(spelled, _)| spelled);

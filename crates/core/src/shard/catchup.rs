@@ -641,6 +641,10 @@ impl Shard {
             self.advance(id, Sequence(entry.sequence.0 - 1)); // First what came before it and stands in no log.
             return false;
         }
+        if session.shows_missed_before(entry.sequence) {
+            self.advance(id, Sequence(entry.sequence.0 - 1));
+            return false;
+        }
         let away = entry.sequence <= session.away_until;
         if !entry.change.table.is_internal() && !entry.superseded {
             let Some((matches, topic, mut alias)) = self.interested(entry) else {
