@@ -162,6 +162,8 @@ impl Shard {
         match log {
             // What changes does not wait for all there is; but what changed before the log begins comes before it.
             Next::Log(_) | Next::Replay if snapshot.from == 0 => log,
+            // Nor does the state it ends with come before a past.
+            _ if snapshot.from == 0 && matches!(session.walk(), Walk::Replay(_)) => log,
             _ if snapshot_waits => log,
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,

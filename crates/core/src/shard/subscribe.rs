@@ -312,7 +312,8 @@ impl Shard {
             let after = if existing.is_some() { after.min(owed) } else { after };
             options.past = Some(Past { replay: session.next_replay(), after: after.0 });
             options.since = None;
-        } else if joining == Joining::WithoutRecords {
+        } else if joining != Joining::WithPast {
+            // Nor is what it was still to be replayed lost: that may be all that is left of what it was owed itself.
             let existing = existing.filter(|held| !session.replay_in_doubt(&held.options));
             options.past = existing.and_then(|held| held.options.past);
         }
