@@ -334,6 +334,7 @@ impl Group {
         if self.places.is_empty() {
             self.away_until = seen;
         }
+        self.end_earlier_sessions(&name, member.session);
         // That it had begun more could not be written down, nor did it go out.
         self.put_back_of(&name, begun);
         self.take_over(&member, begun);
@@ -421,12 +422,24 @@ impl Group {
         numbers.into_iter().for_each(|number| self.put_back(number));
     }
 
-    /// What a session that lasts has begun over an earlier connection is on disk with it.
+    /// What an earlier session of a member that comes with a new one has taken over with QoS 2 is nobody's
+    /// [MQTT-4.8.2-5]: where its time had run out, nothing has said yet that it is gone.
+    fn end_earlier_sessions(&mut self, name: &str, session: u64) {
+        let is_once = |in_hand: &InHand| in_hand.qos == QoS::ExactlyOnce && in_hand.name.as_ref() == name;
+        let is_earlier = |in_hand: &InHand| in_hand.session.is_some_and(|taker| taker != session);
+        let earlier = self.in_hand.iter().filter(|(_, in_hand)| is_once(in_hand) && is_earlier(in_hand));
+        let numbers: Vec<u64> = earlier.map(|(&number, _)| number).collect();
+        numbers.into_iter().for_each(|number| self.done(number));
+    }
+
+    /// What a session that lasts has begun over an earlier connection is on disk with it. Was there no room for its
+    /// claim, the stored form of the group is to say so before it is acknowledged.
     fn take_over(&mut self, member: &Member, begun: &[u64]) {
         let is_of_now = |to: &MemberId| (to.shard, to.connection) == (member.id.shard, member.id.connection);
         for number in begun.iter().filter(|_| member.durable) {
             let in_hand = self.in_hand.get_mut(number);
             if let Some(in_hand) = in_hand.filter(|in_hand| !in_hand.to.as_ref().is_some_and(is_of_now)) {
+                self.dirty |= in_hand.entry.is_some();
                 (in_hand.entry, in_hand.session) = (None, Some(member.session));
             }
         }
@@ -938,8 +951,28 @@ mod tests {
         hand(&mut group, 1);
         assert_eq!(group.store(Sequence(1)), br#"{"position":1,"open":[1]}"#);
         group.leave(&a.id, &[1]);
+        group.dirty = false; // It was written down when nobody was there.
         group.join(again, &[1], Sequence(1));
+        assert!(group.dirty, "else it would be handed out again, were the node to end once it is acknowledged");
         assert_eq!(group.store(Sequence(1)), br#"{"position":1,"held":{"7":[1]}}"#);
+    }
+
+    #[test]
+    fn a_new_session_is_not_handed_with_qos_2_what_an_earlier_one_of_its_client_had_taken_over() {
+        // [MQTT-4.8.2-5]
+        let (earlier, new) = (7, 8);
+        let filter: Box<str> = (&*member("a", 5).id.filter).into();
+        for (qos, waits) in [
+            (QoS::ExactlyOnce, Next::Log(Sequence(5))),
+            (QoS::AtLeastOnce, Next::Fetch(vec![4])), // Another is to get that.
+        ] {
+            let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
+            group.restore(br#"{"position":5}"#, &FxHashSet::from_iter([earlier]));
+            let shared = Shared { group: "g/#".into(), filter: filter.clone(), number: 4 };
+            group.restore_begun(("a", earlier), &shared, qos);
+            group.join(Member { qos, durable: true, session: new, ..member("a", 5) }, &[], Sequence(5));
+            assert_eq!(group.next(), waits, "{qos:?}");
+        }
     }
 
     #[test]
