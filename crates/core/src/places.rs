@@ -9,6 +9,7 @@ use crate::reach::Prefixes;
 use crate::schema::TableIndex;
 use crate::tables::{Place, PlaceError, Tables};
 use rustc_hash::FxHasher;
+use std::cell::OnceCell;
 use std::hash::Hasher;
 use std::rc::Rc;
 
@@ -26,7 +27,7 @@ pub(crate) struct Spot {
     pub key: Vec<u8>,
     /// The canonical topic.
     pub topic: String,
-    pub prefixes: Prefixes,
+    prefixes: OnceCell<Prefixes>,
 }
 
 /// What a topic stands for, as [`Place`] says it.
@@ -94,12 +95,17 @@ impl Default for Spot {
             table: TableId::TOPICS,
             key: Vec::new(),
             topic: String::new(),
-            prefixes: Prefixes::default(),
+            prefixes: OnceCell::new(),
         }
     }
 }
 
 impl Spot {
+    /// Those of the topic, found when they are asked for: what goes to the log has no need of them.
+    pub(crate) fn prefixes(&self) -> &Prefixes {
+        self.prefixes.get_or_init(|| Prefixes::of(&self.topic))
+    }
+
     fn become_of(&mut self, tables: &Tables, topic: &str) -> Result<(), PlaceError> {
         let place = tables.place(topic, &mut self.key, &mut self.topic)?;
         (self.holds, self.table) = match place {
@@ -107,7 +113,7 @@ impl Spot {
             Place::Open => (Holds::Open, TableId::TOPICS),
             Place::Channel(table) => (Holds::Channel(table.index), tables.id(table)),
         };
-        self.prefixes.become_of(&self.topic);
+        self.prefixes.take();
         self.levels = levels(topic);
         self.spelled.clear();
         self.spelled.push_str(topic);

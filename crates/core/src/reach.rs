@@ -35,7 +35,7 @@ pub struct OwnReach {
 }
 
 /// What a topic has in common with the filters that select it: a slot for each depth.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Prefixes {
     /// Behind no level, behind one, ...
     slots: Vec<u32>,
@@ -122,26 +122,18 @@ impl Prefixes {
     /// Those of a canonical topic.
     #[must_use]
     pub fn of(topic: &str) -> Prefixes {
-        let mut prefixes = Prefixes::default();
-        prefixes.become_of(topic);
-        prefixes
-    }
-
-    /// [`Prefixes::of`], in an allocation there is.
-    pub fn become_of(&mut self, topic: &str) {
         let hidden = topic.starts_with('$'); // From filters that begin with a wildcard [MQTT-4.7.2-1].
-        self.depths = u64::from(!hidden) | 1 << EXACT;
+        let mut depths = u64::from(!hidden) | 1 << EXACT;
         let mut hash = SEED;
-        self.slots.clear();
-        self.slots.push(slot(hash, 0));
+        let mut slots = vec![slot(hash, 0)];
         for (depth, level) in (1..).zip(topic.as_bytes().split(|&byte| byte == b'/')) {
             hash = step(hash, level);
             if depth <= DEEPEST {
-                self.depths |= 1 << depth;
-                self.slots.push(slot(hash, depth));
+                depths |= 1 << depth;
+                slots.push(slot(hash, depth));
             }
         }
-        self.exact = slot(hash, EXACT);
+        Prefixes { slots, exact: slot(hash, EXACT), depths }
     }
 }
 

@@ -340,7 +340,7 @@ impl Shard {
         }
         if self.settings.shards > 1 {
             for (shard, events) in (0..).zip(&mut self.events) {
-                if shard != self.settings.index && self.settings.reach.may_want(shard, &checked.spot.prefixes) {
+                if shard != self.settings.index && self.settings.reach.may_want(shard, checked.spot.prefixes()) {
                     change.encode(events);
                 }
             }
