@@ -6,7 +6,6 @@
 use crate::limits::{PLACE_TOPIC_BYTES_MAX, PLACES_MAX};
 use crate::position::TableId;
 use crate::reach::Prefixes;
-use crate::schema::TableIndex;
 use crate::tables::{Place, PlaceError, Tables};
 use rustc_hash::FxHasher;
 use std::cell::OnceCell;
@@ -20,7 +19,7 @@ pub(crate) struct Spot {
     spelled: String,
     /// How many levels it has so.
     pub levels: usize,
-    pub holds: Holds,
+    pub place: Place,
     /// Which table; [`TableId::TOPICS`] for an open topic.
     pub table: TableId,
     /// The record's, encoded; empty for a table's channel.
@@ -28,14 +27,6 @@ pub(crate) struct Spot {
     /// The canonical topic.
     pub topic: String,
     prefixes: OnceCell<Prefixes>,
-}
-
-/// What a topic stands for, as [`Place`] says it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Holds {
-    Record(TableIndex),
-    Open,
-    Channel(TableIndex),
 }
 
 /// The topics published to lately on one shard.
@@ -91,7 +82,7 @@ impl Default for Spot {
         Spot {
             spelled: String::new(),
             levels: 0,
-            holds: Holds::Open,
+            place: Place::Open,
             table: TableId::TOPICS,
             key: Vec::new(),
             topic: String::new(),
@@ -107,12 +98,8 @@ impl Spot {
     }
 
     fn become_of(&mut self, tables: &Tables, topic: &str) -> Result<(), PlaceError> {
-        let place = tables.place(topic, &mut self.key, &mut self.topic)?;
-        (self.holds, self.table) = match place {
-            Place::Record(table) => (Holds::Record(table.index), tables.id(table)),
-            Place::Open => (Holds::Open, TableId::TOPICS),
-            Place::Channel(table) => (Holds::Channel(table.index), tables.id(table)),
-        };
+        self.place = tables.place(topic, &mut self.key, &mut self.topic)?;
+        self.table = tables.table_at(self.place);
         self.prefixes.take();
         self.levels = levels(topic);
         self.spelled.clear();
@@ -131,6 +118,7 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::proposal::Durability;
+    use crate::schema::TableIndex;
     use crate::schema::{Schema, Source};
 
     fn tables(schema: &str) -> Tables {
@@ -146,15 +134,15 @@ mod tests {
     fn a_topic_is_found_as_its_table_has_it_however_often() {
         let (mut places, tables) = (Places::default(), dogs());
         for _ in 0..3 {
-            for (spelled, topic, table, holds) in [
-                ("Dog/7", "Dog/7", 64, Holds::Record(TableIndex(0))),
-                ("dog/7", "Dog/7", 64, Holds::Record(TableIndex(0))),
-                ("dog", "Dog", 64, Holds::Channel(TableIndex(0))),
-                ("counter/007", "Counter/7", 65, Holds::Record(TableIndex(1))),
-                ("home/7", "home/7", 0, Holds::Open),
+            for (spelled, topic, table, place) in [
+                ("Dog/7", "Dog/7", 64, Place::Record(TableIndex(0))),
+                ("dog/7", "Dog/7", 64, Place::Record(TableIndex(0))),
+                ("dog", "Dog", 64, Place::Channel(TableIndex(0))),
+                ("counter/007", "Counter/7", 65, Place::Record(TableIndex(1))),
+                ("home/7", "home/7", 0, Place::Open),
             ] {
                 let Ok(spot) = places.find(&tables, spelled) else { panic!("{spelled} has a place") };
-                assert_eq!((&*spot.topic, spot.table, spot.holds), (topic, TableId(table), holds), "{spelled}");
+                assert_eq!((&*spot.topic, spot.table, spot.place), (topic, TableId(table), place), "{spelled}");
                 let mut again = String::new();
                 assert!(tables.topic(spot.table, &spot.key, &mut again) && again == topic, "{spelled}: its key");
             }

@@ -18,14 +18,14 @@ pub struct Tables {
 }
 
 /// Where a topic's record is kept.
-#[derive(Clone, Copy, Debug)]
-pub enum Place<'c> {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
     /// A record of a declared table; its key is in the buffer.
-    Record(&'c Table),
+    Record(TableIndex),
     /// A record of [`TableId::TOPICS`]; its key is in the buffer.
     Open,
     /// The channel of a declared table, which holds events only. Its key is in the buffer: empty.
-    Channel(&'c Table),
+    Channel(TableIndex),
 }
 
 /// Why a topic has no place.
@@ -71,6 +71,15 @@ impl Tables {
         self.ids[table.index.0 as usize]
     }
 
+    /// The number of the table that a place is in.
+    #[must_use]
+    pub fn table_at(&self, place: Place) -> TableId {
+        match place {
+            Place::Record(table) | Place::Channel(table) => self.id(&self.catalog[table]),
+            Place::Open => TableId::TOPICS,
+        }
+    }
+
     /// The declared table stored under a number; `None` for the server's own and for dropped ones.
     #[must_use]
     pub fn get(&self, id: TableId) -> Option<&Table> {
@@ -84,18 +93,18 @@ impl Tables {
     }
 
     /// Where the record of `topic` is kept. Writes its encoded key to `key` and its canonical topic to `canonical`.
-    pub fn place(&self, topic: &str, key: &mut Vec<u8>, canonical: &mut String) -> Result<Place<'_>, PlaceError> {
+    pub fn place(&self, topic: &str, key: &mut Vec<u8>, canonical: &mut String) -> Result<Place, PlaceError> {
         key.clear();
         canonical.clear();
         match self.catalog.resolve(topic) {
             Resolved::Record { table, key: record } => {
                 record.encode(key);
                 self.append_topic(table, &record, canonical);
-                Ok(Place::Record(table))
+                Ok(Place::Record(table.index))
             }
             Resolved::Channel { table } => {
                 canonical.push_str(exported_name(table));
-                Ok(Place::Channel(table))
+                Ok(Place::Channel(table.index))
             }
             Resolved::Open => {
                 encode_open(topic, key);
@@ -316,11 +325,8 @@ mod tests {
         let mut found = Vec::new();
         for topic in all {
             let place = tables.place(topic, &mut key, &mut canonical).expect("a place");
-            let table = match place {
-                Place::Record(table) => tables.id(table),
-                Place::Open => TableId::TOPICS,
-                Place::Channel(_) => panic!("{topic} is a record"),
-            };
+            assert!(!matches!(place, Place::Channel(_)), "{topic} is a record");
+            let table = tables.table_at(place);
             assert_eq!(canonical, topic, "canonical");
             let mut again = String::new();
             assert!(tables.topic(table, &key, &mut again) && again == topic, "{topic} comes back as {again}");

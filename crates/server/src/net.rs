@@ -230,40 +230,42 @@ impl Listener {
     /// Accepts connections and hands each to `accepted`, until that says that enough were. Where there is no more room
     /// for them, those who come wait to be accepted until there is.
     pub async fn accept(&mut self, room: Room, seats: &Seats, mut accepted: impl FnMut(Accepted) -> ControlFlow<()>) {
-        let mut accepting: Option<Accepting> = None;
+        let accepting = loop {
+            match Accepting::new(&self.socket, &self.address) {
+                Ok(accepting) => break accepting,
+                Err(error) => self.is_stuck(&error).await,
+            }
+        };
         let mut at_once = 0;
         loop {
-            let next = match &mut accepting {
-                Some(accepting) => accepting.next(seats).await,
-                None => Accepting::new(&self.socket, &self.address).map(|ready| {
-                    accepting = Some(ready);
-                    None
-                }),
-            };
-            match next {
-                Ok(Some((stream, peer))) => {
-                    let was_last = room.ends_with(stream.as_raw_fd());
-                    let flow = accepted(Accepted { door: self.door, stream, peer });
-                    if was_last {
-                        self.warn(&"the limit of open files leaves no room for more");
-                        room.again().await;
-                    }
-                    if flow.is_break() {
-                        return;
-                    }
-                    at_once += 1;
-                    if at_once == AT_ONCE {
-                        at_once = 0;
-                        tokio::task::yield_now().await; // A flood of them is not to hold up those who are there.
-                    }
-                }
-                Ok(None) => {}
+            let (stream, peer) = match accepting.next(seats).await {
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    self.warn(&error);
-                    tokio::time::sleep(STUCK_WAIT).await;
+                    self.is_stuck(&error).await;
+                    continue;
                 }
+            };
+            let was_last = room.ends_with(stream.as_raw_fd());
+            let flow = accepted(Accepted { door: self.door, stream, peer });
+            if was_last {
+                self.warn(&"the limit of open files leaves no room for more");
+                room.again().await;
+            }
+            if flow.is_break() {
+                return;
+            }
+            at_once += 1;
+            if at_once == AT_ONCE {
+                at_once = 0;
+                tokio::task::yield_now().await; // A flood of them is not to hold up those who are there.
             }
         }
+    }
+
+    /// The system cannot accept anything now.
+    async fn is_stuck(&mut self, error: &io::Error) {
+        self.warn(error);
+        tokio::time::sleep(STUCK_WAIT).await;
     }
 
     fn warn(&mut self, why: &dyn std::fmt::Display) {
@@ -290,15 +292,15 @@ impl Accepting {
         })
     }
 
-    async fn next(&self, seats: &Seats) -> io::Result<Option<(Stream, Peer)>> {
+    async fn next(&self, seats: &Seats) -> io::Result<(Stream, Peer)> {
         Ok(match self {
             Self::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
-                Some((Stream::tcp(stream, seats.take()), Peer::tcp(address)))
+                (Stream::tcp(stream, seats.take()), Peer::tcp(address))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Some((Stream::unix(stream, seats.take()), Peer::unix()))
+                (Stream::unix(stream, seats.take()), Peer::unix())
             }
         })
     }

@@ -44,7 +44,9 @@ impl Shard {
                 expiry_secs => session.expiry_secs = expiry_secs,
             }
         }
-        self.connection_mut(id).iter_mut().for_each(|connection| connection.goodbye = true);
+        if let Some(connection) = self.connection_mut(id) {
+            connection.goodbye = true;
+        }
         let goodbye = !is_v5 || disconnect.reason == ReasonCode::Success;
         let words = if goodbye { "the client said goodbye".to_owned() } else { disconnect.reason.to_string() };
         let cause = if goodbye { Cause::Goodbye } else { Cause::Closed };

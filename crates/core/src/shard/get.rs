@@ -7,10 +7,10 @@ use super::connection::{ConnectionId, LookUp};
 use super::publish::{Refused, Said, is_servers};
 use super::{Effect, Moment, Shard};
 use crate::catalog::ResolvedFilter;
-use crate::places::Holds;
 use crate::policy::{Operation, View};
 use crate::position::{SessionId, TableId};
 use crate::record::Record;
+use crate::tables::Place;
 use rowcast_codec::{Packet, Publish, PublishProperties, ReasonCode, UserPropertiesBuf, Version};
 use std::sync::Arc;
 
@@ -82,12 +82,12 @@ impl Shard {
             return refused(ReasonCode::NotAuthorized, "not allowed");
         }
         let spot = spot.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
-        match spot.holds {
-            Holds::Open if !self.settings.open_topics => {
+        match spot.place {
+            Place::Open if !self.settings.open_topics => {
                 refused(ReasonCode::TopicNameInvalid, "no exported table has this name")
             }
-            Holds::Record(_) | Holds::Open => Ok((spot.table, spot.key.clone())),
-            Holds::Channel(_) => {
+            Place::Record(_) | Place::Open => Ok((spot.table, spot.key.clone())),
+            Place::Channel(_) => {
                 refused(ReasonCode::ImplementationSpecificError, "tables cannot be asked for, only single records")
             }
         }

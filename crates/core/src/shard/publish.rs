@@ -7,12 +7,12 @@ use crate::change::{Change, ChangeKind, Entry};
 use crate::hlc::Hlc;
 use crate::mqtt::session::rows;
 use crate::mqtt::window::Acknowledged;
-use crate::places::{Holds, Spot, levels};
+use crate::places::{Spot, levels};
 use crate::policy::{Denied, Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability, Rejection};
 use crate::schema::TableIndex;
-use crate::tables::Tables;
+use crate::tables::{Place, Tables};
 use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
 use rowcast_codec::{Ack, PacketId, Publish, PublishProperties, QoS, ReasonCode};
@@ -209,8 +209,8 @@ impl Shard {
             audit: false,
             decide: None,
         };
-        match checked.spot.holds {
-            Holds::Open => {
+        match checked.spot.place {
+            Place::Open => {
                 if !settings.open_topics {
                     return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
                 }
@@ -221,7 +221,7 @@ impl Shard {
                     checked.decide = Some(decide_open(said, properties, publisher, &checked));
                 }
             }
-            Holds::Channel(index) => {
+            Place::Channel(index) => {
                 if kind.is_state() {
                     return refused(ReasonCode::TopicNameInvalid, "a table's own channel holds no record");
                 }
@@ -229,7 +229,7 @@ impl Shard {
                 checked.audit = table.audit;
                 checked.durability = tables.durability(Some(table));
             }
-            Holds::Record(index) => {
+            Place::Record(index) => {
                 let table = &tables.catalog()[index];
                 checked.audit = table.audit;
                 checked.durability = tables.durability(Some(table));
