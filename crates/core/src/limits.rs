@@ -18,7 +18,7 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Topics published to lately that one shard knows the place of, ...
-pub const PLACES_MAX: usize = 16_384;
+pub const PLACES_MAX: usize = 1024;
 
 /// ... none of them with more bytes than this.
 pub const PLACE_TOPIC_BYTES_MAX: usize = 256;

@@ -1,7 +1,9 @@
 //! Where the records of topics are that clients published to lately: resolved once, not with each message.
 //!
-//! Each topic has one slot that it may be in, by its hash. What is there already makes room, and leaves its buffers: the
-//! number of slots is the bound, and a topic that is not found costs little more than without any of this.
+//! Each topic has one slot that it may be in, by its hash, and gets it when it is asked for twice in a row there. So the
+//! number of slots is the bound, and of more topics than that, each asked for in turn, some stay and the others cost
+//! little more than without any of this. There are so few of them that they stay in a core's cache: what has to be fetched
+//! from memory is no faster than resolving the topic again.
 
 use crate::limits::{PLACE_TOPIC_BYTES_MAX, PLACES_MAX};
 use crate::position::TableId;
@@ -33,7 +35,18 @@ pub(crate) struct Spot {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     /// None at all, or [`PLACES_MAX`].
-    slots: Vec<Option<Rc<Spot>>>,
+    slots: Vec<Slot>,
+    /// Where topics are resolved that are not kept.
+    passing: Rc<Spot>,
+}
+
+/// The topic that has this slot, and the hash of it and of the last one that asked for it in vain: two numbers beside
+/// each other say that a topic is not there, without a look at one that has not been used for a while.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    hash: u32,
+    asked: u32,
+    spot: Option<Rc<Spot>>,
 }
 
 impl Places {
@@ -45,12 +58,26 @@ impl Places {
             return spot.become_of(tables, topic).map(|()| Rc::new(spot));
         }
         if self.slots.is_empty() {
-            self.slots.resize(PLACES_MAX, None);
+            self.slots.resize(PLACES_MAX, Slot::default());
         }
-        let slot = &mut self.slots[hash(topic) as usize % PLACES_MAX];
-        match slot {
-            Some(spot) if spot.spelled == topic => Ok(Rc::clone(spot)),
-            _ => replace(slot, tables, topic),
+        let hash = hash(topic);
+        let slot = &mut self.slots[hash as usize % PLACES_MAX];
+        let hash = (hash >> 32) as u32;
+        match &slot.spot {
+            Some(spot) if slot.hash == hash && spot.spelled == topic => {
+                slot.asked = hash;
+                Ok(Rc::clone(spot))
+            }
+            Some(_) if slot.asked != hash => {
+                slot.asked = hash;
+                resolve(&mut self.passing, tables, topic)
+            }
+            _ => {
+                let mut spot = slot.spot.take().unwrap_or_default();
+                let resolved = resolve(&mut spot, tables, topic)?;
+                *slot = Slot { hash, asked: hash, spot: Some(spot) };
+                Ok(resolved)
+            }
         }
     }
 
@@ -60,15 +87,13 @@ impl Places {
     }
 }
 
-fn replace(slot: &mut Option<Rc<Spot>>, tables: &Tables, topic: &str) -> Result<Rc<Spot>, PlaceError> {
-    let mut rc = slot.take().unwrap_or_default();
-    if Rc::get_mut(&mut rc).is_none() {
-        rc = Rc::default();
+/// Resolves `topic` in the buffers of `spot`, unless somebody still has that.
+fn resolve(spot: &mut Rc<Spot>, tables: &Tables, topic: &str) -> Result<Rc<Spot>, PlaceError> {
+    if Rc::get_mut(spot).is_none() {
+        *spot = Rc::default();
     }
-    let spot = Rc::get_mut(&mut rc).expect("nobody else has it");
-    spot.become_of(tables, topic)?;
-    *slot = Some(Rc::clone(&rc));
-    Ok(rc)
+    Rc::get_mut(spot).expect("nobody else has it").become_of(tables, topic)?;
+    Ok(Rc::clone(spot))
 }
 
 fn hash(topic: &str) -> u64 {
@@ -126,6 +151,10 @@ mod tests {
         Tables::new(Catalog::new(schema), Durability::Sync, |table| TableId(64 + table.index.0))
     }
 
+    fn kept(places: &Places) -> usize {
+        places.slots.iter().filter(|slot| slot.spot.is_some()).count()
+    }
+
     fn dogs() -> Tables {
         tables("type Dog @table @export { id: ID @id } type Counter @table @export { id: Int @id }")
     }
@@ -148,7 +177,7 @@ mod tests {
             }
             assert!(places.find(&tables, "counter/x").is_err());
         }
-        assert_eq!(places.slots.iter().flatten().count(), 5);
+        assert_eq!(kept(&places), 5);
     }
 
     #[test]
@@ -164,12 +193,39 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_goes_to_a_topic_that_asks_twice_in_a_row() {
+        let (mut places, tables) = (Places::default(), dogs());
+        let slot_of = |topic: &str| hash(topic) as usize % PLACES_MAX;
+        let first = "dog/0";
+        let others: Vec<String> = (1..)
+            .map(|number| format!("dog/{number}"))
+            .filter(|topic| slot_of(topic) == slot_of(first))
+            .take(2)
+            .collect();
+        let holder = |places: &Places| places.slots[slot_of(first)].spot.as_ref().map(|spot| spot.spelled.clone());
+        for (asked, held) in [
+            (first, first),
+            (&others[0], first),
+            (&others[1], first),
+            (&others[0], first),
+            (first, first),
+            (&others[0], first),
+            (&others[0], &others[0]),
+            (first, &others[0]),
+        ] {
+            let spot = places.find(&tables, asked).expect("a place");
+            assert!(spot.topic.eq_ignore_ascii_case(asked), "{asked}");
+            assert_eq!(holder(&places).as_deref(), Some(held), "after {asked}");
+        }
+    }
+
+    #[test]
     fn long_topics_are_not_kept() {
         let (mut places, tables) = (Places::default(), dogs());
         let longest = format!("dog/{}", "x".repeat(PLACE_TOPIC_BYTES_MAX - 4));
-        for (topic, kept) in [(format!("{longest}x"), 0), (longest, 1)] {
+        for (topic, number) in [(format!("{longest}x"), 0), (longest, 1)] {
             assert_eq!(places.find(&tables, &topic).map(|spot| spot.topic.len()), Ok(topic.len()));
-            assert_eq!(places.slots.iter().flatten().count(), kept);
+            assert_eq!(kept(&places), number);
         }
     }
 
