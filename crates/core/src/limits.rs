@@ -29,6 +29,10 @@ pub const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Replays of one session that are under way or wait for their turn; a SUBSCRIBE that asks for another is refused (0x97).
 pub const REPLAYS_MAX: usize = 16;
 
+/// Messages that a group hands out to be acknowledged between two stored forms, and that it knows behind its position
+/// after a crash (decision 8).
+pub const HANDED_MAX: usize = 8_192;
+
 /// Bytes of messages that stand in no log and wait for a shard to look at them; beyond it, no shard reads its sockets.
 pub const INBOX_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -4,6 +4,7 @@
 
 use super::session::Flow;
 use super::window::Shared;
+use crate::limits::HANDED_MAX;
 use crate::policy::{Rights, View};
 use crate::position::{Sequence, TableId};
 use crate::shard::ConnectionId;
@@ -190,6 +191,10 @@ pub struct StoredGroup {
     /// Messages that sessions have taken over, by the number of the session: when that is gone they are open.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held: BTreeMap<u64, Vec<u64>>,
+    /// Of the others behind the position, those that were handed out before the node ended: the log is not to bring them
+    /// again. No more than [`HANDED_MAX`], as that many are handed out between two stored forms.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ahead: BTreeSet<u64>,
 }
 
 /// A row of [`TableId::CLAIMS`](crate::TableId::CLAIMS): messages that a session has taken over.
@@ -271,6 +276,8 @@ pub struct Group {
     waiting_bytes: usize,
     /// Messages behind the position that were handed out before the node ended.
     claimed: BTreeSet<u64>,
+    /// How many messages were handed out, or found to have been, since the stored form was made.
+    handed: usize,
     unlogged: u64,
 }
 
@@ -296,6 +303,7 @@ impl Group {
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             claimed: BTreeSet::new(),
+            handed: 0,
             unlogged: 0,
         }
     }
@@ -592,6 +600,7 @@ impl Group {
         let qos = published.min(place.member.qos);
         let is_awaited = qos > QoS::AtMostOnce;
         place.in_hand += usize::from(is_awaited);
+        self.handed += usize::from(is_awaited);
         if turn.is_some() && place.has_room() {
             self.ready.push_back(slot);
         }
@@ -649,12 +658,22 @@ impl Group {
 
     /// Whether an entry of the log was handed out before the node ended.
     pub fn was_claimed(&mut self, sequence: Sequence) -> bool {
-        !self.claimed.is_empty() && self.claimed.remove(&sequence.0)
+        let was_claimed = !self.claimed.is_empty() && self.claimed.remove(&sequence.0);
+        self.handed += usize::from(was_claimed);
+        was_claimed
+    }
+
+    /// Whether the stored form is to be made anew before another message is handed out: what is to be remembered of
+    /// those behind its position would become too much.
+    #[must_use]
+    pub fn is_store_due(&self) -> bool {
+        self.handed >= HANDED_MAX && self.dirty && !self.kept_by.is_empty()
     }
 
     /// The stored form, when everything up to `seen` was shown to the group's shard.
     #[must_use]
-    pub fn store(&self, seen: Sequence) -> Vec<u8> {
+    pub fn store(&mut self, seen: Sequence) -> Vec<u8> {
+        self.handed = 0;
         let position = self.position(seen);
         let in_hand = self.in_hand.iter().filter(|(_, in_hand)| in_hand.entry.is_some()).map(|(&number, _)| number);
         let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.qos > QoS::AtMostOnce);
@@ -669,18 +688,23 @@ impl Group {
             }
         }
         held.values_mut().for_each(|numbers| numbers.sort_unstable());
-        let stored = StoredGroup { position: position.0, open, held };
+        let position = position.0;
+        let mut ahead: BTreeSet<u64> = self.claimed.range(position + 1..).copied().collect();
+        for told in open.iter().chain(held.values().flatten()) {
+            ahead.remove(told);
+        }
+        let stored = StoredGroup { position, open, held, ahead };
         serde_json::to_vec(&stored).expect("a group is plain data")
     }
 
     /// Goes on where the stored form was. `sessions`: the numbers of those that are there.
     pub fn restore(&mut self, row: &[u8], sessions: &FxHashSet<u64>) {
         let Ok(stored) = serde_json::from_slice::<StoredGroup>(row) else { return };
-        let StoredGroup { position, open, held } = stored;
+        let StoredGroup { position, open, held, ahead } = stored;
         self.flow = Flow::Behind { after: Sequence(position) };
         self.stored = true;
         // Those behind the position came back from a session that ended: the log is not to bring them again.
-        let all = open.iter().chain(held.values().flatten()).copied();
+        let all = open.iter().chain(held.values().flatten()).chain(&ahead).copied();
         self.claimed.extend(all.filter(|&number| number > position));
         let given_back = held.into_iter().filter(|(session, _)| !sessions.contains(session));
         for number in open.into_iter().chain(given_back.flat_map(|(_, numbers)| numbers)) {
@@ -925,6 +949,56 @@ mod tests {
         let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
         group.restore(br#"{"position":5,"open":[4,9]}"#, &FxHashSet::default());
         assert!(group.was_claimed(Sequence(9)) && !group.was_claimed(Sequence(4)));
+    }
+
+    #[test]
+    fn what_is_over_behind_the_position_of_a_stored_group_is_over_after_another_restart_too() {
+        let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        group.restore(br#"{"position":5,"open":[9],"held":{"7":[11]}}"#, &FxHashSet::from_iter([7]));
+        group.restore_claim(&[4, 7, 12], b"row");
+        group.join(Member { qos: QoS::ExactlyOnce, ..member("a", 5) }, &[], Sequence(5));
+        group.fetched(9, Some((QoS::ExactlyOnce, Bytes::from_static(b"x"))));
+        let (qos, entry, after) = group.take_waiting(9).expect("it was read");
+        assert!(group.hand(Offer { qos, ..offer(9) }, &entry, after).is_some());
+        assert_eq!(
+            String::from_utf8_lossy(&group.store(Sequence(5))),
+            r#"{"position":5,"open":[9],"ahead":[7,11,12]}"#
+        );
+        group.done(9);
+        let row = group.store(Sequence(5));
+        assert_eq!(String::from_utf8_lossy(&row), r#"{"position":5,"ahead":[7,9,11,12]}"#);
+        let mut again = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        again.restore(&row, &FxHashSet::default());
+        let claimed: Vec<u64> = (6..=9).filter(|&number| again.was_claimed(Sequence(number))).collect();
+        assert_eq!(claimed, [7, 9]);
+        again.flow = Flow::Behind { after: Sequence(11) };
+        assert_eq!(
+            again.store(Sequence(20)),
+            br#"{"position":11,"ahead":[12]}"#,
+            "what it has passed needs no telling"
+        );
+    }
+
+    #[test]
+    fn a_group_is_stored_before_it_has_handed_out_more_than_it_is_to_remember() {
+        let mut group = group(&[member("a", u16::MAX)]);
+        group.kept_by.insert((*b"row").into());
+        let entry = Bytes::from_static(b"x");
+        for number in 1..HANDED_MAX as u64 {
+            group.hand(offer(number), &entry, Sequence::ZERO);
+            group.hand(Offer { qos: QoS::AtMostOnce, ..offer(number) }, &entry, Sequence::ZERO);
+            assert!(!group.is_store_due());
+        }
+        group.hand(offer(HANDED_MAX as u64), &entry, Sequence::ZERO);
+        assert!(group.is_store_due());
+        let row = group.store(Sequence::ZERO);
+        assert!(!group.is_store_due());
+        // What was handed out before a restart counts like what is handed out.
+        let mut again = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        again.restore(&row, &FxHashSet::default());
+        again.kept_by.insert((*b"row").into());
+        let passes = |&number: &u64| again.was_claimed(Sequence(number)) && again.is_store_due();
+        assert_eq!((1..=HANDED_MAX as u64).find(passes), Some(HANDED_MAX as u64));
     }
 
     #[test]

@@ -142,8 +142,9 @@ impl Shard {
         self.share_mail[owner as usize].push(mail);
     }
 
-    fn post_hand(&mut self, hand: Hand) {
+    fn post_hand(&mut self, slot: usize, hand: Hand) {
         self.share_mail[hand.member.shard as usize].push(ShareMail::Hand(hand));
+        self.store_group_if_due(slot);
     }
 
     // What members say -------------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ impl Shard {
         if !waits && group.has_room(offer) {
             let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
             if let Some(hand) = group.hand(offer, encoded, after) {
-                self.post_hand(hand);
+                self.post_hand(slot, hand);
             }
         } else if is_logged && qos > QoS::AtMostOnce {
             group.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
@@ -294,7 +295,7 @@ impl Shard {
         let is_topic = self.tables.topic(table, entry.change.key, topic);
         let offer = Offer { number, qos, table, topic };
         match group.hand(offer, &bytes, after) {
-            Some(hand) => self.post_hand(hand),
+            Some(hand) => self.post_hand(slot, hand),
             None if is_topic && group.could_give(offer) => {
                 group.keep(number, qos, bytes, after, usize::MAX); // It was counted before.
                 return false;
@@ -362,7 +363,7 @@ impl Shard {
             let encoded = encode(&entry.change);
             let offer = Offer { number: sequence.0, qos, table: entry.change.table, topic: &topic };
             match group.hand(offer, &encoded, Sequence::ZERO) {
-                Some(hand) => self.post_hand(hand),
+                Some(hand) => self.post_hand(slot, hand),
                 None if group.is_for_nobody(offer) => {}
                 // Those with room may not see it. It waits for one who may; to read it again would find the same.
                 None if group.is_ready() => {
@@ -373,6 +374,7 @@ impl Shard {
         }
         self.scratch.topic = topic;
         self.advance_group(slot, if is_handed { sequence } else { before });
+        self.store_group_if_due(slot); // One that was handed out before counts as well.
         is_handed
     }
 
@@ -557,6 +559,13 @@ impl Shard {
         let due = self.groups.groups.iter().filter(|(_, (_, group))| is_due(group));
         let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
         for slot in due {
+            self.store_group(slot);
+        }
+    }
+
+    /// The same for a group that has handed out as much as there may be between two stored forms.
+    fn store_group_if_due(&mut self, slot: usize) {
+        if self.groups.get(slot).is_some_and(|group| group.is_store_due()) {
             self.store_group(slot);
         }
     }
