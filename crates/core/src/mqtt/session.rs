@@ -152,6 +152,16 @@ pub struct StoredSession {
     pub connected: bool,
 }
 
+/// Which stored form of a session.
+struct Form {
+    /// Its client is there.
+    connected: bool,
+    /// The delivery that is left out.
+    over: Option<PacketId>,
+    /// What is to be claimed is claimed beside it.
+    with_claims: bool,
+}
+
 impl StoredSession {
     /// Whose the session in a row is; `None` if the row is no session.
     #[must_use]
@@ -323,23 +333,34 @@ impl Session {
     /// The stored form while its client is connected.
     #[must_use]
     pub fn store(&self, seen: Sequence) -> Vec<u8> {
-        self.stored(seen, true, None)
+        self.stored(seen, Form { connected: true, over: None, with_claims: false })
     }
 
     /// The same once a delivery is over that still is under way here.
     #[must_use]
     pub fn store_without(&self, seen: Sequence, over: PacketId) -> Vec<u8> {
-        self.stored(seen, true, Some(over))
+        self.stored(seen, Form { connected: true, over: Some(over), with_claims: false })
     }
 
-    /// The stored form once its client is gone.
+    /// The stored form that stands beside claims of all that is to be claimed.
+    #[must_use]
+    pub fn store_with_claims(&self, seen: Sequence) -> Vec<u8> {
+        self.stored(seen, Form { connected: true, over: None, with_claims: true })
+    }
+
+    /// The same once its client is gone.
     #[must_use]
     pub fn store_left(&self, seen: Sequence) -> Vec<u8> {
-        self.stored(seen, false, None)
+        self.stored(seen, Form { connected: false, over: None, with_claims: true })
     }
 
-    fn stored(&self, seen: Sequence, connected: bool, over: Option<PacketId>) -> Vec<u8> {
+    fn stored(&self, seen: Sequence, form: Form) -> Vec<u8> {
+        let Form { connected, over, with_claims } = form;
         let in_flight = self.window.in_flight().filter(|&(_, id, _)| Some(id) != over);
+        let in_flight = in_flight.map(|(number, _, delivery)| {
+            let unclaimed = delivery.unclaimed && !with_claims;
+            (number, Delivery { unclaimed, ..delivery.clone() })
+        });
         let (snapshots, served) = self.snapshots.stored();
         let stored = StoredSession {
             id: self.id.0,
@@ -347,7 +368,7 @@ impl Session {
             expiry_secs: self.expiry_secs,
             position: self.position(seen).0,
             count: self.window.count(),
-            in_flight: in_flight.map(|(number, _, delivery)| (number, delivery.clone())).collect(),
+            in_flight: in_flight.collect(),
             doubtful: self.window.doubtful().to_vec(),
             in_doubt: self.in_doubt.0,
             ended: self.ended.clone(),

@@ -53,6 +53,9 @@ pub struct Delivery {
     /// It came by a shared subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<Box<Shared>>,
+    /// Its group may not know yet that the session has taken it over: a claim is to be written with the session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclaimed: bool,
 }
 
 /// By which group a delivery came, and what the group calls it.
@@ -80,6 +83,7 @@ impl Delivery {
             replay: None,
             state: None,
             shared: None,
+            unclaimed: false,
         }
     }
 
@@ -312,6 +316,17 @@ impl Window {
         self.slots[self.place(id)?].as_ref()?.shared.as_deref()
     }
 
+    /// Deliveries of groups that are to be claimed, with their quality of service.
+    pub fn unclaimed(&self) -> impl Iterator<Item = (&Shared, QoS)> {
+        let unclaimed = self.slots.iter().flatten().filter(|delivery| delivery.unclaimed);
+        unclaimed.filter_map(|delivery| Some((delivery.shared.as_deref()?, QoS::try_from(delivery.qos).ok()?)))
+    }
+
+    /// All of them are claimed.
+    pub fn claimed(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|delivery| delivery.unclaimed = false);
+    }
+
     /// Whether PUBREL, not PUBLISH, is what goes out for the delivery with this identifier.
     #[must_use]
     pub fn is_released(&self, id: PacketId) -> bool {
@@ -391,6 +406,19 @@ mod tests {
 
     fn id(number: u16) -> PacketId {
         PacketId::new(number).expect("not zero")
+    }
+
+    #[test]
+    fn what_is_to_be_claimed_is_told_until_it_is() {
+        let shared = Shared { group: "g/x".into(), filter: "$share/g/x".into(), number: 9 };
+        let of_group = |unclaimed| Delivery { shared: Some(Box::new(shared.clone())), unclaimed, ..one(9) };
+        let stored = serde_json::to_string(&of_group(false)).expect("plain data");
+        assert!(!stored.contains("unclaimed"), "the form of before: {stored}");
+        assert_eq!(serde_json::from_str::<Delivery>(&stored).ok(), Some(of_group(false)));
+        let mut window = Window::restore(2, vec![(0, of_group(true)), (1, of_group(false))], Vec::new());
+        assert_eq!(window.unclaimed().collect::<Vec<_>>(), [(&shared, QoS::AtLeastOnce)]);
+        window.claimed();
+        assert_eq!(window.unclaimed().count(), 0);
     }
 
     #[test]

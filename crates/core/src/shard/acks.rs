@@ -61,6 +61,9 @@ impl Shard {
                 // After a crash nobody would know these identifiers: the client comes back and gets them then.
                 return self.close(id, ReasonCode::QuotaExceeded, "the disk is full", now);
             }
+            if let Some(session) = &mut connection.session {
+                session.window.claimed();
+            }
             if let Some((_, bytes)) = connection.held.take() {
                 connection.outbox.append(|out| out.extend_from_slice(&bytes));
                 self.wake(id);

@@ -7,6 +7,7 @@
 use super::connection::{Connection, ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Replayed, Selected};
 use super::publish::internal_row;
+use super::share::claim_rows;
 use super::{Effect, Fetched, Input, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
 use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
@@ -485,7 +486,7 @@ impl Shard {
             self.later(Input::RecordsRead { connection: id, records, complete });
         }
         if durable {
-            self.hold(id, sent_before, &[]);
+            self.hold(id, sent_before);
         }
         self.wake(id);
         self.pump(id, now);
@@ -531,19 +532,24 @@ impl Shard {
     }
 
     /// Takes what was just sent back out of the outbox until its identifiers are on disk: no log could tell them
-    /// again after a crash. `claims`: rows that stand or fall with that.
-    pub(super) fn hold(&mut self, id: ConnectionId, sent_before: usize, claims: &[(Vec<u8>, Vec<u8>)]) {
+    /// again after a crash.
+    pub(super) fn hold(&mut self, id: ConnectionId, sent_before: usize) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if connection.outbox.len() > sent_before {
             let sent = connection.outbox.split_off(sent_before);
-            self.hold_back(id, sent, claims);
+            self.hold_back(id, sent);
         }
     }
 
-    /// Keeps `sent` until the session is on disk as it is now; nothing else with an identifier goes out meanwhile.
-    pub(super) fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>, claims: &[(Vec<u8>, Vec<u8>)]) {
+    /// Keeps `sent` until the session is on disk as it is now, and what it has taken over from groups is claimed; nothing
+    /// else with an identifier goes out meanwhile.
+    pub(super) fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>) {
         let token = self.token(id.slot);
         let seen = self.seen;
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let is_unclaimed =
+            connection.session.as_ref().is_some_and(|session| session.window.unclaimed().next().is_some());
+        let unique = if is_unclaimed { self.number() } else { 0 };
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         // What is held already goes first, and waits for the later of both.
         let mut bytes = connection.held.take().map(|(_, bytes)| bytes).unwrap_or_default();
@@ -551,7 +557,7 @@ impl Shard {
         connection.held = Some((token, bytes));
         if let Some(session) = &mut connection.session {
             session.dirty = false;
-            let stored = session.store(seen);
+            let (stored, claims) = (session.store_with_claims(seen), claim_rows(session, unique));
             let mut rows = vec![super::connect::session_row(&session.client_id, &stored, None)];
             rows.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
             self.proposals.push(Some(token), Durability::Sync, &rows);

@@ -6,6 +6,7 @@ use super::authenticate::Exchange;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then, Will};
 use super::end::{deletes_of, is_there, rows_of};
 use super::publish::{MERGE_PATCH, Refused, Said, internal_delete, internal_row, operation_of};
+use super::share::claim_rows;
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::{Change, ChangeKind, Entry};
@@ -348,7 +349,9 @@ impl Shard {
         }
         session.resume(receive_maximum);
         rejoin(id, &mut session, (&self.tables, &connection.rights), &mut self.interest);
-        let stored = session.is_durable().then(|| session.store(seen));
+        // What it has begun of groups and could not claim before, it claims now.
+        let stored = session.is_durable().then(|| session.store_with_claims(seen));
+        let claims = if stored.is_some() { claim_rows(&session, number.0) } else { Vec::new() };
         let will_row = will.as_ref().map(|will| will_row(will, 0));
         // CONNACK waits for what ends too: who comes back after it must not find an earlier session.
         let mut changes = deletes_of(&client_id, ended);
@@ -357,6 +360,7 @@ impl Shard {
         if let Some(stored) = &stored {
             changes.push(session_row(&client_id, stored, None));
         }
+        changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
         changes.extend(outlived.iter().flat_map(|rows| deletes_of(&client_id, rows)));
         match &will_row {
             Some(row) => changes.push(internal_row(TableId::WILLS, client_id.as_bytes(), row)),
@@ -438,7 +442,9 @@ impl Shard {
             expiry_secs: session.expiry_secs,
             keep_alive_secs: connection.keep_alive_secs,
         };
-        let lasts = session.is_durable();
+        if lasts && let Some(session) = &mut connection.session {
+            session.window.claimed();
+        }
         if !self.send(id, &Packet::Connack(connack), now) {
             return;
         }

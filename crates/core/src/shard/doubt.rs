@@ -30,7 +30,7 @@ impl Shard {
         session.flow = Flow::Behind { after: until };
         let replays = session.give_up_replays();
         self.show_missed(id, (position, until), oldest, &replays);
-        self.hold_back(id, Vec::new(), &[]); // Or the next crash would leave out the same ones.
+        self.hold_back(id, Vec::new()); // Or the next crash would leave out the same ones.
     }
 
     /// Sends PUBREL for identifiers that come next and that the client may hold.
@@ -56,7 +56,7 @@ impl Shard {
         }
         if is_last {
             // A crash must not have them released once more, when they are those of other messages by then.
-            self.hold_back(id, Vec::new(), &[]);
+            self.hold_back(id, Vec::new());
             self.pump(id, now);
         }
     }

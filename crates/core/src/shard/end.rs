@@ -4,6 +4,7 @@ use super::acks::for_operator;
 use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Phase, Then, Will};
 use super::publish::{decide_will, internal_delete, internal_row};
+use super::share::claim_rows;
 use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, Entry};
 use crate::interest::Subscriber;
@@ -181,9 +182,12 @@ impl Shard {
         // from here, not from where its own shard has come to by then.
         session.flow = Flow::Behind { after: session.position(seen) };
         let stored = session.is_durable().then(|| session.store_left(seen));
+        let is_unclaimed = stored.is_some() && session.window.unclaimed().next().is_some();
+        let claims = if is_unclaimed { claim_rows(&session, self.number()) } else { Vec::new() };
         let expires_ms = expires_ms(session.expiry_secs, now);
         let mut changes = Vec::new();
         changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
+        changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
         if has_will && cause == Cause::Goodbye {
             changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]
         }

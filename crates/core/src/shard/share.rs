@@ -11,8 +11,9 @@ use crate::mqtt::group::{Group, Hand, Member, MemberId, ShareMail, UNLOGGED, fil
 use crate::mqtt::session::Session;
 use crate::mqtt::window::{Delivery, Shared};
 use crate::policy::View;
-use crate::position::{Sequence, SessionId};
+use crate::position::Sequence;
 use rowcast_codec::{QoS, TopicFilter};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A group that a connection is in.
@@ -28,12 +29,10 @@ pub(super) struct Membership {
     refuses: bool,
 }
 
-/// What a batch of mail brought to one durable session: its identifiers must be on disk before it goes out.
+/// A durable session that a batch of mail brought something: the identifiers must be on disk before it goes out.
 struct Taken {
     id: ConnectionId,
     sent_before: usize,
-    /// Of which group, which message, and with which QoS.
-    shared: Vec<(Arc<str>, u64, QoS)>,
 }
 
 impl Shard {
@@ -60,11 +59,8 @@ impl Shard {
                 }
             }
         }
-        for Taken { id, sent_before, shared } in taken {
-            let unique = self.number();
-            let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
-            let claims = claim_rows(&shared, session.unwrap_or_default(), unique);
-            self.hold(id, sent_before, &claims);
+        for Taken { id, sent_before } in taken {
+            self.hold(id, sent_before);
             self.wake(id);
         }
     }
@@ -193,6 +189,7 @@ impl Shard {
                 || Shared { group: (&*hand.group).into(), filter: (&*hand.member.filter).into(), number: hand.number };
             let delivery = |qos| Delivery {
                 shared: Some(Box::new(shared())),
+                unclaimed: durable,
                 ..Delivery::of_entry(logged.unwrap_or_default(), qos)
             };
             self.frames.reset();
@@ -213,10 +210,10 @@ impl Shard {
                 if !durable {
                     return self.wake(id);
                 }
-                return match taken.iter_mut().find(|taken| taken.id == id) {
-                    Some(taken) => taken.shared.push((group, number, qos)),
-                    None => taken.push(Taken { id, sent_before, shared: vec![(group, number, qos)] }),
-                };
+                if !is_taken {
+                    taken.push(Taken { id, sent_before });
+                }
+                return;
             }
             (Offered::Deliver(_), Some((Delivered::Done | Delivered::TooLarge, ..))) => {
                 if is_awaited {
@@ -336,19 +333,19 @@ fn begun(session: &Session, group: &str, filter: &str) -> Vec<u64> {
     shared.filter(of_group).map(|shared| shared.number).collect()
 }
 
-/// Keys and values of the table of claims, one for each group. `unique`: a message can be claimed again, after a session
-/// has ended that did.
-fn claim_rows(shared: &[(Arc<str>, u64, QoS)], session: SessionId, unique: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut shared = shared.to_vec();
-    shared.sort();
-    let of_groups = shared.chunk_by(|(group, ..), (other, ..)| group == other);
-    let row = |messages: &[(Arc<str>, u64, QoS)]| {
-        let (group, ..) = messages.first()?;
-        let numbers = messages.iter().map(|&(_, number, _)| number).collect();
-        let once = messages.iter().filter(|(.., qos)| *qos == QoS::ExactlyOnce).map(|&(_, number, _)| number).collect();
-        let claims = Claims { session: session.0, numbers, once };
+/// Keys and values of the table of claims, one for each group that a session has taken something over from and whose claim
+/// is still to be written. `unique`: a message can be claimed again, after a session has ended that did.
+pub(super) fn claim_rows(session: &Session, unique: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut claims: BTreeMap<&str, Claims> = BTreeMap::new();
+    for (shared, qos) in session.window.unclaimed() {
+        let new = || Claims { session: session.id.0, numbers: Vec::new(), once: Vec::new() };
+        let of_group = claims.entry(&shared.group).or_insert_with(new);
+        of_group.numbers.push(shared.number);
+        of_group.once.extend((qos == QoS::ExactlyOnce).then_some(shared.number));
+    }
+    let row = |(group, claims): (&str, Claims)| {
         let key = [group.as_bytes(), &[0], &unique.to_be_bytes()].concat();
-        Some((key, serde_json::to_vec(&claims).expect("claims are plain data")))
+        (key, serde_json::to_vec(&claims).expect("claims are plain data"))
     };
-    of_groups.filter_map(row).collect()
+    claims.into_iter().map(row).collect()
 }
