@@ -29,6 +29,10 @@ pub const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Replays of one session that are under way or wait for their turn; a SUBSCRIBE that asks for another is refused (0x97).
 pub const REPLAYS_MAX: usize = 16;
 
+/// Deliveries with QoS 1 or 2 to one client that lasts, between two forms of its session that are on disk: so many
+/// identifiers are left out where nobody can tell any more which of them it has (decision 13).
+pub const IN_DOUBT_MAX: u64 = 16_384;
+
 /// Messages that a group hands out to be acknowledged between two stored forms, and that it knows behind its position
 /// after a crash (decision 8).
 pub const HANDED_MAX: usize = 8_192;

@@ -632,6 +632,8 @@ pub struct Shard {
     /// What takes away the rows of sessions whose time ran out, and whose they are; and those for which there was no room.
     purging: FxHashMap<Token, Box<str>>,
     unpurged: Vec<Box<str>>,
+    /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
+    to_store: Vec<ConnectionId>,
     /// Wills on their way to the log, and whose they are.
     firing: FxHashMap<Token, (Box<str>, Will)>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
@@ -707,6 +709,7 @@ impl Shard {
             leaving: FxHashMap::default(),
             purging: FxHashMap::default(),
             unpurged: Vec::new(),
+            to_store: Vec::new(),
             firing: FxHashMap::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),

@@ -4,6 +4,7 @@
 //! room, and under which identifier.
 
 use super::doubtful::Doubtful;
+use crate::limits::IN_DOUBT_MAX;
 use crate::position::{Sequence, TableId};
 use rowcast_codec::{PacketId, QoS};
 use rustc_hash::FxHashSet;
@@ -26,6 +27,8 @@ pub struct Window {
     released_ahead: FxHashSet<PacketId>,
     /// Identifiers that may not be used before they are released.
     doubtful: Doubtful,
+    /// No more than so many deliveries are made, in all, before the session is stored; `u64::MAX`: it is not.
+    stored_for: u64,
 }
 
 /// One QoS 1 or 2 delivery under way.
@@ -124,6 +127,7 @@ impl Window {
             receive_maximum: usize::from(receive_maximum.max(1)),
             released_ahead: FxHashSet::default(),
             doubtful: Doubtful::default(),
+            stored_for: u64::MAX,
         }
     }
 
@@ -162,6 +166,7 @@ impl Window {
     /// A new connection may allow more or less than the last; what is under way stays.
     pub fn resume(&mut self, receive_maximum: u16) {
         self.doubtful.resume();
+        self.stored_for = u64::MAX;
         self.receive_maximum = usize::from(receive_maximum.max(1));
     }
 
@@ -174,7 +179,19 @@ impl Window {
     /// Whether another delivery may begin.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.full < self.receive_maximum && self.slots.len() < PacketId::COUNT && !self.is_doubtful()
+        let is_full = self.full >= self.receive_maximum || self.slots.len() >= PacketId::COUNT;
+        !is_full && !self.is_doubtful() && !self.is_to_store()
+    }
+
+    /// Whether the session is to be on disk as it is now before another delivery begins.
+    #[must_use]
+    pub fn is_to_store(&self) -> bool {
+        self.count() >= self.stored_for
+    }
+
+    /// The session is on disk as it is now: it is known of so many deliveries from here on that they may have been made.
+    pub fn stored(&mut self) {
+        self.stored_for = self.count() + IN_DOUBT_MAX;
     }
 
     /// Whether the next identifier has to be released first.
@@ -187,7 +204,8 @@ impl Window {
     #[must_use]
     pub fn room(&self) -> usize {
         let free = (PacketId::COUNT - self.slots.len()).min(self.doubtful.distance(self.count()));
-        self.receive_maximum.saturating_sub(self.full).min(free)
+        let before_stored = usize::try_from(self.stored_for.saturating_sub(self.count())).unwrap_or(usize::MAX);
+        self.receive_maximum.saturating_sub(self.full).min(free).min(before_stored)
     }
 
     /// Takes the identifier for a delivery; `None` while the client still owes us acknowledgements.
@@ -406,6 +424,24 @@ mod tests {
 
     fn id(number: u16) -> PacketId {
         PacketId::new(number).expect("not zero")
+    }
+
+    #[test]
+    fn no_more_deliveries_begin_than_may_be_in_doubt_before_the_session_is_stored() {
+        let mut window = Window::new(u16::MAX, 7);
+        assert!(!window.is_to_store(), "one that is not stored has no bound");
+        for _ in 0..2 {
+            window.stored();
+            assert_eq!(window.room() as u64, IN_DOUBT_MAX);
+            window.skip();
+            for _ in 1..IN_DOUBT_MAX {
+                assert!(window.take(one(1)).is_some_and(|id| window.puback(id) == Acknowledged::Done));
+            }
+            assert!(window.is_to_store() && !window.has_room());
+            assert_eq!((window.room(), window.take(one(1))), (0, None));
+        }
+        window.resume(10);
+        assert!(window.has_room());
     }
 
     #[test]

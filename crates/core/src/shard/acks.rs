@@ -62,6 +62,7 @@ impl Shard {
                 return self.close(id, ReasonCode::QuotaExceeded, "the disk is full", now);
             }
             if let Some(session) = &mut connection.session {
+                session.window.stored();
                 session.window.claimed();
             }
             if let Some((_, bytes)) = connection.held.take() {

@@ -47,6 +47,8 @@ struct Wanting<'a> {
 /// What to read next for a connection.
 enum Next {
     Nothing,
+    /// Before there are more deliveries: it is not to be in doubt of too many after a crash.
+    Store,
     Redeliver,
     Release,
     Conflated,
@@ -67,6 +69,7 @@ impl Shard {
         loop {
             match self.next_read(id) {
                 Next::Nothing => return,
+                Next::Store => self.hold_back(id, Vec::new()),
                 Next::Redeliver => {
                     if self.redeliver(id) {
                         return;
@@ -125,6 +128,9 @@ impl Shard {
         // What a subscription brings comes behind its SUBACK.
         if connection.phase != Phase::Open || connection.reading || !room || connection.changing > 0 {
             return Next::Nothing;
+        }
+        if session.window.is_to_store() {
+            return Next::Store;
         }
         if let Some(&number) = session.redeliver.front() {
             let is_message = session.window.get(number).is_some_and(|delivery| !delivery.released);

@@ -443,6 +443,7 @@ impl Shard {
             keep_alive_secs: connection.keep_alive_secs,
         };
         if lasts && let Some(session) = &mut connection.session {
+            session.window.stored();
             session.window.claimed();
         }
         if !self.send(id, &Packet::Connack(connack), now) {

@@ -4,13 +4,11 @@ use super::catchup::assert_fits;
 use super::connection::ConnectionId;
 use super::publish::internal_delete;
 use super::{Moment, Shard};
+use crate::limits::IN_DOUBT_MAX;
 use crate::mqtt::session::{Flow, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
 use rowcast_codec::{Ack, Packet, PacketId, ReasonCode};
-
-/// Deliveries to one client between two stored forms of its session.
-const IN_DOUBT_MAX: u64 = 16_384;
 
 impl Shard {
     /// The log was cut where the client may have been sent some of it already, by a connection that ended with its node.

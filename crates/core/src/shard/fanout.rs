@@ -44,6 +44,9 @@ impl Shard {
             self.seen = entry.sequence;
         }
         self.seen = self.seen.max(batch.last());
+        for id in std::mem::take(&mut self.to_store) {
+            self.pump(id, now);
+        }
     }
 
     /// Messages that stand in no log came from another shard.
@@ -234,7 +237,11 @@ impl Shard {
         match late {
             None => {
                 let id = super::id_of(slot as usize, connection);
+                let is_to_store = connection.session.as_ref().is_some_and(|session| session.window.is_to_store());
                 self.wake(id);
+                if is_to_store {
+                    self.to_store.push(id);
+                }
             }
             // It must not take the place of others while it waits.
             Some(_) if selected.guarded && !is_counted && is_hidden() => {}
