@@ -36,6 +36,9 @@ pub struct Past {
     pub replay: NonZeroU32,
     /// What came after this, up to where the subscription begins.
     pub after: u64,
+    /// What came after this was owed to it whatever past it asked for: it replaced one that had not brought that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed: Option<u64>,
 }
 
 impl Replay {
@@ -69,6 +72,19 @@ impl Session {
         self.flow = Flow::Behind { after: self.position(seen) };
         let until = Replay::NOT_YET.0;
         self.replays.push_back(Replay { number, after: after.0, until, in_doubt: false });
+    }
+
+    /// Behind which place a subscription that is replaced is still owed what its replay was to bring, whatever past it
+    /// asked for; `None`: its replay owes it nothing of that kind. What may have been delivered already, it goes on to bring
+    /// itself ([`Session::end_subscription`]).
+    #[must_use]
+    pub fn owed_by_replay(&self, past: Past) -> Option<Sequence> {
+        let owed = past.owed?;
+        if past.replay == self.next_replay() {
+            return Some(Sequence(owed)); // Of the same SUBSCRIBE.
+        }
+        let replay = self.replays.iter().find(|replay| replay.number == past.replay && !replay.in_doubt)?;
+        Some(Sequence(owed.max(replay.after)))
     }
 
     /// The subscriptions of a replay begin at `until`.
@@ -170,6 +186,28 @@ impl Session {
 mod tests {
     use super::*;
     use crate::position::SessionId;
+
+    #[test]
+    fn what_is_owed_to_who_asks_again_is_told_by_the_replay_that_was_to_bring_it() {
+        let mut session = Session::new(SessionId(1), "a", None, 10, Sequence(50));
+        let replay = session.next_replay();
+        let past = |owed| Past { replay, after: 10, owed };
+        assert_eq!(session.owed_by_replay(past(Some(30))), Some(Sequence(30)), "of the same SUBSCRIBE");
+        session.begin_replay(Sequence(10), Sequence(60));
+        session.settle_replay(replay, Sequence(70));
+        for (after, owed) in [(20, 30), (30, 30), (40, 40)] {
+            session.advance_replay(Sequence(after));
+            assert_eq!(session.owed_by_replay(past(Some(30))), Some(Sequence(owed)));
+        }
+        let stored = r#"{"replay":1,"after":10}"#; // As before there was anything to say of what is owed.
+        assert_eq!(serde_json::from_str::<Past>(stored).ok(), Some(past(None)));
+        assert_eq!(session.owed_by_replay(past(None)), None);
+        session.replays[0].in_doubt = true;
+        assert_eq!(session.owed_by_replay(past(Some(30))), None);
+        session.replays[0].in_doubt = false;
+        session.advance_replay(Sequence(70));
+        assert_eq!(session.owed_by_replay(past(Some(30))), None, "it was brought");
+    }
 
     #[test]
     fn a_session_walks_to_where_a_replay_ends_and_waits_there() {

@@ -151,7 +151,7 @@ impl Shard {
         }
         let past = granted.iter().filter(|granted| granted.join.joining == Joining::WithPast);
         let past = past.filter_map(|granted| granted.held.options.past).min_by_key(|past| past.after);
-        let replay = past.map(|Past { replay: number, after }| {
+        let replay = past.map(|Past { replay: number, after, .. }| {
             let after = Sequence(after);
             session.begin_replay(after, seen);
             Box::new(ReplayTold { number, after, cut: located.and_then(|located| located.cut) })
@@ -308,9 +308,13 @@ impl Shard {
         };
         if let (Joining::WithPast, Some(after)) = (joining, past) {
             // It begins anew, and what the old one was still entitled to is part of its past.
-            let owed = session.position(self.seen).max(doubted);
-            let after = if existing.is_some() { after.min(owed) } else { after };
-            options.past = Some(Past { replay: session.next_replay(), after: after.0 });
+            let owed = existing.map(|held| {
+                let on_walk = session.position(self.seen).max(doubted);
+                let by_replay = held.options.past.and_then(|past| session.owed_by_replay(past));
+                by_replay.map_or(on_walk, |by_replay| by_replay.min(on_walk))
+            });
+            let after = owed.map_or(after, |owed| after.min(owed));
+            options.past = Some(Past { replay: session.next_replay(), after: after.0, owed: owed.map(|owed| owed.0) });
             options.since = None;
         } else if joining != Joining::WithPast {
             // Nor is what it was still to be replayed lost: that may be all that is left of what it was owed itself.
