@@ -129,6 +129,8 @@ pub enum Previous {
 pub struct StoredRows {
     /// The row of [`TableId::SESSIONS`].
     pub session: Option<Vec<u8>>,
+    /// There is one, and its time has run out.
+    pub has_expired: bool,
     /// Keys, values and versions in [`TableId::SUBSCRIPTIONS`].
     pub subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
     /// Keys in [`TableId::HANDSHAKES`].

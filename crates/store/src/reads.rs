@@ -151,8 +151,11 @@ fn fetch_one(store: &Store, wanted: Wanted) -> Result<Fetched, ReadError> {
 /// All rows of a client identifier, unless their time ran out by `now_ms`.
 pub fn rows(store: &Store, client_id: &str, now_ms: u64) -> Result<StoredRows, ReadError> {
     let prefix = rows::prefix(client_id);
+    let session = payload(store, TableId::SESSIONS, client_id, now_ms)?;
+    let has_expired = session.is_none() && store.get(TableId::SESSIONS, client_id.as_bytes())?.is_some();
     let mut found = StoredRows {
-        session: payload(store, TableId::SESSIONS, client_id, now_ms)?,
+        session,
+        has_expired,
         will: payload(store, TableId::WILLS, client_id, now_ms)?,
         ..StoredRows::default()
     };

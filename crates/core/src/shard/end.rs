@@ -392,13 +392,15 @@ pub(super) fn rows_of(session: &Session) -> StoredRows {
     let received = session.received.iter().map(|&id| rows::received(client_id, id));
     let released = session.window.in_flight().filter(|(_, _, delivery)| delivery.released);
     let handshakes = received.chain(released.map(|(_, id, _)| rows::released(client_id, id))).collect();
-    StoredRows { session: Some(Vec::new()), subscriptions, handshakes, will: None }
+    StoredRows { session: Some(Vec::new()), has_expired: false, subscriptions, handshakes, will: None }
 }
 
 /// Deletes of all rows of a session.
 pub(super) fn deletes_of<'a>(client_id: &'a str, rows: &'a StoredRows) -> Vec<Change<'a>> {
-    let session = rows.session.iter().map(|_| internal_delete(TableId::SESSIONS, client_id.as_bytes()));
+    // One whose time ran out and that is only replaced would never be said to be gone: its groups wait for that.
+    let is_there = rows.session.is_some() || rows.has_expired;
+    let session = is_there.then(|| internal_delete(TableId::SESSIONS, client_id.as_bytes()));
     let subscriptions = rows.subscriptions.iter().map(|(key, _, _)| internal_delete(TableId::SUBSCRIPTIONS, key));
     let handshakes = rows.handshakes.iter().map(|key| internal_delete(TableId::HANDSHAKES, key));
-    session.chain(subscriptions).chain(handshakes).collect()
+    session.into_iter().chain(subscriptions).chain(handshakes).collect()
 }

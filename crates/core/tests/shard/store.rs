@@ -260,8 +260,11 @@ impl Keep for Store {
         let prefix = rows::prefix(client_id);
         let of_client = |table| self.rows(table).filter(|(key, _)| key.starts_with(&prefix));
         let row = |table| self.get(table, client_id.as_bytes(), now_ms).map(|record| record.payload.to_vec());
+        let session = row(TableId::SESSIONS);
+        let has_expired = session.is_none() && self.rows(TableId::SESSIONS).any(|(key, _)| key == client_id.as_bytes());
         StoredRows {
-            session: row(TableId::SESSIONS),
+            session,
+            has_expired,
             subscriptions: of_client(TableId::SUBSCRIPTIONS)
                 .map(|(key, record)| (key.to_vec(), record.payload.to_vec(), record.version))
                 .collect(),
