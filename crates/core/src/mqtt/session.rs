@@ -435,7 +435,7 @@ impl Session {
     #[must_use]
     pub fn shows_missed_before(&self, sequence: Sequence) -> bool {
         let before = Sequence(sequence.0.saturating_sub(1));
-        let is_next = |first: &Snapshot| first.from > 0 && first.is_ready(Flow::Behind { after: before });
+        let is_next = |first: &Snapshot| first.is_missed() && first.is_ready(Flow::Behind { after: before });
         let in_doubt = before < self.in_doubt || self.replays.iter().any(|replay| replay.in_doubt);
         !in_doubt && self.snapshots.first().is_some_and(is_next)
     }

@@ -18,12 +18,10 @@ pub struct Snapshot {
     pub number: u64,
     /// The subscription's filter, as the client spelled it.
     pub filter: Box<str>,
-    /// Records not changed after this are left out: the client has them.
+    /// Records not changed after this are left out: the client has them. The others stand for changes that were lost. 0:
+    /// it is state that was asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub from: u64,
-    /// Those changed after this stand for changes that were lost; 0: none do.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub missed: u64,
     /// Records changed after this are left out: the log brings them.
     pub until: u64,
     /// The place of the row that asked for the subscription's state, if one did.
@@ -50,7 +48,13 @@ impl Snapshot {
     fn of_row(filter: &str, row: Sequence) -> Snapshot {
         let row = row.0;
         let (number, filter) = (0, filter.into());
-        Snapshot { number, filter, from: 0, missed: 0, until: row, row, at: row, range: 0, after: None }
+        Snapshot { number, filter, from: 0, until: row, row, at: row, range: 0, after: None }
+    }
+
+    /// Whether it stands for changes that were lost.
+    #[must_use]
+    pub fn is_missed(&self) -> bool {
+        self.from > 0
     }
 
     /// Whether the subscription's row says all there is to say.
@@ -81,16 +85,29 @@ impl Snapshot {
 /// The snapshots of a session. A client may have as many as subscriptions, and ask for all of them in a few packets: to
 /// begin or end one takes no longer for that.
 ///
-/// Invariants: numbers ascend, and so do the places where they began; the first is wanted; there is one that is wanted
-/// for each filter in `wanted`. All that rows up to `served` asked for was sent, or is among them and not as the row says.
+/// What stands for changes that were lost comes before what was asked for: it has its place among the changes, which
+/// the state of a new subscription need not wait for, nor they for that.
+///
+/// Invariants: a subscription has one of each kind at most, and no record is in both. All that rows up to `served` asked
+/// for was sent, or is among those asked for and not as the row says.
 #[derive(Debug, Default)]
 pub struct Snapshots {
-    queue: VecDeque<Snapshot>, // Some not wanted any more: their number is not the one of their filter.
-    wanted: FxHashMap<Box<str>, u64>,
+    missed: Line,
+    asked: Line,
     begun: u64,
-    /// The number of the last that began otherwise than its row says.
+    /// The number of the last asked for that began otherwise than its row says.
     odd: u64,
     served: u64,
+}
+
+/// Snapshots, each of another subscription, in their order.
+///
+/// Invariants: numbers ascend, and so do the places where they began; the first is wanted; there is one that is wanted
+/// for each filter in `wanted`.
+#[derive(Debug, Default)]
+struct Line {
+    queue: VecDeque<Snapshot>, // Some not wanted any more: their number is not the one of their filter.
+    wanted: FxHashMap<Box<str>, u64>,
 }
 
 /// Snapshots not wanted any more that are kept, beyond as many as are wanted.
@@ -107,14 +124,13 @@ impl Snapshots {
 
     /// The subscriptions of a stored session have asked for their state with these rows.
     pub fn restore_rows<'a>(&mut self, rows: impl Iterator<Item = (&'a str, Sequence)>) {
-        let is_due = |&(filter, row): &(&str, Sequence)| row.0 > self.served && !self.wanted.contains_key(filter);
+        let is_due = |&(filter, row): &(&str, Sequence)| row.0 > self.served && self.asked.find(filter).is_none();
         let due: Vec<Snapshot> = rows.filter(is_due).map(|(filter, row)| Snapshot::of_row(filter, row)).collect();
         if due.is_empty() {
             return;
         }
-        let mut all: Vec<Snapshot> = std::mem::take(&mut self.queue).into_iter().chain(due).collect();
+        let mut all: Vec<Snapshot> = std::mem::take(&mut self.asked).queue.into_iter().chain(due).collect();
         all.sort_by_key(|snapshot| snapshot.at);
-        self.wanted.clear();
         all.into_iter().for_each(|snapshot| self.push(snapshot));
     }
 
@@ -122,33 +138,34 @@ impl Snapshots {
     #[must_use]
     pub fn stored(&self) -> (VecDeque<Snapshot>, u64) {
         // The others behind the first are as their rows say.
-        let odd = self.queue.iter().take_while(|snapshot| snapshot.number <= self.odd).count();
-        let stored = self.queue.iter().take(odd.max(1));
-        let stored = stored.filter(|snapshot| self.is_wanted(snapshot) && !snapshot.is_of_row());
-        (stored.cloned().collect(), self.served)
+        let odd = self.asked.queue.iter().take_while(|snapshot| snapshot.number <= self.odd).count();
+        let asked = self.asked.queue.iter().take(odd.max(1));
+        let asked = asked.filter(|snapshot| self.asked.is_wanted(snapshot) && !snapshot.is_of_row());
+        let missed = self.missed.queue.iter().filter(|snapshot| self.missed.is_wanted(snapshot));
+        (missed.chain(asked).cloned().collect(), self.served)
     }
 
     /// The row with which a subscription asked for what is still to be sent, if it did.
     #[must_use]
     pub fn row_of(&self, filter: &str) -> Option<Sequence> {
-        self.find(filter).map(|snapshot| Sequence(snapshot.row)).filter(|&row| row > Sequence::ZERO)
+        self.asked.find(filter).map(|snapshot| Sequence(snapshot.row)).filter(|&row| row > Sequence::ZERO)
     }
 
     /// The one whose turn it is.
     #[must_use]
     pub fn first(&self) -> Option<&Snapshot> {
-        self.queue.front()
+        self.missed.queue.front().or_else(|| self.asked.queue.front())
     }
 
     /// The same, to go on with it.
     pub fn first_mut(&mut self) -> Option<&mut Snapshot> {
-        self.queue.front_mut()
+        self.missed.queue.front_mut().or_else(|| self.asked.queue.front_mut())
     }
 
     /// A subscription is on its way to the disk: its state is to be sent once its row is there. Returns the one that
     /// was under way, to be put back should there be no row.
     pub fn expect(&mut self, filter: &str) -> Option<Snapshot> {
-        let under_way = self.find(filter).filter(|found| found.until != Snapshot::NOT_YET.0).cloned();
+        let under_way = self.asked.find(filter).filter(|found| found.until != Snapshot::NOT_YET.0).cloned();
         let until = Snapshot::NOT_YET.0;
         self.push(Snapshot { until, row: 0, at: until, ..Snapshot::of_row(filter, Sequence::ZERO) });
         under_way
@@ -157,7 +174,7 @@ impl Snapshots {
     /// Whether one waits for its subscription's row.
     #[must_use]
     pub fn expects(&self, filter: &str) -> bool {
-        self.find(filter).is_some_and(|snapshot| snapshot.until == Snapshot::NOT_YET.0)
+        self.asked.find(filter).is_some_and(|snapshot| snapshot.until == Snapshot::NOT_YET.0)
     }
 
     /// Goes on with one that was ended, or replaced, and was not to be; `at`: what has been shown to all by now.
@@ -170,48 +187,50 @@ impl Snapshots {
         self.push(Snapshot::of_row(filter, row));
     }
 
-    /// Begins sending once more the current records of a subscription that changed behind `from` and up to `until`, in
-    /// the place of changes that were lost; `at`: what has been shown to all by now.
+    /// Begins sending the current records of a subscription that changed behind `from` and up to `until`, in the place of
+    /// changes that were lost; `at`: what has been shown to all by now. Where `from` is 0 that is all of its state.
     pub fn begin_again(&mut self, filter: &str, (from, until): (Sequence, Sequence), at: Sequence) {
+        let again = Snapshot { until: until.0, at: at.0, ..Snapshot::of_row(filter, Sequence::ZERO) };
+        if from == Sequence::ZERO {
+            let row = self.row_of(filter).unwrap_or_default().0;
+            return self.push(Snapshot { row, ..again });
+        }
         // What the one under way was still to bring, this one brings.
-        let found = self.find(filter);
-        let (under_way, row) = found.map_or((from.0, 0), |found| (found.from, found.row));
-        let earlier = found.map(|found| found.missed).filter(|&missed| missed > 0);
-        let (missed, until) = (earlier.map_or(from.0, |earlier| earlier.min(from.0)), until.0);
-        let from = under_way.min(from.0);
-        self.push(Snapshot { from, missed, until, row, at: at.0, ..Snapshot::of_row(filter, Sequence::ZERO) });
-    }
-
-    /// The state that the one of a subscription was asked for is not wanted any more; what stands for changes that were
-    /// lost is. `at`: what has been shown to all by now.
-    pub fn end_asked(&mut self, filter: &str, at: Sequence) {
-        let Some(ended) = self.end(filter) else { return };
-        if ended.missed > 0 {
-            self.push(Snapshot { from: ended.missed, row: 0, at: at.0, ..ended });
+        let under_way = self.missed.find(filter).map_or(from.0, |found| found.from);
+        self.push(Snapshot { from: under_way.min(from.0), row: 0, ..again });
+        // And of what was asked for, it brings this part.
+        if let Some(asked) = self.asked.find_mut(filter)
+            && asked.until > from.0
+            && asked.until != Snapshot::NOT_YET.0
+        {
+            asked.until = from.0;
+            self.odd = self.odd.max(asked.number);
         }
     }
 
-    /// The one of a subscription is not wanted any more, if there is one. Returns it.
-    pub fn end(&mut self, filter: &str) -> Option<Snapshot> {
-        let ended = self.find(filter).cloned()?;
-        self.wanted.remove(filter);
-        self.tidy();
-        Some(ended)
+    /// The state that a subscription asked for is not wanted any more; what stands for changes that were lost is.
+    pub fn end_asked(&mut self, filter: &str) {
+        self.asked.end(filter);
+    }
+
+    /// Those of a subscription are not wanted any more. Returns them.
+    pub fn end(&mut self, filter: &str) -> Vec<Snapshot> {
+        self.missed.end(filter).into_iter().chain(self.asked.end(filter)).collect()
     }
 
     /// The first is over.
     pub fn end_first(&mut self) {
-        if let Some(first) = self.queue.pop_front() {
-            self.wanted.remove(&first.filter);
+        if self.missed.pop().is_none()
+            && let Some(first) = self.asked.pop()
+        {
             self.served = self.served.max(first.row);
         }
-        self.tidy();
     }
 
     /// Says up to where those reach whose subscriptions were not on disk yet: what `until` says of a filter.
     pub fn settle(&mut self, until: impl Fn(&str) -> Option<Sequence>) {
-        let wanted = &mut self.wanted;
-        self.queue.retain_mut(|snapshot| {
+        let Line { queue, wanted } = &mut self.asked;
+        queue.retain_mut(|snapshot| {
             if snapshot.until != Snapshot::NOT_YET.0 || wanted.get(&snapshot.filter) != Some(&snapshot.number) {
                 return true;
             }
@@ -223,35 +242,67 @@ impl Snapshots {
             settled.is_some()
         });
         self.odd = self.begun;
-        self.tidy();
+        self.asked.tidy();
     }
 
     fn push(&mut self, snapshot: Snapshot) {
         self.begun += 1;
         let number = self.begun;
+        if snapshot.is_missed() {
+            return self.missed.push(Snapshot { number, ..snapshot });
+        }
         if !snapshot.is_of_row() {
             self.odd = number;
         }
-        self.wanted.insert(snapshot.filter.clone(), number);
-        self.queue.push_back(Snapshot { number, ..snapshot });
+        self.asked.push(Snapshot { number, ..snapshot });
+    }
+}
+
+impl Line {
+    fn push(&mut self, snapshot: Snapshot) {
+        self.wanted.insert(snapshot.filter.clone(), snapshot.number);
+        self.queue.push_back(snapshot);
         self.tidy();
     }
 
-    fn find(&self, filter: &str) -> Option<&Snapshot> {
+    fn place(&self, filter: &str) -> Option<usize> {
         let number = self.wanted.get(filter)?;
-        let place = self.queue.binary_search_by_key(number, |snapshot| snapshot.number).ok()?;
-        self.queue.get(place)
+        self.queue.binary_search_by_key(number, |snapshot| snapshot.number).ok()
+    }
+
+    fn find(&self, filter: &str) -> Option<&Snapshot> {
+        self.queue.get(self.place(filter)?)
+    }
+
+    fn find_mut(&mut self, filter: &str) -> Option<&mut Snapshot> {
+        let place = self.place(filter)?;
+        self.queue.get_mut(place)
     }
 
     fn is_wanted(&self, snapshot: &Snapshot) -> bool {
         self.wanted.get(&snapshot.filter) == Some(&snapshot.number)
     }
 
+    /// The one of a subscription is not wanted any more, if there is one. Returns it.
+    fn end(&mut self, filter: &str) -> Option<Snapshot> {
+        let ended = self.find(filter).cloned()?;
+        self.wanted.remove(filter);
+        self.tidy();
+        Some(ended)
+    }
+
+    /// The first is over.
+    fn pop(&mut self) -> Option<Snapshot> {
+        let first = self.queue.pop_front()?;
+        self.wanted.remove(&first.filter);
+        self.tidy();
+        Some(first)
+    }
+
     /// Throws away what is not wanted where it is in the way, or there is much of it.
     fn tidy(&mut self) {
         if self.wanted.is_empty() {
-            // Gives the memory back: most sessions never have another.
-            *self = Snapshots { begun: self.begun, odd: self.odd, served: self.served, ..Snapshots::default() };
+            *self = Line::default(); // Gives the memory back: most sessions never have another.
             return;
         }
         if self.queue.len() > 2 * self.wanted.len() + UNWANTED_MAX {
@@ -271,11 +322,14 @@ mod tests {
     /// Those that are wanted, in their order: filter, and which records they bring.
     #[track_caller]
     fn check(snapshots: &Snapshots, wanted: &[(&str, u64, u64)]) {
-        let found = snapshots.queue.iter().filter(|snapshot| snapshots.is_wanted(snapshot));
+        let lines = [&snapshots.missed, &snapshots.asked];
+        let found = lines.into_iter().flat_map(|line| line.queue.iter().filter(|snapshot| line.is_wanted(snapshot)));
         let found: Vec<_> = found.map(|found| (&*found.filter, found.from, found.until)).collect();
         assert_eq!(found, wanted);
         assert_eq!(snapshots.first().map(|first| &*first.filter), wanted.first().map(|first| first.0));
-        assert!(snapshots.queue.iter().is_sorted_by(|one, next| one.number < next.number && one.at <= next.at));
+        for Line { queue, .. } in lines {
+            assert!(queue.iter().is_sorted_by(|one, next| one.number < next.number && one.at <= next.at));
+        }
     }
 
     fn again(snapshots: &mut Snapshots, filter: &str, from: u64, until: u64) {
@@ -283,38 +337,56 @@ mod tests {
     }
 
     #[test]
-    fn one_that_begins_again_comes_last_and_brings_what_was_missing() {
+    fn one_that_begins_again_comes_first_and_brings_what_was_missing() {
         let mut snapshots = Snapshots::default();
+        snapshots.begin("b", Sequence(2));
         again(&mut snapshots, "a", 3, 10);
-        snapshots.begin("b", Sequence(11));
+        again(&mut snapshots, "c", 4, 11);
         snapshots.first_mut().expect("the first").pass_range();
         again(&mut snapshots, "a", 5, 12);
-        check(&snapshots, &[("b", 0, 11), ("a", 3, 12)]);
-        assert_eq!(snapshots.find("a").map(|found| (found.number, found.range)), Some((3, 0)));
+        check(&snapshots, &[("c", 4, 11), ("a", 3, 12), ("b", 0, 2)]);
+        assert_eq!(snapshots.missed.find("a").map(|found| (found.number, found.range)), Some((4, 0)));
         snapshots.end_first();
-        check(&snapshots, &[("a", 3, 12)]);
-        snapshots.end("b");
-        snapshots.end("a");
+        check(&snapshots, &[("a", 3, 12), ("b", 0, 2)]);
+        assert_eq!(snapshots.end("b").len() + snapshots.end("a").len(), 2);
         check(&snapshots, &[]);
         snapshots.begin("a", Sequence(13));
-        assert_eq!(snapshots.first().map(|first| first.number), Some(4), "no number comes twice");
+        assert_eq!(snapshots.first().map(|first| first.number), Some(5), "no number comes twice");
     }
 
     #[test]
     fn what_stands_for_lost_changes_stays_where_state_is_not_wanted_any_more() {
         let mut snapshots = Snapshots::default();
-        snapshots.begin("a", Sequence(3));
-        snapshots.begin("b", Sequence(4));
+        snapshots.begin("a", Sequence(7));
+        snapshots.begin("b", Sequence(8));
         again(&mut snapshots, "a", 6, 8);
         again(&mut snapshots, "a", 7, 9);
-        check(&snapshots, &[("b", 0, 4), ("a", 0, 9)]);
-        snapshots.end_asked("b", Sequence(10));
-        snapshots.end_asked("a", Sequence(10));
-        snapshots.end_asked("c", Sequence(10));
+        check(&snapshots, &[("a", 6, 9), ("a", 0, 6), ("b", 0, 8)]);
+        let rows = [("a", 7), ("b", 8)];
+        check(&stored(&snapshots, &rows).1, &[("a", 6, 9), ("a", 0, 6), ("b", 0, 8)]);
+        ["a", "b", "c"].into_iter().for_each(|filter| snapshots.end_asked(filter));
         check(&snapshots, &[("a", 6, 9)]);
         assert_eq!(snapshots.row_of("a"), None);
         let (stored, served) = snapshots.stored();
         check(&Snapshots::restore(stored, served), &[("a", 6, 9)]);
+        let ended = snapshots.end("a");
+        check(&snapshots, &[]);
+        ended.into_iter().for_each(|snapshot| snapshots.put_back(snapshot, Sequence(12)));
+        check(&snapshots, &[("a", 6, 9)]);
+    }
+
+    #[test]
+    fn all_of_a_state_can_begin_again_as_well() {
+        let mut snapshots = Snapshots::default();
+        snapshots.begin("a", Sequence(3));
+        snapshots.begin("b", Sequence(4));
+        again(&mut snapshots, "a", 0, 9);
+        check(&snapshots, &[("b", 0, 4), ("a", 0, 9)]);
+        assert_eq!(snapshots.row_of("a"), Some(Sequence(3)));
+        // As it was stored when one could be both.
+        let before = r#"[{"filter":"a","missed":6,"until":9,"row":3,"at":9,"range":0,"after":null}]"#;
+        let before = serde_json::from_str(before).expect("snapshots");
+        check(&Snapshots::restore(before, 4), &[("a", 0, 9)]);
     }
 
     #[test]
@@ -342,11 +414,12 @@ mod tests {
             if round % 3 == 0 {
                 snapshots.end("again");
             }
-            assert!(snapshots.queue.len() <= 2 * 2 + UNWANTED_MAX, "{}", snapshots.queue.len());
+            let kept = snapshots.asked.queue.len();
+            assert!(kept <= 2 * 2 + UNWANTED_MAX, "{kept}");
         }
         check(&snapshots, &[("stays", 0, 1)]);
         snapshots.end_first();
-        assert_eq!(snapshots.queue.capacity(), 0);
+        assert_eq!(snapshots.asked.queue.capacity(), 0);
     }
 
     /// A session that was stored and is read again, whose subscriptions have asked with these rows.

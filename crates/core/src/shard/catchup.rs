@@ -148,7 +148,7 @@ impl Shard {
         // Deliveries in doubt were made along the log: nothing takes their identifiers from them.
         let snapshot_waits = session.counts_in_doubt(self.seen) && qos > QoS::AtMostOnce;
         // What changed where the log does not reach any more is shown before what came later.
-        let is_missed = |snapshot: &Snapshot| snapshot.from > 0 && !snapshot_waits;
+        let is_missed = |snapshot: &Snapshot| snapshot.is_missed() && !snapshot_waits;
         let is_next = |queued: &Queued| match session.flow {
             _ if snapshot.is_some_and(is_missed) => false,
             Flow::Live => true,
@@ -168,9 +168,9 @@ impl Shard {
         let Some(snapshot) = snapshot else { return log };
         match log {
             // What changes does not wait for all there is; but what changed before the log begins comes before it.
-            Next::Log(_) | Next::Replay if snapshot.from == 0 => log,
+            Next::Log(_) | Next::Replay if !snapshot.is_missed() => log,
             // Nor does the state it ends with come before a past.
-            _ if snapshot.from == 0 && matches!(session.walk(), Walk::Replay(_)) => log,
+            _ if !snapshot.is_missed() && matches!(session.walk(), Walk::Replay(_)) => log,
             _ if snapshot_waits => log,
             _ if qos == QoS::AtMostOnce || session.window.has_room() => Next::Snapshot,
             _ => log,

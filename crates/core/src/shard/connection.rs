@@ -144,7 +144,7 @@ pub(super) struct Changed {
     /// What there was before.
     pub before: Option<Box<Held>>,
     /// What of its state was still to be sent.
-    pub snapshot: Option<Box<Snapshot>>,
+    pub snapshots: Vec<Snapshot>,
 }
 
 /// A subscription that was asked for.

@@ -186,7 +186,8 @@ impl Shard {
                 (Some(session), Joining::WithRecords) => session.snapshots.expect(&filter),
                 _ => None,
             };
-            changed.push(Changed { filter, row: Some(key.clone()), before, snapshot: snapshot.map(Box::new) });
+            let snapshots = snapshot.into_iter().collect();
+            changed.push(Changed { filter, row: Some(key.clone()), before, snapshots });
         }
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         session.dirty = false;
@@ -362,7 +363,6 @@ impl Shard {
     /// A subscription begins: what is committed after `since` is delivered, and the state up to it if that was asked
     /// for.
     fn join(&mut self, id: ConnectionId, filter: &str, joining: Joining, since: Sequence) {
-        let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         let Some(held) = session.subscriptions.get_mut(filter) else { return }; // Unsubscribed already.
         if held.options.since.is_none() {
@@ -376,7 +376,7 @@ impl Shard {
             // One in the same packet asked for it, and this one took its place.
             (Joining::WithoutRecords, _) if session.snapshots.expects(filter) => session.snapshots.begin(filter, since),
             (Joining::WithPast, Some(past)) => {
-                session.snapshots.end_asked(filter, seen.max(since));
+                session.snapshots.end_asked(filter);
                 session.settle_replay(past.replay, since);
             }
             _ => {}
@@ -400,9 +400,9 @@ impl Shard {
         session.replays.retain(|replay| replay.until != Replay::NOT_YET.0);
         let mut shared = Vec::new();
         let seen = self.seen;
-        for Changed { filter, before, snapshot, .. } in changed.into_iter().rev() {
-            if let Some(snapshot) = snapshot {
-                session.snapshots.put_back(*snapshot, seen);
+        for Changed { filter, before, snapshots, .. } in changed.into_iter().rev() {
+            for snapshot in snapshots {
+                session.snapshots.put_back(snapshot, seen);
             }
             let Some(before) = before else {
                 session.subscriptions.remove(&filter);
@@ -444,7 +444,7 @@ impl Shard {
                 continue;
             };
             reasons.push(ReasonCode::Success);
-            let snapshot = session.snapshots.end(spelled).map(Box::new);
+            let snapshots = session.snapshots.end(spelled);
             session.end_subscription(spelled, &held, seen);
             rows.push(rows::subscription(&session.client_id, spelled, &held.options));
             if held.share.is_some() {
@@ -452,7 +452,7 @@ impl Shard {
             } else if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
-            changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)), snapshot });
+            changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)), snapshots });
         }
         let packet = unsubscribe.packet_id;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
