@@ -9,6 +9,7 @@ mod flush;
 mod layers;
 mod lsm;
 mod memory;
+mod memtable;
 mod page;
 mod walk;
 

@@ -1,11 +1,8 @@
 //! What tables stand on: sorted, and surviving a crash.
 
+use super::memtable::Memtable;
 use lsm_tree::Slice;
-use std::collections::BTreeMap;
 use std::ops::Bound;
-
-/// The last version of each record; `None`: it is gone, whatever the layers below say.
-pub(super) type Cells = BTreeMap<Slice, Option<Slice>>;
 
 /// What the layers stand on.
 pub trait Base: Send + Sync + 'static {
@@ -20,7 +17,7 @@ pub trait Base: Send + Sync + 'static {
     ) -> Box<dyn DoubleEndedIterator<Item = Result<(Slice, Slice), BaseError>> + Send>;
 
     /// Takes all cells and the tables' own one, durably, or none of them.
-    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError>;
+    fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError>;
 
     /// Waits until it can bear another flush.
     fn wait_for_room(&self) -> Result<(), BaseError> {

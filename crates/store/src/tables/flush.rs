@@ -3,8 +3,9 @@
 //! A memtable is frozen when it is large enough, and flushed by a thread, or by whoever waits if there is none. The log
 //! is put on the disk before what it says.
 
-use super::base::{Base, BaseError, Cells};
+use super::base::{Base, BaseError};
 use super::layers::{Inner, Tables};
+use super::memtable::Memtable;
 use super::{Room, cell};
 use crate::error::StateError;
 use rowcast_core::{Sequence, TableId};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 /// A memtable that changes no more.
 pub(super) struct Frozen {
-    pub(super) cells: Cells,
+    pub(super) cells: Memtable,
     /// Everything up to here is in it, or was flushed before.
     pub(super) applied: Sequence,
     /// As in [`super::layers::Layers`].

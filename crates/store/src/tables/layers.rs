@@ -4,8 +4,9 @@
 //! `lsm-tree` has a memtable of its own that keeps every version, allocates for each, and takes the lock for it that
 //! is also held while a version file is synced; it stays empty here.
 
-use super::base::{Base, BaseError, Cells};
+use super::base::{Base, BaseError};
 use super::flush::{Frozen, Progress, decode_own, own_key};
+use super::memtable::Memtable;
 use super::walk::Walk;
 use super::{Due, Effect, Page, RecordBytes, Room, Scan, State, cell};
 use crate::error::StateError;
@@ -42,7 +43,7 @@ pub(super) struct Inner<B> {
 
 #[derive(Default)]
 pub(super) struct Layers {
-    pub(super) active: Cells,
+    pub(super) active: Memtable,
     pub(super) active_bytes: usize,
     pub(super) frozen: Vec<Arc<Frozen>>, // The newest first.
     /// Tables that ever had a record with a time to expire: only there may an older version be in the expiry index.
@@ -317,8 +318,9 @@ impl<B: Base> State for Tables<B> {
     }
 }
 
-/// What a cell costs in memory beside its key and value, measured: tree, two allocations' heads, reference counts.
-const CELL_BYTES: usize = 112;
+/// What a cell costs in memory beside its key and value, measured: tree, list, hashes, two allocations' heads, reference
+/// counts.
+const CELL_BYTES: usize = 144;
 
 /// Records read before another thread may have the core, if one waits for it: a page takes as long as a client should
 /// wait for its message in all, and the system takes a core away from who reads no sooner.

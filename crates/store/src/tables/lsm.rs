@@ -5,9 +5,10 @@
 //! snapshots are not used. It holds a lock over the syncs of its version file: reads that reach the disk wait for
 //! those, the writer does not.
 
-use super::base::{Base, BaseError, Cells};
+use super::base::{Base, BaseError};
 use super::flush::spawn;
 use super::layers::Tables;
+use super::memtable::Memtable;
 use crate::disk::is_full;
 use crate::error::StateError;
 use crate::limits::{FROZEN_MAX, RUNS_MAX};
@@ -103,7 +104,7 @@ impl Base for LsmBase {
         Box::new(range.map(|cell| cell.into_inner().map_err(base_error)))
     }
 
-    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError> {
+    fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError> {
         let lsm = &*self.0;
         let from_id = lsm.tree.next_table_id();
         lsm.flush(cells, own).map_err(|error| lsm.clean_up(from_id, error))?;
@@ -134,7 +135,7 @@ impl Base for LsmBase {
 }
 
 impl Lsm {
-    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError> {
+    fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError> {
         let _making = self.making.read().expect("no holder panics");
         let version = self.next.fetch_add(1, Ordering::AcqRel);
         let own = InternalValue::from_components(own.0, own.1, version, ValueType::Value);

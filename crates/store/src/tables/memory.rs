@@ -1,7 +1,8 @@
 //! A base in memory: what was flushed to it survives a simulated crash.
 
-use super::base::{Base, BaseError, Cells};
+use super::base::{Base, BaseError};
 use super::layers::Tables;
+use super::memtable::Memtable;
 use lsm_tree::Slice;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
@@ -39,10 +40,10 @@ impl Base for MemBase {
         Box::new(MemRange { map, from: from.map(Slice::from), to: Bound::Excluded(to.into()) })
     }
 
-    fn flush(&self, cells: &Cells, own: (&[u8], &[u8])) -> Result<(), BaseError> {
+    fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError> {
         let mut map = self.0.write().expect("no holder panics");
         let map = Arc::make_mut(&mut map);
-        for (key, value) in cells {
+        for (key, value) in cells.iter() {
             match value {
                 Some(value) => map.insert(key.clone(), value.clone()),
                 None => map.remove(key),

@@ -1,7 +1,8 @@
 //! Goes through all layers in the order of keys, the newest version of each.
 
-use super::base::{Base, Cells};
+use super::base::Base;
 use super::layers::Inner;
+use super::memtable::Memtable;
 use crate::error::StateError;
 use lsm_tree::Slice;
 use std::ops::Bound;
@@ -45,7 +46,7 @@ impl<B: Base> Inner<B> {
         let layers = self.layers.read().expect("no holder panics");
         let copied: Vec<(Slice, Option<Slice>)> = layers
             .active
-            .range::<[u8], _>((start, Bound::Excluded(to)))
+            .range((start, Bound::Excluded(to)))
             .take(cells)
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
@@ -58,7 +59,7 @@ impl<B: Base> Inner<B> {
             memory.push(Box::new(copied.into_iter()));
         }
         for frozen in &frozen {
-            let range = frozen.cells.range::<[u8], _>((start, Bound::Excluded(to)));
+            let range = frozen.cells.range((start, Bound::Excluded(to)));
             memory.push(Box::new(range.map(|(key, value)| (key.clone(), value.clone()))));
         }
         let mut memory = Newest::new(memory);
@@ -101,9 +102,8 @@ impl<B: Base> Inner<B> {
         let mut end: Slice = to.into();
         loop {
             let range = (Bound::Included(from), Bound::Excluded(&*end));
-            let last_of = |cells: &Cells| {
-                cells.range::<[u8], _>(range).next_back().map(|(key, value)| (key.clone(), value.is_some()))
-            };
+            let last_of =
+                |cells: &Memtable| cells.range(range).next_back().map(|(key, value)| (key.clone(), value.is_some()));
             let layers = self.layers.read().expect("no holder panics");
             let active = last_of(&layers.active);
             let frozen = layers.frozen.clone();
