@@ -58,7 +58,7 @@ use groups::Groups;
 use key_set::KeySet;
 use rate::Rate;
 use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, Version, frame_length};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -635,7 +635,7 @@ pub struct Shard {
     purging: FxHashMap<Token, Box<str>>,
     unpurged: Vec<Box<str>>,
     /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
-    to_store: Vec<ConnectionId>,
+    to_store: FxHashSet<ConnectionId>,
     /// Wills on their way to the log, and whose they are.
     firing: FxHashMap<Token, (Box<str>, Will)>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
@@ -711,7 +711,7 @@ impl Shard {
             leaving: FxHashMap::default(),
             purging: FxHashMap::default(),
             unpurged: Vec::new(),
-            to_store: Vec::new(),
+            to_store: FxHashSet::default(),
             firing: FxHashMap::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
@@ -879,6 +879,7 @@ impl Shard {
         self.purge_again();
         self.end_lags();
         self.end_group_lags();
+        self.store_full_sessions(now);
         self.store_dirty_sessions();
         self.store_dirty_groups();
     }

@@ -57,6 +57,14 @@ impl Shard {
             return self.on_behind(id, now);
         }
         if connection.held.as_ref().is_some_and(|(held, _)| *held == token) {
+            let is_bare = connection.held.as_ref().is_some_and(|(_, bytes)| bytes.is_empty());
+            let next_waits = connection.session.as_ref().is_some_and(|session| session.window.is_to_store());
+            if outcome == Outcome::Full && is_bare && next_waits {
+                // Only what comes next was to wait for it, and does until there is room.
+                connection.held = None;
+                self.to_store.insert(id);
+                return;
+            }
             if outcome == Outcome::Full {
                 // After a crash nobody would know these identifiers: the client comes back and gets them then.
                 return self.close(id, ReasonCode::QuotaExceeded, "the disk is full", now);

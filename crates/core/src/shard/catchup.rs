@@ -790,6 +790,13 @@ impl Shard {
         deliver::deliver(connection, &mut self.frames, &mut self.counters, way, delivery, outbound_bytes, now)
     }
 
+    /// Writes down sessions that have no other delivery before that.
+    pub(super) fn store_full_sessions(&mut self, now: Moment) {
+        for id in std::mem::take(&mut self.to_store) {
+            self.pump(id, now);
+        }
+    }
+
     /// Writes down where durable sessions stand, so that a restart repeats less.
     pub(super) fn store_dirty_sessions(&mut self) {
         let seen = self.seen;

@@ -44,9 +44,7 @@ impl Shard {
             self.seen = entry.sequence;
         }
         self.seen = self.seen.max(batch.last());
-        for id in std::mem::take(&mut self.to_store) {
-            self.pump(id, now);
-        }
+        self.store_full_sessions(now);
     }
 
     /// Messages that stand in no log came from another shard.
@@ -240,7 +238,7 @@ impl Shard {
                 let is_to_store = connection.session.as_ref().is_some_and(|session| session.window.is_to_store());
                 self.wake(id);
                 if is_to_store {
-                    self.to_store.push(id);
+                    self.to_store.insert(id);
                 }
             }
             // It must not take the place of others while it waits.

@@ -20,7 +20,7 @@ fn a_session_is_on_disk_before_more_of_its_deliveries_are_in_doubt_than_are_left
         send(&mut node, socket, line);
         node.settle();
     }
-    let (mut delivered, wanted) = (0, 2 * IN_DOUBT_MAX + 1000);
+    let (mut delivered, wanted) = (0, IN_DOUBT_MAX + 2000);
     for number in 0..wanted {
         send(&mut node, publisher, &format!("PUBLISH {} x qos=1 \"{number}\"", number % 60_000 + 1));
         if number % 100 == 99 {
@@ -33,6 +33,53 @@ fn a_session_is_on_disk_before_more_of_its_deliveries_are_in_doubt_than_are_left
     }
     node.settle();
     assert_eq!(delivered + deliveries(&mut node, member), wanted);
+}
+
+#[test]
+fn where_a_session_cannot_be_stored_its_client_waits_for_no_more_than_that() {
+    let limits = Limits { inflight: 1000, ..Limits::default() };
+    let setup = Setup { shards: 1, limits, open_topics: true, close_on_rejected: false, seed: 1 };
+    let mut node: Node = Node::new(setup, Store::default());
+    let [member, publisher] = [(); 2].map(|()| node.connect(0, true, false));
+    for (socket, line) in
+        [(member, "CONNECT v5 id=a expiry=60"), (member, "SUBSCRIBE 1 x qos=1"), (publisher, "CONNECT v5 id=p clean")]
+    {
+        send(&mut node, socket, line);
+        node.settle();
+    }
+    node.lose(member);
+    let wanted = IN_DOUBT_MAX + 2000;
+    for number in 0..wanted {
+        send(&mut node, publisher, &format!("PUBLISH {} x qos=1 \"{number}\"", number + 1));
+        if number % 100 == 99 {
+            node.settle();
+            node.received(publisher).clear();
+        }
+    }
+    let member = node.connect(0, true, false);
+    send(&mut node, member, "CONNECT v5 id=a expiry=60");
+    node.settle();
+    node.store.full = true;
+    let mut delivered = 0;
+    let mut acknowledge_all = |node: &mut Node| {
+        loop {
+            let last = delivered;
+            delivered += deliveries(node, member);
+            (last..delivered).for_each(|number| send(node, member, &format!("PUBACK {}", number + 1)));
+            node.settle();
+            if last == delivered {
+                return delivered;
+            }
+        }
+    };
+    assert_eq!(acknowledge_all(&mut node), IN_DOUBT_MAX);
+    node.advance(1000);
+    node.settle();
+    assert_eq!((acknowledge_all(&mut node), node.is_open(member)), (IN_DOUBT_MAX, true));
+    node.store.full = false;
+    node.advance(1000);
+    node.settle();
+    assert_eq!(acknowledge_all(&mut node), wanted);
 }
 
 /// How many deliveries the form of the only session says that were made.
