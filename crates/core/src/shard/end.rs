@@ -2,17 +2,19 @@
 
 use super::acks::for_operator;
 use super::connect::{session_row, will_row};
-use super::connection::{ConnectionId, Phase, Then, Will};
+use super::connection::{ConnectionId, Pending, Phase, Then, Will};
 use super::publish::{decide_will, internal_delete, internal_row};
 use super::share::claim_rows;
 use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, Entry};
 use crate::interest::Subscriber;
 use crate::mqtt::session::{Flow, Session, rows};
+use crate::mqtt::window::Acknowledged;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Decide, Durability, Outcome, Rejection};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, ReasonCode, TopicFilter};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 /// Why a connection ends.
@@ -167,6 +169,7 @@ impl Shard {
             return;
         };
         self.end_lag(id);
+        let finished = self.finish_answered(&mut session, &acks);
         self.leave_groups(id, &session);
         for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
             if let Ok(filter) = TopicFilter::new(&held.filter) {
@@ -188,6 +191,7 @@ impl Shard {
         let mut changes = Vec::new();
         changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
         changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
+        changes.extend(finished.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
         if has_will && cause == Cause::Goodbye {
             changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]
         }
@@ -233,6 +237,22 @@ impl Shard {
         } else {
             self.effects.push(Effect::Release { client_id, connection: id });
         }
+    }
+
+    /// PUBCOMP came for these deliveries, and whether that was written down is not known yet: they are over all the same,
+    /// or the next connection would be sent a PUBREL for each [MQTT-4.3.3-5]. Returns the keys of their rows, which must
+    /// go together with them.
+    fn finish_answered(&mut self, session: &mut Session, acks: &VecDeque<Pending>) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        for pending in acks {
+            let Then::Finished(packet) = pending.then else { continue };
+            let shared = session.window.shared(packet).cloned();
+            if session.window.pubcomp(packet) == Acknowledged::Done {
+                self.tell_done(shared);
+                keys.push(rows::released(&session.client_id, packet));
+            }
+        }
+        keys
     }
 
     /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here.
