@@ -1171,11 +1171,13 @@ impl Shard {
     }
 }
 
-/// A packet without reason string, where it is one that the server gives one to [MQTT-3.2.2-19], [MQTT-3.14.2-3].
+/// A packet without what need not be said, where it is one in which the server does: a reason string [MQTT-3.2.2-19],
+/// [MQTT-3.14.2-3], or where answers may be sent (MQTT 5 §3.2.2.3.15).
 fn without_words<'a>(packet: &Packet<'a>) -> Option<Packet<'a>> {
     match packet.clone() {
         Packet::Connack(mut connack) => {
             connack.properties.reason_string = None;
+            connack.properties.response_information = None;
             Some(Packet::Connack(connack))
         }
         Packet::Disconnect(disconnect) => Some(Packet::Disconnect(Disconnect::new(disconnect.reason))),
