@@ -99,6 +99,8 @@ pub struct Limits {
     pub publishes_per_sec: u32,
     /// Bytes a second of one client's publishes, likewise. 0: no bound.
     pub publish_bytes_per_sec: u64,
+    /// Beyond these two, the connection ends (0x96) instead.
+    pub too_fast_ends: bool,
 }
 
 impl Default for Limits {
@@ -125,6 +127,7 @@ impl Default for Limits {
             sessions: 1_000_000,
             publishes_per_sec: 0,
             publish_bytes_per_sec: 0,
+            too_fast_ends: false,
         }
     }
 }

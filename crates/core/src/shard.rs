@@ -763,8 +763,13 @@ impl Shard {
                     }
                     match Packet::decode(version, &rest[..length]) {
                         Ok(packet) => {
+                            let is_publish = matches!(packet, Packet::Publish(_));
+                            if is_publish && self.is_too_fast(id, now) {
+                                self.close(id, ReasonCode::MessageRateTooHigh, "publishes come too fast", now);
+                                continue;
+                            }
                             self.on_packet(id, &packet, now);
-                            if matches!(packet, Packet::Publish(_)) {
+                            if is_publish {
                                 self.count_publish(id, length, now);
                             }
                             continue;
@@ -906,12 +911,22 @@ impl Shard {
     fn count_publish(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
         let limits = &self.settings.limits;
         let (publishes, bytes_per_sec) = (limits.publishes_per_sec, limits.publish_bytes_per_sec);
+        let reads_on = limits.too_fast_ends;
         if publishes == 0 && bytes_per_sec == 0 {
             return;
         }
         let Some(connection) = self.connection_mut(id) else { return };
         let rate = connection.rate.get_or_insert_with(|| Box::new(Rate::new(publishes, bytes_per_sec, now)));
         rate.take(bytes, now);
+        if reads_on {
+            rate.read_on();
+        }
+    }
+
+    /// Whether a client has sent all it may in a second, and its connection is to end if it publishes more.
+    fn is_too_fast(&self, id: ConnectionId, now: Moment) -> bool {
+        let rate = self.connection(id).and_then(|connection| connection.rate.as_ref());
+        self.settings.limits.too_fast_ends && rate.is_some_and(|rate| rate.is_used_up(now))
     }
 
     /// Connections that sent too fast are read again.

@@ -47,6 +47,17 @@ impl Rate {
         self.waits = [&self.publishes, &self.bytes].iter().any(|bucket| bucket.is_empty(now));
     }
 
+    /// Whoever sends more than there is room for meets with something else than waiting.
+    pub(super) fn read_on(&mut self) {
+        self.waits = false;
+    }
+
+    /// Whether there is no room for another publish, or for a byte of it: one of more bytes than a second has room for
+    /// must come through at some time.
+    pub(super) fn is_used_up(&self, now: Moment) -> bool {
+        [&self.publishes, &self.bytes].iter().any(|bucket| bucket.per_sec > 0 && bucket.empty_at(1, now) > ns(now))
+    }
+
     /// Whether nothing more is to be taken for now.
     pub(super) fn waits(&self) -> bool {
         self.waits
@@ -64,10 +75,15 @@ impl Rate {
 impl Bucket {
     fn take(&mut self, amount: u64, now: Moment) {
         if self.per_sec > 0 {
-            let cost_ns = (u128::from(amount) * SECOND_NS as u128).div_ceil(self.per_sec.into());
-            let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
-            self.empty_at_ns = self.empty_at_ns.max(ns(now) - SECOND_NS).saturating_add(cost_ns);
+            self.empty_at_ns = self.empty_at(amount, now);
         }
+    }
+
+    /// When it is empty if so much is taken from it. It must have a bound.
+    fn empty_at(&self, amount: u64, now: Moment) -> i64 {
+        let cost_ns = (u128::from(amount) * SECOND_NS as u128).div_ceil(self.per_sec.into());
+        let cost_ns = i64::try_from(cost_ns).unwrap_or(i64::MAX);
+        self.empty_at_ns.max(ns(now) - SECOND_NS).saturating_add(cost_ns)
     }
 
     fn is_empty(&self, now: Moment) -> bool {

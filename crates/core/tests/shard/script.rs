@@ -569,6 +569,7 @@ fn read_limits(text: &str, limits: &mut Limits) -> Result<(), String> {
             "sessions" => limits.sessions = value,
             "publishes_per_sec" => limits.publishes_per_sec = value,
             "publish_bytes_per_sec" => limits.publish_bytes_per_sec = value.into(),
+            "too_fast_ends" => limits.too_fast_ends = value > 0,
             "replay_last" => limits.replay_last = value,
             "connect_timeout_ms" => limits.connect_timeout_ms = value,
             other => return Err(format!("no such limit: {other}")),

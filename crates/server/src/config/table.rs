@@ -103,6 +103,7 @@ fn mqtt() -> Vec<Key<Config>> {
 }
 
 fn mqtt_limits() -> Vec<Key<Config>> {
+    const TOO_FAST: &[(&str, bool)] = &[("wait", false), ("disconnect", true)];
     let keep_alive = duration(Unit::Seconds, Duration::ZERO..=Duration::from_secs(u16::MAX.into()))
         .kept_as(|span| whole_secs(span) as u16, |&secs| Duration::from_secs(secs.into()));
     let connect_timeout = duration(Unit::Seconds, Duration::from_millis(100)..=HOUR)
@@ -246,6 +247,14 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             size(0..=u64::MAX),
             field!(Config, mqtt.limits.publish_bytes_per_sec),
             "Bytes of one client's publishes in a second; 0: any number.",
+        )
+        .at_once(),
+        Key::new(
+            "mqtt.limits.tooFast",
+            choice(TOO_FAST),
+            field!(Config, mqtt.limits.too_fast_ends),
+            "What becomes of a client that publishes faster than these two allow: its socket is read later, or its \
+             connection ends.",
         )
         .at_once(),
     ]

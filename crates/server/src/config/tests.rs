@@ -70,6 +70,7 @@ mqtt:
     sessions: 17
     publishesPerSecond: 18
     publishBytesPerSecond: 19kB
+    tooFast: disconnect
 http:
   port: 8080
   securePort: localhost:8443
@@ -145,6 +146,7 @@ cluster: null
                 sessions: 17,
                 publishes_per_sec: 18,
                 publish_bytes_per_sec: 19_000,
+                too_fast_ends: true,
             },
         },
         http: Http {
