@@ -234,6 +234,7 @@ pub(super) enum Delivered {
 }
 
 /// Puts a message into a client's outbox. `delivery`: what to remember of it, if its QoS is 1 or 2.
+#[inline]
 pub(super) fn deliver(
     connection: &mut Connection,
     frames: &mut Frames,

@@ -326,8 +326,9 @@ const CELL_BYTES: usize = 144;
 /// wait for its message in all, and the system takes a core away from who reads no sooner.
 const RECORDS_AT_ONCE: usize = 64;
 
-/// Cells inserted under one lock, so that readers get in between.
-const APPLY_CELLS: usize = 256;
+/// Cells inserted under one lock, so that readers get in between. So few that the allocator has the pieces that replaced
+/// values took at hand for the next ones: it keeps seven of a size for that.
+const APPLY_CELLS: usize = 6;
 
 #[cfg(test)]
 mod tests {
