@@ -197,15 +197,6 @@ pub struct StoredGroup {
     pub ahead: BTreeSet<u64>,
 }
 
-/// A row of [`TableId::CLAIMS`](crate::TableId::CLAIMS): messages that a session has taken over.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Claim {
-    /// The last of them.
-    last: u64,
-    /// The row's key.
-    pub row: Box<[u8]>,
-}
-
 /// What a group can go on with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Next {
@@ -266,8 +257,8 @@ pub struct Group {
     pub lagging: bool,
     /// Rows of subscriptions with which sessions keep the group alive while they are away.
     pub kept_by: FxHashSet<Box<[u8]>>,
-    /// What sessions have taken over behind the stored form.
-    claims: Vec<Claim>,
+    /// Rows of [`TableId::CLAIMS`](crate::TableId::CLAIMS) that say what sessions have taken over since the stored form.
+    claims: Vec<Box<[u8]>>,
     places: Slab<Place>,
     names: FxHashMap<Arc<str>, usize>,
     ready: VecDeque<usize>,
@@ -624,25 +615,17 @@ impl Group {
                 (in_hand.entry, in_hand.session) = (None, Some(session));
             }
         }
-        self.claims.push(Claim::new(numbers, row));
+        self.claims.push(row.into());
         self.dirty = true;
     }
 
-    /// Takes the claims that a stored form of now makes needless: it says the same.
-    pub fn take_claims(&mut self, seen: Sequence) -> Vec<Claim> {
-        let position = self.position(seen).0;
-        let (needless, kept) = std::mem::take(&mut self.claims).into_iter().partition(|claim| claim.last <= position);
-        self.claims = kept;
-        needless
-    }
-
-    /// Takes all claims.
-    pub fn take_all_claims(&mut self) -> Vec<Claim> {
+    /// Takes the claims: a stored form of now says the same, and what has become of it since.
+    pub fn take_claims(&mut self) -> Vec<Box<[u8]>> {
         std::mem::take(&mut self.claims)
     }
 
     /// The stored form could not be written, and so these claims are still there.
-    pub fn put_claims(&mut self, claims: Vec<Claim>) {
+    pub fn put_claims(&mut self, claims: Vec<Box<[u8]>>) {
         self.claims.extend(claims);
         self.dirty = true;
     }
@@ -718,7 +701,7 @@ impl Group {
             self.waiting.remove(&number);
             self.claimed.insert(number);
         }
-        self.claims.push(Claim::new(numbers, row));
+        self.claims.push(row.into());
     }
 
     /// A delivery that a stored session has begun.
@@ -764,12 +747,6 @@ impl Group {
             }
         }
         Some(in_hand)
-    }
-}
-
-impl Claim {
-    fn new(numbers: &[u64], row: &[u8]) -> Claim {
-        Claim { last: numbers.iter().copied().max().unwrap_or(0), row: row.into() }
     }
 }
 
@@ -977,6 +954,27 @@ mod tests {
             br#"{"position":11,"ahead":[12]}"#,
             "what it has passed needs no telling"
         );
+    }
+
+    #[test]
+    fn what_a_session_gave_back_is_not_its_own_again_after_a_restart() {
+        let mut group = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        let sessions = FxHashSet::from_iter([7]);
+        group.restore(br#"{"position":5}"#, &sessions);
+        let shared = Shared { group: "g/#".into(), filter: "$share/g/#".into(), number: 9 };
+        group.restore_begun(("a", 7), &shared, QoS::AtLeastOnce);
+        group.restore_claim(&[8, 9], b"row");
+        group.put_back(9); // It may not read it any more.
+        let row = group.store(Sequence(5));
+        assert_eq!(String::from_utf8_lossy(&row), r#"{"position":5,"open":[9],"ahead":[8]}"#);
+        let needless = group.take_claims();
+        let mut again = Group::new("g/#", Flow::Live, Sequence::ZERO);
+        again.restore(&row, &sessions);
+        if !needless.contains(&b"row"[..].into()) {
+            again.restore_claim(&[8, 9], b"row");
+        }
+        again.join(member("b", 5), &[], Sequence(5));
+        assert_eq!(again.next(), Next::Fetch(vec![9]));
     }
 
     #[test]

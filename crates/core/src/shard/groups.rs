@@ -11,7 +11,7 @@ use super::publish::{internal_delete, internal_row};
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
 use crate::change::{Change, Entry};
 use crate::interest::{Interest, Subscriber, Subscription};
-use crate::mqtt::group::{Claim, Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
+use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability, Outcome, Token};
@@ -46,8 +46,8 @@ pub(super) struct Groups {
 
 /// A change of the rows of groups.
 enum Storing {
-    /// Where a group stands; claims that this makes needless go away with it.
-    Form { group: Arc<str>, claims: Vec<Claim> },
+    /// Where a group stands; claims go away with it, as it says what they say.
+    Form { group: Arc<str>, claims: Vec<Box<[u8]>> },
     /// These go away.
     Removal(Vec<(TableId, Box<[u8]>)>),
 }
@@ -500,9 +500,9 @@ impl Shard {
     /// Takes a group's rows away.
     fn forget_stored(&mut self, slot: usize) {
         let Some(group) = self.groups.get(slot) else { return };
-        let claims = group.take_all_claims();
+        let claims = group.take_claims();
         let of_group = std::mem::take(&mut group.stored).then(|| (TableId::GROUPS, group.key.as_bytes().into()));
-        let rows = claims.into_iter().map(|claim| (TableId::CLAIMS, claim.row)).chain(of_group).collect();
+        let rows = claims.into_iter().map(|row| (TableId::CLAIMS, row)).chain(of_group).collect();
         self.remove_rows(rows);
     }
 
@@ -536,7 +536,7 @@ impl Shard {
             Storing::Form { group: key, claims } => match self.group(&key) {
                 Some(group) => group.put_claims(claims),
                 None => {
-                    let rows = claims.into_iter().map(|claim| (TableId::CLAIMS, claim.row));
+                    let rows = claims.into_iter().map(|row| (TableId::CLAIMS, row));
                     self.groups.left_over.extend(rows);
                 }
             },
@@ -574,10 +574,10 @@ impl Shard {
         let (seen, token) = (self.seen, self.token(0));
         let Some(group) = self.groups.get(slot) else { return };
         (group.dirty, group.stored) = (false, true);
-        let claims = group.take_claims(seen);
+        let claims = group.take_claims();
         let (key, stored) = (Arc::clone(&group.key), group.store(seen));
         let mut changes = vec![internal_row(TableId::GROUPS, key.as_bytes(), &stored)];
-        changes.extend(claims.iter().map(|claim| internal_delete(TableId::CLAIMS, &claim.row)));
+        changes.extend(claims.iter().map(|row| internal_delete(TableId::CLAIMS, row)));
         self.proposals.push(Some(token), Durability::Memory, &changes);
         self.groups.storing.insert(token, Storing::Form { group: key, claims });
     }
