@@ -32,37 +32,43 @@ enum Late {
     Behind,
 }
 
+/// Many entries come from one client at a time, all to one topic, which is put together once.
+struct Heard<'e> {
+    place: Option<(TableId, &'e [u8])>,
+    topic: String,
+}
+
+impl Heard<'_> {
+    /// `buffer` is to be given back.
+    fn new(buffer: &mut String) -> Self {
+        Heard { place: None, topic: std::mem::take(buffer) }
+    }
+}
+
 impl Shard {
     /// Entries were committed.
     pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
+        let mut heard = Heard::new(&mut self.scratch.topic);
         for entry in batch.entries() {
             if entry.change.table.is_internal() {
                 self.on_internal(&entry, now);
             } else if !entry.superseded {
-                self.fan_out_entry(&entry, now);
+                self.fan_out_heard(&entry, &mut heard, now);
             }
             self.seen = entry.sequence;
         }
         self.seen = self.seen.max(batch.last());
-        self.store_full_sessions(now);
+        self.scratch.topic = heard.topic;
     }
 
     /// Messages that stand in no log came from another shard.
     pub(super) fn on_events(&mut self, bytes: &[u8], now: Moment) {
-        let mut topic = std::mem::take(&mut self.scratch.topic);
-        // Many come from one client at a time, all to one topic, which is put together once.
-        let mut last = None;
+        let mut heard = Heard::new(&mut self.scratch.topic);
         for entry in Entries::new(bytes, Sequence::ZERO) {
             let Ok(entry) = entry else { break };
-            let place = (entry.change.table, entry.change.key);
-            if last != Some(place) {
-                last = self.tables.topic(place.0, place.1, &mut topic).then_some(place);
-            }
-            if last.is_some() {
-                self.fan_out_event(&Entry { sequence: Sequence::ZERO, ..entry }, &topic, now);
-            }
+            self.fan_out_heard(&Entry { sequence: Sequence::ZERO, ..entry }, &mut heard, now);
         }
-        self.scratch.topic = topic;
+        self.scratch.topic = heard.topic;
     }
 
     /// The server's own tables: what they mean for who may come back.
@@ -96,29 +102,28 @@ impl Shard {
         }
     }
 
-    fn fan_out_entry(&mut self, entry: &Entry<'_>, now: Moment) {
+    fn fan_out_heard<'e>(&mut self, entry: &Entry<'e>, heard: &mut Heard<'e>, now: Moment) {
         if self.interest.is_empty() && self.groups.is_empty() {
             return; // Spares a node that is only written to the look at a cache of all its topics.
         }
-        let Some((matches, topic, alias)) = self.interested(entry) else { return };
-        if !matches.is_empty() {
-            let message = Outgoing::of_entry(entry, &topic, &alias);
-            self.fan_out(&message, &matches, Some(entry), now);
+        let place = (entry.change.table, entry.change.key);
+        if heard.place != Some(place) {
+            heard.place = self.tables.topic(place.0, place.1, &mut heard.topic).then_some(place);
         }
-        self.offer_groups(entry, &topic);
-        self.scratch.topic = topic;
-        self.scratch.alias = alias;
+        if heard.place.is_some() {
+            self.fan_out_entry(entry, &heard.topic, now);
+        }
     }
 
-    /// A message that stands in no log, to this shard's subscribers. `topic` is its canonical topic.
-    pub(super) fn fan_out_event(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
+    /// An entry of the log, or a message that stands in none, to this shard's subscribers. `topic` is its canonical topic.
+    pub(super) fn fan_out_entry(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
         if self.interest.is_empty() && self.groups.is_empty() {
             return;
         }
         let (matches, alias) = self.wanting(topic);
         if !matches.is_empty() {
-            let message = Outgoing::of_change(&entry.change, topic, &alias, None);
-            self.fan_out(&message, &matches, Some(entry), now);
+            let message = Outgoing::of_entry(entry, topic, &alias);
+            self.fan_out(&message, &matches, entry, now);
         }
         self.offer_groups(entry, topic);
         self.scratch.alias = alias;
@@ -148,17 +153,15 @@ impl Shard {
         (matches, alias)
     }
 
-    fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: Option<&Entry<'_>>, now: Moment) {
+    fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: &Entry<'_>, now: Moment) {
         self.frames.reset();
         let mut queued: Option<Rc<[u8]>> = None;
         for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
             let slot = subscriptions[0].subscriber.0;
-            match (self.offer(slot, message, subscriptions, now), entry) {
-                (Some(Waits::Queued(qos)), Some(entry)) => {
-                    self.enqueue(slot, (message.topic, entry), qos, &mut queued, now);
-                }
-                (Some(Waits::Conflated), Some(entry)) => self.conflate(slot, message.topic, entry, &mut queued),
-                _ => {}
+            match self.offer(slot, message, subscriptions, now) {
+                Some(Waits::Queued(qos)) => self.enqueue(slot, (message.topic, entry), qos, &mut queued, now),
+                Some(Waits::Conflated) => self.conflate(slot, message.topic, entry, &mut queued),
+                None => {}
             }
         }
     }
