@@ -59,6 +59,7 @@ impl Shard {
         }
         self.seen = self.seen.max(batch.last());
         self.scratch.topic = heard.topic;
+        self.store_full_sessions(now);
     }
 
     /// Messages that stand in no log came from another shard.
