@@ -76,7 +76,8 @@ impl Scratch {
     /// What the turn that just ended does to the tables: the last change of each record.
     pub(super) fn effects<'a>(&self, batch: &'a Batch, node: NodeId) -> Vec<Effect<'a>> {
         let mut sequence = batch.first();
-        let mut effects = Vec::with_capacity(self.entries.len());
+        // Not for events, of which some nodes log nothing else.
+        let mut effects = Vec::with_capacity(self.entries.iter().filter(|mark| mark.counts).count());
         for mark in &self.entries {
             if mark.counts {
                 let entry = &batch.bytes()[mark.offset as usize - FrameHeader::BYTES..];
