@@ -241,6 +241,7 @@ impl Shard {
         connection.reading = false;
         let seen = self.seen;
         let mut lost: Option<(Sequence, Sequence)> = None;
+        let mut gone = Vec::new();
         for (number, fetched) in messages {
             let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
             while session.redeliver.front().is_some_and(|&front| front <= number) {
@@ -268,13 +269,13 @@ impl Shard {
                     // It is another by now, which comes by itself; under this identifier the client has seen the old.
                     _ => self.give_up(id, packet, now),
                 },
-                // Nothing is left to send: the delivery ends here.
+                // Nothing is left to send: the delivery ends.
                 Fetched::Gone => {
+                    gone.push(packet);
                     let (before, behind) = (Sequence(found.sequence.saturating_sub(1)), Sequence(found.sequence + 1));
                     if let Some(replay) = found.replay {
                         session.show_unreplayed(replay, before, None, seen);
                     }
-                    self.give_up(id, packet, now);
                     match found.shared.map(|shared| *shared) {
                         Some(shared) => {
                             self.report_lost(format!("$share/{}", shared.group).into(), before, behind);
@@ -291,7 +292,22 @@ impl Shard {
         if let Some((before, behind)) = lost {
             self.on_deliveries_lost(id, before, behind);
         }
+        self.give_up_all(id, &gone, now);
         self.pump(id, now);
+    }
+
+    /// The messages of these deliveries are gone. What is shown in their place is written down first: nobody looks for the
+    /// message of one that is released, not after a crash either.
+    fn give_up_all(&mut self, id: ConnectionId, gone: &[PacketId], now: Moment) {
+        let seen = self.seen;
+        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|_| !gone.is_empty()) else { return };
+        if let Some(session) = &mut connection.session {
+            session.dirty |= session.is_durable();
+        }
+        store_if_dirty(connection, seen, &mut self.proposals);
+        for &packet in gone {
+            self.give_up(id, packet, now);
+        }
     }
 
     /// A delivery cannot be made again.
