@@ -526,7 +526,11 @@ impl Shard {
         let Ok(record) = Record::decode(&scanned.record) else { return Delivered::Done };
         let version = record.version.0;
         let is_logged = record.version > Sequence::ZERO; // The server's own values are not.
-        let is_had = is_logged && (version == *versions.start() || !versions.contains(&version));
+        // The log does not bring a client what it published itself until No Local was replaced, the state asked for does.
+        let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
+        let is_own = Some(record.publisher) == session && record.version <= wanting.subscription.own_since;
+        let is_beyond = version > *versions.end() && !(is_own && *versions.start() == 0);
+        let is_had = is_logged && (version <= *versions.start() || is_beyond);
         if is_had || record.is_expired(now.wall_ms) {
             return Delivered::Done; // The log brings what came later.
         }
