@@ -299,12 +299,14 @@ impl Shard {
     /// The messages of these deliveries are gone. What is shown in their place is written down first: nobody looks for the
     /// message of one that is released, not after a crash either.
     fn give_up_all(&mut self, id: ConnectionId, gone: &[PacketId], now: Moment) {
-        let seen = self.seen;
-        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|_| !gone.is_empty()) else { return };
+        if gone.is_empty() {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if let Some(session) = &mut connection.session {
             session.dirty |= session.is_durable();
         }
-        store_if_dirty(connection, seen, &mut self.proposals);
+        store_if_dirty(connection, self.seen, &mut self.proposals);
         for &packet in gone {
             self.give_up(id, packet, now);
         }
@@ -527,9 +529,12 @@ impl Shard {
         let version = record.version.0;
         let is_logged = record.version > Sequence::ZERO; // The server's own values are not.
         // The log does not bring a client what it published itself until No Local was replaced, the state asked for does.
-        let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
-        let is_own = Some(record.publisher) == session && record.version <= wanting.subscription.own_since;
-        let is_beyond = version > *versions.end() && !(is_own && *versions.start() == 0);
+        let is_own = || {
+            let session = self.connection(id).and_then(|found| found.session.as_ref());
+            session.is_some_and(|session| session.id == record.publisher)
+        };
+        let is_asked = *versions.start() == 0 && record.version <= wanting.subscription.own_since;
+        let is_beyond = version > *versions.end() && !(is_asked && is_own());
         let is_had = is_logged && (version <= *versions.start() || is_beyond);
         if is_had || record.is_expired(now.wall_ms) {
             return Delivered::Done; // The log brings what came later.

@@ -104,8 +104,8 @@ impl Shard {
     }
 
     fn fan_out_heard<'e>(&mut self, entry: &Entry<'e>, heard: &mut Heard<'e>, now: Moment) {
-        if self.interest.is_empty() && self.groups.is_empty() {
-            return; // Spares a node that is only written to the look at a cache of all its topics.
+        if self.is_deaf() {
+            return;
         }
         let place = (entry.change.table, entry.change.key);
         if heard.place != Some(place) {
@@ -116,11 +116,14 @@ impl Shard {
         }
     }
 
+    /// Whether nobody on this shard wants anything: a node that is only written to is spared the look at a cache of all its
+    /// topics.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.interest.is_empty() && self.groups.is_empty()
+    }
+
     /// An entry of the log, or a message that stands in none, to this shard's subscribers. `topic` is its canonical topic.
     pub(super) fn fan_out_entry(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
-        if self.interest.is_empty() && self.groups.is_empty() {
-            return;
-        }
         let (matches, alias) = self.wanting(topic);
         if !matches.is_empty() {
             let message = Outgoing::of_entry(entry, topic, &alias);

@@ -346,7 +346,9 @@ impl Shard {
             }
         }
         let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
-        self.fan_out_entry(&entry, &checked.spot.topic, now);
+        if !self.is_deaf() {
+            self.fan_out_entry(&entry, &checked.spot.topic, now);
+        }
         match answer_to(publish) {
             Then::Nothing => {} // And nothing waits that it would have to wait behind.
             then => self.answer_now(id, then, ReasonCode::Success, now),

@@ -10,16 +10,7 @@ use rowcast_core::mqtt::session::StoredSession;
 
 #[test]
 fn a_session_is_on_disk_before_more_of_its_deliveries_are_in_doubt_than_are_left_out() {
-    let limits = Limits { inflight: u16::MAX, ..Limits::default() };
-    let setup = Setup { shards: 1, limits, open_topics: true, close_on_rejected: false, seed: 1 };
-    let mut node: Node = Node::new(setup, Store::default());
-    let [member, publisher] = [(); 2].map(|()| node.connect(0, true, false));
-    for (socket, line) in
-        [(member, "CONNECT v5 id=a expiry=60"), (member, "SUBSCRIBE 1 x qos=1"), (publisher, "CONNECT v5 id=p clean")]
-    {
-        send(&mut node, socket, line);
-        node.settle();
-    }
+    let (mut node, member, publisher) = member_and_publisher(u16::MAX);
     let (mut delivered, wanted) = (0, IN_DOUBT_MAX + 2000);
     for number in 0..wanted {
         send(&mut node, publisher, &format!("PUBLISH {} x qos=1 \"{number}\"", number % 60_000 + 1));
@@ -37,16 +28,7 @@ fn a_session_is_on_disk_before_more_of_its_deliveries_are_in_doubt_than_are_left
 
 #[test]
 fn where_a_session_cannot_be_stored_its_client_waits_for_no_more_than_that() {
-    let limits = Limits { inflight: 1000, ..Limits::default() };
-    let setup = Setup { shards: 1, limits, open_topics: true, close_on_rejected: false, seed: 1 };
-    let mut node: Node = Node::new(setup, Store::default());
-    let [member, publisher] = [(); 2].map(|()| node.connect(0, true, false));
-    for (socket, line) in
-        [(member, "CONNECT v5 id=a expiry=60"), (member, "SUBSCRIBE 1 x qos=1"), (publisher, "CONNECT v5 id=p clean")]
-    {
-        send(&mut node, socket, line);
-        node.settle();
-    }
+    let (mut node, member, publisher) = member_and_publisher(1000);
     node.lose(member);
     let wanted = IN_DOUBT_MAX + 2000;
     for number in 0..wanted {
@@ -80,6 +62,21 @@ fn where_a_session_cannot_be_stored_its_client_waits_for_no_more_than_that() {
     node.advance(1000);
     node.settle();
     assert_eq!(acknowledge_all(&mut node), wanted);
+}
+
+/// A node with a client that lasts and has `x` with QoS 1, and one that publishes.
+fn member_and_publisher(inflight: u16) -> (Node, SocketId, SocketId) {
+    let limits = Limits { inflight, ..Limits::default() };
+    let setup = Setup { shards: 1, limits, open_topics: true, close_on_rejected: false, seed: 1 };
+    let mut node: Node = Node::new(setup, Store::default());
+    let [member, publisher] = [(); 2].map(|()| node.connect(0, true, false));
+    for (socket, line) in
+        [(member, "CONNECT v5 id=a expiry=60"), (member, "SUBSCRIBE 1 x qos=1"), (publisher, "CONNECT v5 id=p clean")]
+    {
+        send(&mut node, socket, line);
+        node.settle();
+    }
+    (node, member, publisher)
 }
 
 /// How many deliveries the form of the only session says that were made.

@@ -36,19 +36,19 @@ impl Default for Memtable {
 impl Memtable {
     /// The last version of a record; `None`: the layers below know.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Option<Slice>> {
-        let place = self.places.find(self.hash(key), |&place| *self.cells[place as usize].key == *key)?;
+        let place = self.places.find(hash_of(key, self.seed), |&place| *self.cells[place as usize].key == *key)?;
         Some(&self.cells[*place as usize].value)
     }
 
     /// Returns what was there before.
     pub(super) fn insert(&mut self, key: Slice, value: Option<Slice>) -> Option<Option<Slice>> {
-        let hash = self.hash(&key);
         let Memtable { cells, order, places, seed } = self;
+        let hash = hash_of(&key, *seed);
         if let Some(&place) = places.find(hash, |&place| cells[place as usize].key == key) {
             return Some(std::mem::replace(&mut cells[place as usize].value, value));
         }
         let place = u32::try_from(cells.len()).expect("a memtable's bytes are bounded, and with them its cells");
-        places.insert_unique(hash, place, |&place| xxh3_64_with_seed(&cells[place as usize].key, *seed));
+        places.insert_unique(hash, place, |&place| hash_of(&cells[place as usize].key, *seed));
         order.insert(key.clone(), place);
         cells.push(Cell { key, value });
         None
@@ -70,16 +70,15 @@ impl Memtable {
     pub(super) fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
+}
 
-    fn hash(&self, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.seed)
-    }
+fn hash_of(key: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(key, seed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn it_is_a_map_in_the_order_of_its_keys() {
