@@ -200,7 +200,8 @@ impl Shard {
             _ => None,
         });
         let last = if changes.is_empty() {
-            forgotten
+            // What it published passes through the log, and must not be overtaken by what the next one publishes.
+            forgotten.or_else(|| acks.iter().rev().find_map(|pending| pending.token))
         } else {
             let token = self.token(id.slot);
             if opening.is_some() {
