@@ -10,6 +10,7 @@ use rowcast_codec::{PacketId, QoS};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
@@ -112,8 +113,31 @@ pub enum Acknowledged {
     Released,
     /// PUBREC for a delivery that is released already: PUBREL once more.
     Again,
-    /// No delivery has this identifier, or it is not at this step.
+    /// No delivery has this identifier.
     Unknown,
+    /// The delivery with this identifier waits for another packet: a protocol error (MQTT 5 §1.2).
+    Unexpected,
+}
+
+/// The packet that a delivery goes on with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// QoS 1.
+    Puback,
+    /// QoS 2, as long as PUBLISH may go out again.
+    Pubrec,
+    /// QoS 2, behind PUBREL.
+    Pubcomp,
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Awaited::Puback => "PUBACK",
+            Awaited::Pubrec => "PUBREC",
+            Awaited::Pubcomp => "PUBCOMP",
+        })
+    }
 }
 
 impl Window {
@@ -288,7 +312,8 @@ impl Window {
     /// PUBACK.
     pub fn puback(&mut self, id: PacketId) -> Acknowledged {
         match self.slot(id) {
-            Some(slot) if slot.as_ref().is_some_and(|delivery| delivery.qos == 1) => self.finish(id),
+            Some(Some(delivery)) if delivery.qos == 1 => self.finish(id),
+            Some(Some(_)) => Acknowledged::Unexpected,
             _ => Acknowledged::Unknown,
         }
     }
@@ -302,6 +327,7 @@ impl Window {
                 delivery.released = true;
                 Acknowledged::Released
             }
+            Some(Some(_)) => Acknowledged::Unexpected,
             _ => Acknowledged::Unknown,
         }
     }
@@ -309,7 +335,8 @@ impl Window {
     /// PUBCOMP.
     pub fn pubcomp(&mut self, id: PacketId) -> Acknowledged {
         match self.slot(id) {
-            Some(slot) if slot.as_ref().is_some_and(|delivery| delivery.released) => self.finish(id),
+            Some(Some(delivery)) if delivery.released => self.finish(id),
+            Some(Some(_)) => Acknowledged::Unexpected,
             _ => Acknowledged::Unknown,
         }
     }
@@ -348,7 +375,18 @@ impl Window {
     /// Whether PUBREL, not PUBLISH, is what goes out for the delivery with this identifier.
     #[must_use]
     pub fn is_released(&self, id: PacketId) -> bool {
-        self.place(id).and_then(|place| self.slots[place].as_ref()).is_some_and(|delivery| delivery.released)
+        self.awaited(id) == Some(Awaited::Pubcomp)
+    }
+
+    /// What the delivery with this identifier waits for, if it is under way.
+    #[must_use]
+    pub fn awaited(&self, id: PacketId) -> Option<Awaited> {
+        let delivery = self.slots[self.place(id)?].as_ref()?;
+        Some(match delivery.qos {
+            _ if delivery.released => Awaited::Pubcomp,
+            1 => Awaited::Puback,
+            _ => Awaited::Pubrec,
+        })
     }
 
     /// The delivery with this number, if it is under way.
@@ -463,6 +501,8 @@ mod tests {
         assert_eq!(window.take(one(10)), Some(id(1)));
         assert_eq!(window.take(one(11)), Some(id(2)));
         assert_eq!(window.take(one(12)), None);
+        assert_eq!(window.pubrec(id(2), false), Acknowledged::Unexpected);
+        assert_eq!((window.pubcomp(id(2)), window.awaited(id(2))), (Acknowledged::Unexpected, Some(Awaited::Puback)));
         assert_eq!(window.puback(id(2)), Acknowledged::Done);
         assert_eq!(window.puback(id(2)), Acknowledged::Unknown);
         assert_eq!(window.take(one(12)), Some(id(3)));
@@ -488,10 +528,11 @@ mod tests {
     fn exactly_once_goes_through_both_steps_and_no_other_way() {
         let mut window = Window::new(10, 0);
         let two = window.take(Delivery::of_entry(Sequence(5), QoS::ExactlyOnce)).expect("room");
-        assert_eq!(window.puback(two), Acknowledged::Unknown);
-        assert_eq!(window.pubcomp(two), Acknowledged::Unknown);
+        assert_eq!(window.puback(two), Acknowledged::Unexpected);
+        assert_eq!((window.pubcomp(two), window.awaited(two)), (Acknowledged::Unexpected, Some(Awaited::Pubrec)));
         assert_eq!(window.pubrec(two, false), Acknowledged::Released);
         assert_eq!(window.pubrec(two, false), Acknowledged::Again);
+        assert_eq!((window.puback(two), window.awaited(two)), (Acknowledged::Unexpected, Some(Awaited::Pubcomp)));
         assert_eq!(window.pubcomp(two), Acknowledged::Done);
         assert_eq!(window.pubcomp(two), Acknowledged::Unknown);
         let refused = window.take(Delivery::of_entry(Sequence(6), QoS::ExactlyOnce)).expect("room");

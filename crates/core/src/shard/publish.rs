@@ -6,7 +6,7 @@ use super::{Moment, Shard};
 use crate::change::{Change, ChangeKind, Entry};
 use crate::hlc::Hlc;
 use crate::mqtt::session::rows;
-use crate::mqtt::window::Acknowledged;
+use crate::mqtt::window::{Acknowledged, Awaited};
 use crate::places::{Spot, levels};
 use crate::policy::{Denied, Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
@@ -405,12 +405,15 @@ impl Shard {
     pub(super) fn on_puback(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
-        // One for an identifier that is not under way changes nothing.
         let shared = session.window.shared(ack.packet_id).cloned();
-        if session.window.puback(ack.packet_id) == Acknowledged::Done {
-            session.dirty = true;
-            self.tell_done(shared); // Whatever the reason: who refuses it, refuses it for all [MQTT-4.8.2-6].
-            self.pump(id, now);
+        match session.window.puback(ack.packet_id) {
+            Acknowledged::Done => {
+                session.dirty = true;
+                self.tell_done(shared); // Whatever the reason: who refuses it, refuses it for all [MQTT-4.8.2-6].
+                self.pump(id, now);
+            }
+            Acknowledged::Unexpected => self.on_unexpected(id, Awaited::Puback, ack.packet_id, now),
+            _ => {} // It is not under way, any more perhaps.
         }
     }
 
@@ -430,7 +433,16 @@ impl Shard {
                 self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::PacketIdentifierNotFound, now);
             }
             Acknowledged::Unknown => {}
+            Acknowledged::Unexpected => self.on_unexpected(id, Awaited::Pubrec, ack.packet_id, now),
         }
+    }
+
+    /// A client that answers what it was not sent is in no state to go on from (MQTT 5 §4.13).
+    fn on_unexpected(&mut self, id: ConnectionId, came: Awaited, packet: PacketId, now: Moment) {
+        let session = self.connection(id).and_then(|found| found.session.as_ref());
+        let Some(awaited) = session.and_then(|session| session.window.awaited(packet)) else { return };
+        let words = format!("{came} for packet identifier {}, which waits for {awaited}", packet.get());
+        self.close(id, ReasonCode::ProtocolError, &words, now);
     }
 
     /// A delivery was released and goes on with PUBREL, once it is written down that PUBLISH must never go out again
@@ -449,8 +461,10 @@ impl Shard {
     pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        if !session.window.is_released(ack.packet_id) {
-            return self.on_doubtful_pubcomp(id, ack.packet_id, now);
+        match session.window.awaited(ack.packet_id) {
+            Some(Awaited::Pubcomp) => {}
+            Some(_) => return self.on_unexpected(id, Awaited::Pubcomp, ack.packet_id, now),
+            None => return self.on_doubtful_pubcomp(id, ack.packet_id, now),
         }
         session.redeliver.retain(|&number| PacketId::nth(number) != ack.packet_id);
         if !session.is_durable() {
