@@ -187,6 +187,12 @@ impl Window {
         }
     }
 
+    /// Identifiers whose PUBREC came, and whose PUBCOMP did not.
+    pub fn released(&self) -> impl Iterator<Item = PacketId> {
+        let in_flight = self.in_flight().filter(|(_, _, delivery)| delivery.released);
+        in_flight.map(|(_, id, _)| id).chain(self.released_ahead.iter().copied())
+    }
+
     /// A new connection may allow more or less than the last; what is under way stays.
     pub fn resume(&mut self, receive_maximum: u16) {
         self.doubtful.resume();

@@ -411,8 +411,8 @@ pub(super) fn rows_of(session: &Session) -> StoredRows {
         .map(|(spelled, held)| (rows::subscription(client_id, spelled, &held.options), Vec::new(), Default::default()))
         .collect();
     let received = session.received.iter().map(|&id| rows::received(client_id, id));
-    let released = session.window.in_flight().filter(|(_, _, delivery)| delivery.released);
-    let handshakes = received.chain(released.map(|(_, id, _)| rows::released(client_id, id))).collect();
+    let released = session.window.released().map(|id| rows::released(client_id, id));
+    let handshakes = received.chain(released).collect();
     StoredRows { session: Some(Vec::new()), has_expired: false, subscriptions, handshakes, will: None }
 }
 

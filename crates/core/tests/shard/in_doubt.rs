@@ -64,6 +64,31 @@ fn where_a_session_cannot_be_stored_its_client_waits_for_no_more_than_that() {
     assert_eq!(acknowledge_all(&mut node), wanted);
 }
 
+#[test]
+fn a_handshake_whose_delivery_was_not_found_again_goes_with_its_session() {
+    let ways: [&[&str]; 2] = [&["CONNECT v5 id=a expiry=60", "DISCONNECT 0x00 expiry=0"], &["CONNECT v5 id=a"]];
+    for way in ways {
+        let (mut node, member, publisher) = member_and_publisher(10);
+        for (socket, line) in
+            [(member, "SUBSCRIBE 2 x qos=2"), (publisher, "PUBLISH 1 x qos=2 \"1\""), (member, "PUBREC 1")]
+        {
+            send(&mut node, socket, line);
+            node.settle();
+        }
+        node.store.crash(false);
+        node.restart();
+        assert_eq!(node.store.found().handshakes.len(), 1);
+        node.stopped.reads = true; // It does not come to where its delivery stands in the log.
+        let member = node.connect(0, true, false);
+        for line in way {
+            send(&mut node, member, line);
+            node.settle();
+        }
+        let found = node.store.found();
+        assert_eq!((found.sessions.len(), found.handshakes.len()), (0, 0), "{way:?}");
+    }
+}
+
 /// A node with a client that lasts and has `x` with QoS 1, and one that publishes.
 fn member_and_publisher(inflight: u16) -> (Node, SocketId, SocketId) {
     let limits = Limits { inflight, ..Limits::default() };
