@@ -34,7 +34,7 @@ impl Shard {
     pub(super) fn on_completion(&mut self, completion: Completion, now: Moment) {
         let Completion { token, outcome } = completion;
         if let Some(leaving) = self.leaving.remove(&token) {
-            self.on_left(leaving);
+            self.on_left(leaving, &outcome);
             return;
         }
         if let Some((client_id, will)) = self.firing.remove(&token) {

@@ -140,8 +140,7 @@ impl Shard {
                 reason: code.map_or(words, |code| for_operator(code, words)).into(),
             }));
         }
-        let was_claiming = connection.phase == Phase::Claiming;
-        connection.phase = Phase::Closing;
+        let was = std::mem::replace(&mut connection.phase, Phase::Closing);
         let forgotten = connection.forgotten.take();
         let acks = std::mem::take(&mut connection.acks);
         connection.changing = 0;
@@ -163,7 +162,7 @@ impl Shard {
         let opening = connection.opening.take();
         self.wake(id);
         let Some(mut session) = session else {
-            if let (true, Some(opening)) = (was_claiming, opening) {
+            if let (Phase::Claiming, Some(opening)) = (was, opening) {
                 self.abandoned.insert(id, opening); // Until the claim is answered: what it brings must not be lost.
             }
             return;
@@ -204,8 +203,8 @@ impl Shard {
             forgotten.or_else(|| acks.iter().rev().find_map(|pending| pending.token))
         } else {
             let token = self.token(id.slot);
-            if opening.is_some() {
-                // Where there was no room for the session, it has none.
+            if was == Phase::Opening {
+                // Where there was no room for the session, it has none, or one whose time may run out.
                 let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
                 self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
             } else {
@@ -256,9 +255,11 @@ impl Shard {
         keys
     }
 
-    /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here.
-    pub(super) fn on_left(&mut self, leaving: Leaving) {
+    /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here. If its row was not
+    /// there any more, neither is the session.
+    pub(super) fn on_left(&mut self, leaving: Leaving, outcome: &Outcome) {
         let Leaving { client_id, connection, session, claimant, .. } = leaving;
+        let session = session.filter(|_| !matches!(outcome, Outcome::Rejected(_)));
         if let Some(parted) = self.connection_mut(connection) {
             parted.parting = false;
             self.wake(connection);
