@@ -205,9 +205,8 @@ impl Shard {
             !connection.queue.is_empty() || !session.redeliver.is_empty()
         };
         let conflates = selected.conflate && qos == QoS::AtMostOnce && message.kind.is_state();
-        // An event behind a state of its topic that found no room finds none either.
-        let waiting = connection.conflated.as_deref().filter(|_| qos == QoS::AtMostOnce);
-        let is_held_up = waiting.is_some_and(|waiting| waiting.holds(message.topic));
+        // What is behind a state of its topic that found no room finds none either.
+        let is_held_up = connection.conflated.as_deref().is_some_and(|waiting| waiting.holds(message.topic));
         let late = match message.sequence {
             None if qos != QoS::AtMostOnce && session.is_durable() => return None, // See `publish`.
             None if !open => return None,
@@ -215,6 +214,7 @@ impl Shard {
             Some(_) if waits || overtakes => Some(Late::Behind),
             // Or it would overtake an older one.
             _ if conflates && connection.conflated.is_some() => Some(Late::Waits(Waits::Conflated)),
+            Some(_) if is_held_up && qos > QoS::AtMostOnce => Some(Late::Behind),
             _ if is_held_up => Some(Late::Dropped),
             _ => None,
         };
