@@ -254,11 +254,7 @@ pub(super) fn deliver(
     }
     let view = if selected.guarded { connection.rights.view(message.table, message.topic) } else { View::Whole };
     if message.is_expired(now) || view == View::Nothing {
-        // [MQTT-3.3.2-5]; of the log's, counted all the same, so that those behind it keep their identifiers, even if
-        // rights change between now and a crash.
-        if qos != QoS::AtMostOnce && message.is_counted() {
-            session.window.skip();
-        }
+        leave_out(connection, counters, message, qos, delivery); // [MQTT-3.3.2-5]
         return Delivered::Done;
     }
     let how = (selected, qos, outbound_bytes, now);
@@ -301,9 +297,7 @@ fn put(
         &own
     };
     if frame.len() > packet_max {
-        if qos != QoS::AtMostOnce && message.is_counted() {
-            session.window.skip();
-        }
+        leave_out(connection, counters, message, qos, delivery);
         counters.dropped += 1;
         connection.dropped += 1;
         return Delivered::TooLarge;
@@ -316,14 +310,8 @@ fn put(
     if qos != QoS::AtMostOnce {
         id = session.window.take(Delivery { alias: selected.alias, retain: selected.retain, ..delivery(qos) });
         session.dirty = true;
-        if id.is_some_and(|id| session.window.is_released(id)) {
-            // PUBREC came before a restart: the handshake goes on where it was.
-            if let Some(id) = id {
-                let version = connection.version;
-                let pubrel = Packet::Pubrel(Ack::new(id, ReasonCode::Success));
-                connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
-                counters.packets_out += 1;
-            }
+        if let Some(id) = id.filter(|&id| session.window.is_released(id)) {
+            send_pubrel(connection, counters, id); // PUBREC came before a restart: the handshake goes on where it was.
             return Delivered::Done;
         }
     }
@@ -336,6 +324,36 @@ fn put(
     }
     append(connection, frame, message.payload, &mut form.shared, id, dup);
     Delivered::Done
+}
+
+/// The client is not sent a message that is for it. One of the log's is counted all the same, so that those behind it keep
+/// their identifiers, even if rights change between now and a crash.
+fn leave_out(
+    connection: &mut Connection,
+    counters: &mut Counters,
+    message: &Outgoing<'_>,
+    qos: QoS,
+    delivery: impl FnOnce(QoS) -> Delivery,
+) {
+    let Some(session) = connection.session.as_mut().filter(|_| qos > QoS::AtMostOnce && message.is_counted()) else {
+        return;
+    };
+    if qos < QoS::ExactlyOnce || !message.is_in_doubt(session.in_doubt) {
+        return session.window.skip();
+    }
+    // It was sent, perhaps, before the node ended: then the client waits for a PUBREL.
+    session.dirty = true;
+    if let Some(id) = session.window.take(Delivery { released: true, ..delivery(qos) }) {
+        send_pubrel(connection, counters, id);
+    }
+}
+
+/// A handshake goes on.
+fn send_pubrel(connection: &mut Connection, counters: &mut Counters, id: PacketId) {
+    let version = connection.version;
+    let pubrel = Packet::Pubrel(Ack::new(id, ReasonCode::Success));
+    connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
+    counters.packets_out += 1;
 }
 
 /// A message with an alias, if its topic has one or is to get one and it fits the client so.

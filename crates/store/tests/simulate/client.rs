@@ -678,9 +678,10 @@ impl Client {
     /// Everything has settled: what it must have, it has.
     pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
         // What the log does not hold any more, or what has expired, need not be sent again; nor what is too large by now,
-        // as it names another subscription that selects it as well [MQTT-3.1.2-25].
-        let kept = |&((number, _), _): &(Copy, QoS)| {
-            book.messages.get(number).is_none_or(|message| !message.expires() && self.takes(message))
+        // as it names another subscription that selects it as well [MQTT-3.1.2-25]. With QoS 2 it is ended all the same.
+        let kept = |&((number, _), qos): &(Copy, QoS)| {
+            let is_sent_again = |message: &Message| !message.expires() && self.takes(message);
+            qos == QoS::ExactlyOnce || book.messages.get(number).is_none_or(is_sent_again)
         };
         let left_over = !cuts && self.in_flight.values().any(kept);
         if !self.outgoing.is_empty() || left_over {
