@@ -528,14 +528,17 @@ impl Shard {
         let Ok(record) = Record::decode(&scanned.record) else { return Delivered::Done };
         let version = record.version.0;
         let is_logged = record.version > Sequence::ZERO; // The server's own values are not.
-        // The log does not bring a client what it published itself until No Local was replaced, the state asked for does.
         let is_own = || {
             let session = self.connection(id).and_then(|found| found.session.as_ref());
             session.is_some_and(|session| session.id == record.publisher)
         };
-        let is_asked = *versions.start() == 0 && record.version <= wanting.subscription.own_since;
-        let is_beyond = version > *versions.end() && !(is_asked && is_own());
-        let is_had = is_logged && (version <= *versions.start() || is_beyond);
+        let is_had = if is_logged && record.version <= wanting.subscription.own_since && is_own() {
+            // What a client published itself until No Local was replaced the log does not bring, nor what stands for it: the
+            // state that was asked for does.
+            *versions.start() > 0
+        } else {
+            is_logged && (version <= *versions.start() || version > *versions.end())
+        };
         if is_had || record.is_expired(now.wall_ms) {
             return Delivered::Done; // The log brings what came later.
         }
