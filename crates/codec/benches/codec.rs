@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rowcast_codec::{
-    Ack, Layout, Message, Packet, PacketId, Publish, PublishFrame, PublishProperties, QoS, ReasonCode,
+    Ack, Layout, Measured, Message, Packet, PacketId, Publish, PublishFrame, PublishProperties, QoS, ReasonCode,
     UserPropertiesBuf, Version, frame_length,
 };
 
@@ -64,7 +64,7 @@ fn frame() {
     let message = Message { topic: TOPIC, topic_alias: None, payload: PAYLOAD, properties: &[], expiry_secs: None };
     let layout = Layout { version: Version::V5, qos: QoS::AtLeastOnce, retain: false };
     let mut frame = PublishFrame::default();
-    measure("encode a frame", || frame.encode_into(layout, black_box(&message), &[]));
+    measure("encode a frame", || frame.encode(&Measured::new(layout, black_box(&message), &[])));
 
     let mut out = Vec::with_capacity(1 << 16);
     let mut sent = 0;

@@ -1,8 +1,8 @@
-//! One message encoded once for many receivers.
+//! One message as a PUBLISH, for one receiver or encoded once for many.
 //!
 //! Receivers of one message differ in version, QoS and RETAIN, the [`Layout`]; within a layout only the packet
 //! identifier and DUP differ. So a frame is encoded for each layout that is needed, and each further receiver costs
-//! a copy with two places patched.
+//! a copy with two places patched. What is for one alone is encoded where it goes.
 
 use crate::header::Kind;
 use crate::writer::Varint;
@@ -45,109 +45,119 @@ impl Layout {
     }
 }
 
-/// A PUBLISH with a hole for the packet identifier.
-///
-/// Invariant: `bytes` hold the packet up to `payload_at`, and then either all of its payload or none.
-#[derive(Debug, Clone, Default)]
-pub struct PublishFrame {
-    bytes: Vec<u8>,
-    id_at: Option<usize>, // Where the packet identifier goes; QoS 0 has none.
-    payload_at: usize,
-    payload_bytes: usize,
+/// A message in one layout, measured: how long its packet is, before a byte of it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    layout: Layout,
+    message: &'a Message<'a>,
+    subscription_ids: &'a [u32],
+    properties: Option<Varint>, // Their length; MQTT 5 has it.
+    remaining: Varint,
 }
 
-impl PublishFrame {
-    /// Encodes a message. `subscription_ids` are sent to MQTT 5 only.
+impl<'a> Measured<'a> {
+    /// `subscription_ids` are sent to MQTT 5 only.
     ///
     /// # Panics
     ///
     /// If the message has no form on the wire: the topic is longer than 65,535 bytes, the packet longer than
     /// 268,435,455, or a subscription identifier larger than that. Topics are checked when made, and messages
     /// bounded well below when they come in.
-    pub fn encode(layout: Layout, message: &Message<'_>, subscription_ids: &[u32]) -> Self {
-        let mut frame = Self::default();
-        frame.encode_into(layout, message, subscription_ids);
-        frame
-    }
-
-    /// [`encode`](Self::encode) into the allocation of a frame no longer needed.
-    pub fn encode_into(&mut self, layout: Layout, message: &Message<'_>, subscription_ids: &[u32]) {
-        self.encode_head_into(layout, message, subscription_ids);
-        self.bytes.extend_from_slice(message.payload);
-    }
-
-    /// Encodes all but the payload, which the caller sends after it as a slice shared by all receivers. Panics as
-    /// [`encode`](Self::encode) does.
-    pub fn encode_head(layout: Layout, message: &Message<'_>, subscription_ids: &[u32]) -> Self {
-        let mut frame = Self::default();
-        frame.encode_head_into(layout, message, subscription_ids);
-        frame
-    }
-
-    /// Appends what the frame holds for one receiver: the packet, or its head if that is all that was encoded.
-    /// `id` is there exactly if the layout's QoS is 1 or 2; `dup` only then.
-    #[inline]
-    pub fn copy_to(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
-        self.copy(&self.bytes, out, id, dup);
-    }
-
-    /// Appends all but the payload for one receiver; otherwise as [`copy_to`](Self::copy_to).
-    #[inline]
-    pub fn head(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
-        self.copy(&self.bytes[..self.payload_at], out, id, dup);
+    pub fn new(layout: Layout, message: &'a Message<'a>, subscription_ids: &'a [u32]) -> Self {
+        let properties = (layout.version >= Version::V5).then(|| properties_length(message, subscription_ids));
+        let id_bytes = if layout.qos == QoS::AtMostOnce { 0 } else { 2 };
+        let properties_bytes = properties.map_or(0, |length| length.as_bytes().len() + length.value());
+        let remaining = varint(2 + message.topic.len() + id_bytes + properties_bytes + message.payload.len());
+        Self { layout, message, subscription_ids, properties, remaining }
     }
 
     /// Length of the packet in bytes, its payload included. This is what a receiver's Maximum Packet Size counts.
-    pub fn len(&self) -> usize {
-        self.payload_at + self.payload_bytes
+    pub fn packet_bytes(&self) -> usize {
+        1 + self.remaining.as_bytes().len() + self.remaining.value()
     }
 
-    /// Whether nothing has been encoded yet.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// Appends the packet. `id` is there exactly if the layout's QoS is 1 or 2; `dup` only then.
+    pub fn encode(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
+        out.reserve(self.packet_bytes());
+        self.encode_head(out, id, dup);
+        out.extend_from_slice(self.message.payload);
     }
 
+    /// Appends all but the payload, which the caller sends after it as a slice shared by all receivers; otherwise as
+    /// [`encode`](Self::encode).
+    pub fn encode_head(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
+        check_id(self.layout.qos > QoS::AtMostOnce, id, dup);
+        let Layout { qos, retain, .. } = self.layout;
+        let message = self.message;
+        let topic_bytes = u16::try_from(message.topic.len()).expect("a topic has at most 65,535 bytes");
+        let mut head = [0; 7];
+        let topic_at = 3 + self.remaining.as_bytes().len();
+        head[0] = (Kind::Publish as u8) << 4 | u8::from(dup) << 3 | u8::from(qos) << 1 | u8::from(retain);
+        head[1..topic_at - 2].copy_from_slice(self.remaining.as_bytes());
+        head[topic_at - 2..topic_at].copy_from_slice(&topic_bytes.to_be_bytes());
+        out.extend_from_slice(&head[..topic_at]);
+        out.extend_from_slice(message.topic.as_bytes());
+        if let Some(id) = id {
+            out.extend_from_slice(&id.get().to_be_bytes());
+        }
+        if let Some(length) = &self.properties {
+            out.extend_from_slice(length.as_bytes());
+            write_properties(out, message, self.subscription_ids);
+        }
+    }
+
+    /// Where the packet identifier begins; QoS 0 has none.
+    fn id_at(&self) -> Option<usize> {
+        let topic_at = 3 + self.remaining.as_bytes().len();
+        (self.layout.qos > QoS::AtMostOnce).then(|| topic_at + self.message.topic.len())
+    }
+}
+
+/// A PUBLISH, or all of it but its payload, with a hole for the packet identifier.
+#[derive(Debug, Clone, Default)]
+pub struct PublishFrame {
+    bytes: Vec<u8>,
+    id_at: Option<usize>, // Where the packet identifier goes; QoS 0 has none.
+    packet_bytes: usize,
+}
+
+impl PublishFrame {
+    /// Takes a message, in the allocation of one that is no longer needed.
+    pub fn encode(&mut self, message: &Measured<'_>) {
+        self.encode_head(message);
+        self.bytes.extend_from_slice(message.message.payload);
+    }
+
+    /// Takes all of a message but the payload, which the caller sends after it as a slice shared by all receivers.
+    pub fn encode_head(&mut self, message: &Measured<'_>) {
+        self.bytes.clear();
+        self.id_at = message.id_at();
+        self.packet_bytes = message.packet_bytes();
+        message.encode_head(&mut self.bytes, self.id_at.map(|_| PacketId::nth(0)), false);
+    }
+
+    /// Appends what was encoded for one receiver. `id` is there exactly if the layout's QoS is 1 or 2; `dup` only then.
     #[inline]
-    fn copy(&self, part: &[u8], out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
-        debug_assert_eq!(id.is_some(), self.id_at.is_some(), "a packet identifier goes with QoS 1 and 2");
-        debug_assert!(!dup || id.is_some(), "QoS 0 is never a duplicate [MQTT-3.3.1-2]");
+    pub fn copy_to(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
+        check_id(self.id_at.is_some(), id, dup);
         let at = out.len();
-        out.extend_from_slice(part);
-        let copy = &mut out[at..];
+        out.extend_from_slice(&self.bytes);
         if let (Some(id), Some(id_at)) = (id, self.id_at) {
+            let copy = &mut out[at..];
             copy[id_at..id_at + 2].copy_from_slice(&id.get().to_be_bytes());
             copy[0] |= u8::from(dup) << 3;
         }
     }
 
-    fn encode_head_into(&mut self, layout: Layout, message: &Message<'_>, subscription_ids: &[u32]) {
-        let topic_bytes = u16::try_from(message.topic.len()).expect("a topic has at most 65,535 bytes");
-        let properties = (layout.version >= Version::V5).then(|| properties_length(message, subscription_ids));
-        let id_bytes = if layout.qos == QoS::AtMostOnce { 0 } else { 2 };
-        let properties_bytes = properties.map_or(0, |length| length.as_bytes().len() + length.value());
-        let remaining = 2 + message.topic.len() + id_bytes + properties_bytes + message.payload.len();
-        let remaining = varint(remaining);
-
-        let out = &mut self.bytes;
-        out.clear();
-        out.reserve(1 + remaining.as_bytes().len() + remaining.value());
-        let mut head = [0; 7];
-        let topic_at = 3 + remaining.as_bytes().len();
-        head[0] = (Kind::Publish as u8) << 4 | u8::from(layout.qos) << 1 | u8::from(layout.retain);
-        head[1..topic_at - 2].copy_from_slice(remaining.as_bytes());
-        head[topic_at - 2..topic_at].copy_from_slice(&topic_bytes.to_be_bytes());
-        out.extend_from_slice(&head[..topic_at]);
-        out.extend_from_slice(message.topic.as_bytes());
-        self.id_at = (id_bytes > 0).then_some(out.len());
-        out.extend_from_slice(&[0; 2][..id_bytes]);
-        if let Some(length) = properties {
-            out.extend_from_slice(length.as_bytes());
-            write_properties(out, message, subscription_ids);
-        }
-        self.payload_at = out.len();
-        self.payload_bytes = message.payload.len();
-        debug_assert_eq!(self.len(), 1 + remaining.as_bytes().len() + remaining.value());
+    /// Length of the packet in bytes, its payload included: [`Measured::packet_bytes`].
+    pub fn packet_bytes(&self) -> usize {
+        self.packet_bytes
     }
+}
+
+fn check_id(has_id: bool, id: Option<PacketId>, dup: bool) {
+    debug_assert_eq!(id.is_some(), has_id, "a packet identifier goes with QoS 1 and 2");
+    debug_assert!(!dup || has_id, "QoS 0 is never a duplicate [MQTT-3.3.1-2]");
 }
 
 fn properties_length(message: &Message<'_>, subscription_ids: &[u32]) -> Varint {
@@ -213,7 +223,7 @@ mod tests {
     fn only_the_identifier_and_dup_differ_between_receivers() {
         let layout = Layout { version: Version::V311, qos: QoS::AtLeastOnce, retain: true };
         let message = Message { topic: "a", topic_alias: None, payload: b"xyz", properties: b"", expiry_secs: None };
-        let frame = PublishFrame::encode(layout, &message, &[]);
+        let frame = frame(layout, &message, &[]);
         let mut out = Vec::new();
         frame.copy_to(&mut out, Some(id(0x0102)), false);
         frame.copy_to(&mut out, Some(id(0xFFFE)), true);
@@ -231,16 +241,16 @@ mod tests {
                 expiry_secs: Some(1),
             };
             let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
-            let whole = PublishFrame::encode(layout, &message, &[5]);
-            let mut expected = Vec::new();
-            whole.copy_to(&mut expected, id, false);
-            let head_only = PublishFrame::encode_head(layout, &message, &[5]);
-            assert_eq!((whole.len(), head_only.len()), (expected.len(), expected.len()));
-            let (mut of_whole, mut copied, mut of_head) = (Vec::new(), Vec::new(), Vec::new());
-            whole.head(&mut of_whole, id, false);
-            head_only.copy_to(&mut copied, id, false);
-            head_only.head(&mut of_head, id, false);
-            for mut head in [of_whole, copied, of_head] {
+            let dup = id.is_some();
+            let measured = Measured::new(layout, &message, &[5]);
+            let (mut expected, mut encoded, mut copied) = (Vec::new(), Vec::new(), Vec::new());
+            measured.encode(&mut expected, id, dup);
+            measured.encode_head(&mut encoded, id, dup);
+            let mut frame = PublishFrame::default();
+            frame.encode_head(&measured);
+            frame.copy_to(&mut copied, id, dup);
+            assert_eq!(frame.packet_bytes(), expected.len());
+            for mut head in [encoded, copied] {
                 head.extend_from_slice(message.payload);
                 assert_eq!(head, expected);
             }
@@ -255,13 +265,12 @@ mod tests {
         let v5 = Layout { version: Version::V5, qos: QoS::ExactlyOnce, retain: true };
         let v311 = Layout { version: Version::V311, qos: QoS::AtMostOnce, retain: false };
         let mut frame = PublishFrame::default();
-        assert!(frame.is_empty());
-        frame.encode_into(v5, &large, &[1]);
-        frame.encode_into(v311, &small, &[1]);
+        frame.encode(&Measured::new(v5, &large, &[1]));
+        frame.encode(&Measured::new(v311, &small, &[1]));
         let mut out = Vec::new();
         frame.copy_to(&mut out, None, false);
         assert_eq!(out, b"\x30\x08\0\x05smally");
-        assert_eq!(frame.len(), out.len());
+        assert_eq!(frame.packet_bytes(), out.len());
     }
 
     #[test]
@@ -271,7 +280,7 @@ mod tests {
         for layout in layouts() {
             let mut bytes = Vec::new();
             let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
-            PublishFrame::encode(layout, &message, &[]).copy_to(&mut bytes, id, false);
+            frame(layout, &message, &[]).copy_to(&mut bytes, id, false);
             let before = seen[layout.index()].get_or_insert_with(|| bytes.clone());
             assert_eq!(*before, bytes, "{layout:?}");
         }
@@ -289,16 +298,25 @@ mod tests {
         let topic = if topic_alias == Some(2) { "" } else { "a/b" };
         let message = Message { topic, topic_alias, payload, properties: &forwarded, expiry_secs };
         let ids: Vec<u32> = properties.subscription_ids.iter().collect();
-        let frame = PublishFrame::encode(layout, &message, &ids);
+        let frame = frame(layout, &message, &ids);
         let mut out = b"before".to_vec();
         frame.copy_to(&mut out, packet_id, dup);
+        let mut alone = b"before".to_vec();
+        Measured::new(layout, &message, &ids).encode(&mut alone, packet_id, dup);
 
         let properties = properties.clone();
         let packet = Packet::Publish(Publish { dup, qos, retain, topic, packet_id, properties, payload });
         let mut expected = b"before".to_vec();
         packet.encode(version, &mut expected).expect("it has a form");
         assert!(out == expected, "{layout:?} with {} bytes", payload.len());
-        assert_eq!(frame.len(), expected.len() - b"before".len());
+        assert!(alone == expected, "{layout:?} with {} bytes, for one", payload.len());
+        assert_eq!(frame.packet_bytes(), expected.len() - b"before".len());
+    }
+
+    fn frame(layout: Layout, message: &Message<'_>, subscription_ids: &[u32]) -> PublishFrame {
+        let mut frame = PublishFrame::default();
+        frame.encode(&Measured::new(layout, message, subscription_ids));
+        frame
     }
 
     fn layouts() -> impl Iterator<Item = Layout> {

@@ -3,7 +3,8 @@
 //! Packets are views: they borrow the bytes they were decoded from, so that decoding copies nothing and
 //! allocates nothing a peer can size. No I/O, no clock, no state: buffering belongs to whoever owns the socket,
 //! which asks [`frame_length`] whether a whole packet has arrived and [`Packet::decode`] what it says.
-//! A message for many receivers is encoded once, as a [`PublishFrame`], and copied.
+//! A message for many receivers is encoded once, as a [`PublishFrame`], and copied; one for a single receiver is
+//! [`Measured`] and encoded where it goes.
 //!
 //! The codec serves both ends of a connection. It refuses what no sender may send; which end may send a packet,
 //! and when, is the business of whoever holds the connection's state.
@@ -25,7 +26,7 @@ mod version;
 mod writer;
 
 pub use error::{DecodeError, EncodeError, TopicError};
-pub use frame::{Layout, Message, PublishFrame};
+pub use frame::{Layout, Measured, Message, PublishFrame};
 pub use header::frame_length;
 pub use packet::{
     Ack, AckProperties, Auth, AuthProperties, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect,

@@ -761,20 +761,19 @@ impl Shard {
                     if let Some(connection) = self.connection_mut(id) {
                         connection.heard_ms = now.monotonic_ms;
                     }
-                    match Packet::decode(version, &rest[..length]) {
+                    match &Packet::decode(version, &rest[..length]) {
+                        Ok(Packet::Publish(_)) if self.is_too_fast(id, now) => {
+                            self.close(id, ReasonCode::MessageRateTooHigh, "publishes come too fast", now);
+                            continue;
+                        }
                         Ok(packet) => {
-                            let is_publish = matches!(packet, Packet::Publish(_));
-                            if is_publish && self.is_too_fast(id, now) {
-                                self.close(id, ReasonCode::MessageRateTooHigh, "publishes come too fast", now);
-                                continue;
-                            }
-                            self.on_packet(id, &packet, now);
-                            if is_publish {
+                            self.on_packet(id, packet, now);
+                            if let Packet::Publish(_) = packet {
                                 self.count_publish(id, length, now);
                             }
                             continue;
                         }
-                        Err(fault) => fault,
+                        &Err(fault) => fault,
                     }
                 }
                 Ok(_) if before_connect && rest.first().is_some_and(|first| first >> 4 != 1) => {

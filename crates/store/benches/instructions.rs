@@ -10,7 +10,7 @@ mod crowd;
 mod filters;
 
 use crowd::{Crowd, Who};
-use rowcast_codec::{Layout, Message, Packet, PacketId, Publish, PublishFrame, QoS, Version, frame_length};
+use rowcast_codec::{Layout, Measured, Message, Packet, PacketId, Publish, PublishFrame, QoS, Version, frame_length};
 use rowcast_core::{Change, ChangeKind, Durability, NodeId, Proposals, SessionId, TableId, Token};
 use rowcast_store::{MemDisk, MemState, Options, Origin, Store};
 use std::collections::BTreeMap;
@@ -165,7 +165,7 @@ fn encode_frame() -> Work {
     Box::new(move || {
         let message = Message { topic: TOPIC, topic_alias: None, payload: PAYLOAD, properties: &[], expiry_secs: None };
         let layout = Layout { version: Version::V5, qos: QoS::AtLeastOnce, retain: false };
-        frame.encode_into(layout, black_box(&message), &[]);
+        frame.encode(&Measured::new(layout, black_box(&message), &[]));
         out.clear();
         black_box(&frame).copy_to(&mut out, Some(PacketId::nth(7)), false);
     })

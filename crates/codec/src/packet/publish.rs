@@ -26,7 +26,7 @@ pub struct Publish<'a> {
 
 impl<'a> Publish<'a> {
     /// `flags` are those of the fixed header, checked.
-    #[inline]
+    #[inline(always)] // Built where the packet is: moving it costs as much as reading it.
     pub(crate) fn load(reader: &mut Reader<'a>, version: Version, flags: u8) -> Result<Self, DecodeError> {
         let qos = QoS::try_from(flags >> 1 & 0b11).map_err(|_| DecodeError::Qos { field: "PUBLISH" })?;
         let topic = reader.topic("topic")?;

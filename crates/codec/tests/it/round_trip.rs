@@ -1,7 +1,7 @@
 //! What is encoded decodes to the same.
 
 use proptest::prelude::*;
-use rowcast_codec::{Layout, Message, Packet, PublishFrame, PublishProperties, frame_length};
+use rowcast_codec::{Layout, Measured, Message, Packet, PublishFrame, PublishProperties, frame_length};
 
 use crate::generate;
 
@@ -41,10 +41,11 @@ proptest! {
         };
         let subscription_ids: Vec<u32> = publish.properties.subscription_ids.iter().collect();
         let layout = Layout { version, qos: publish.qos, retain: publish.retain };
-        let frame = PublishFrame::encode(layout, &message, &subscription_ids);
+        let mut frame = PublishFrame::default();
+        frame.encode(&Measured::new(layout, &message, &subscription_ids));
         let mut bytes = Vec::new();
         frame.copy_to(&mut bytes, publish.packet_id, publish.dup);
-        prop_assert_eq!(frame.len(), bytes.len());
+        prop_assert_eq!(frame.packet_bytes(), bytes.len());
 
         prop_assert_eq!(Packet::decode(version, &bytes), Ok(Packet::Publish(publish)));
     }

@@ -1,5 +1,6 @@
 //! Topic aliases we give to a client (MQTT 5 §3.3.2.3.4). Those it gives us are in `publish`.
 
+use rowcast_codec::Message;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
 
@@ -21,6 +22,16 @@ pub(super) enum Written {
     Introduced(u16),
     /// This alias stands for it.
     Aliased(u16),
+}
+
+impl Written {
+    /// A message with its topic in full, written so.
+    pub(super) fn spell(self, message: Message<'_>) -> Message<'_> {
+        match self {
+            Written::Introduced(alias) => Message { topic_alias: Some(alias), ..message },
+            Written::Aliased(alias) => Message { topic: "", topic_alias: Some(alias), ..message },
+        }
+    }
 }
 
 /// Bytes of topics that have an alias: below it nothing is gained, above it a client would make us keep too much.

@@ -813,7 +813,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return Delivered::NoRoom };
         let Some(session) = &connection.session else { return Delivered::NoRoom };
         let selected = Selected::by(subscriptions, message, session.id);
-        self.frames.reset();
+        self.frames.begin(false);
         let way = (message, &selected);
         deliver::deliver(connection, &mut self.frames, &mut self.counters, way, delivery, outbound_bytes, now)
     }

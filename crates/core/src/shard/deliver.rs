@@ -1,19 +1,19 @@
 //! One message to one client: with which QoS, in which form, and whether there is room.
 
-use super::aliases::{Aliases, Written};
+use super::aliases::Written;
 use super::catchup::assert_fits;
 use super::connection::{Connection, ConnectionId, Phase};
 use super::{Counters, Moment};
 use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::window::Delivery;
-use crate::outbox::SHARED_PAYLOAD_BYTES;
+use crate::outbox::{Outbox, SHARED_PAYLOAD_BYTES};
 use crate::policy::{AttributeSet, View};
 use crate::position::{Sequence, SessionId, TableId};
 use bytes::Bytes;
 use rowcast_codec::{
-    Ack, Layout, Message, Packet, PacketId, PublishFrame, PublishProperties, QoS, ReasonCode, UserPropertiesBuf,
-    Version,
+    Ack, Layout, Measured, Message, Packet, PacketId, PublishFrame, PublishProperties, QoS, ReasonCode,
+    UserPropertiesBuf, Version,
 };
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -116,6 +116,11 @@ impl<'a> Outgoing<'a> {
         self.sequence.is_some() && !self.is_shared && !self.is_snapshot
     }
 
+    /// Its topic, as the subscriptions spell it.
+    fn spelled(&self, selected: &Selected) -> &'a str {
+        if selected.alias { self.alias } else { self.topic }
+    }
+
     fn expiry_secs(&self, now: Moment) -> Option<u32> {
         let left_ms = self.expires_ms?.saturating_sub(now.wall_ms);
         Some(u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX))
@@ -129,6 +134,8 @@ impl<'a> Outgoing<'a> {
 /// One message in the forms its receivers need, each encoded once. Kept between messages for its allocations.
 #[derive(Default)]
 pub(super) struct Frames {
+    /// More than one client may get it.
+    many: bool,
     whole: Form,
     /// What it looks like to those who may see some of its attributes.
     parts: Vec<Part>,
@@ -158,8 +165,9 @@ struct Encoded {
 }
 
 impl Frames {
-    /// The next message begins.
-    pub(super) fn reset(&mut self) {
+    /// The next message begins; `many`: more than one client may get it.
+    pub(super) fn begin(&mut self, many: bool) {
+        self.many = many;
         self.whole.shared = None;
         self.whole.encoded.ready = 0;
         self.parts.clear();
@@ -258,22 +266,23 @@ pub(super) fn deliver(
         return Delivered::Done;
     }
     let how = (selected, qos, outbound_bytes, now);
+    let many = frames.many;
     match view {
         View::Only(shown) if message.kind == ChangeKind::Put => {
             let shown = Arc::clone(shown);
             let Part { payload, form, .. } = frames.part(&shown, message.payload);
             let mut part = *message;
             part.payload = payload;
-            put(connection, form, counters, &part, how, delivery)
+            put(connection, (form, many), counters, &part, how, delivery)
         }
-        _ => put(connection, &mut frames.whole, counters, message, how, delivery),
+        _ => put(connection, (&mut frames.whole, many), counters, message, how, delivery),
     }
 }
 
 /// [`deliver`], once it is clear that the client gets it, and how it looks to the client.
 fn put(
     connection: &mut Connection,
-    form: &mut Form,
+    (form, many): (&mut Form, bool),
     counters: &mut Counters,
     message: &Outgoing<'_>,
     (selected, qos, outbound_bytes, now): (&Selected, QoS, usize, Moment),
@@ -282,27 +291,34 @@ fn put(
     let backlog = connection.backlog();
     let Some(session) = &mut connection.session else { return Delivered::NoRoom };
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
-    let topic = if selected.alias { message.alias } else { message.topic };
     let packet_max = connection.packet_max as usize;
-    let aliases = connection.own_aliases.as_deref();
-    let written = aliases.and_then(|aliases| write_aliased(aliases, layout, message, selected, packet_max, now));
-    let how = written.as_ref().map(|(how, _)| *how);
-    let own;
-    let frame = if let Some((_, frame)) = &written {
-        frame
-    } else if selected.is_plain() || connection.version != Version::V5 {
-        form.encoded.frame(layout, selected.alias, message, now)
+    let topic = message.spelled(selected);
+    let mut how = None;
+    let (meta, wire, aliased);
+    let is_plain = selected.is_plain() || connection.version != Version::V5;
+    let packet = if many && is_plain && connection.own_aliases.is_none() {
+        Packed::Copied(form.encoded.frame(layout, selected, message, now))
     } else {
-        own = encode(layout, message, selected, None, now);
-        &own
+        meta = selected.meta.then(|| with_meta(message));
+        wire = wire_form(message, selected, meta.as_deref(), now);
+        let written = connection.own_aliases.as_deref().and_then(|aliases| aliases.written(topic));
+        // What may be overtaken, or is one of many, introduces no alias.
+        let stays_full = message.is_snapshot || message.is_held;
+        let written = written.filter(|written| !(stays_full && matches!(written, Written::Introduced(_))));
+        aliased = written.map(|written| written.spell(wire));
+        let shorter = aliased.as_ref().map(|aliased| Measured::new(layout, aliased, &selected.identifiers));
+        let shorter = shorter.filter(|measured| measured.packet_bytes() <= packet_max);
+        how = written.filter(|_| shorter.is_some());
+        Packed::Own(shorter.unwrap_or_else(|| Measured::new(layout, &wire, &selected.identifiers)))
     };
-    if frame.len() > packet_max {
+    let packet_bytes = packet.bytes();
+    if packet_bytes > packet_max {
         leave_out(connection, counters, message, qos, delivery);
         counters.dropped += 1;
         connection.dropped += 1;
         return Delivered::TooLarge;
     }
-    if backlog > 0 && backlog + frame.len() > outbound_bytes {
+    if backlog > 0 && backlog + packet_bytes > outbound_bytes {
         connection.crowded = true;
         return Delivered::NoRoom; // One that is larger than the bound itself goes out alone.
     }
@@ -322,7 +338,7 @@ fn put(
     if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot || message.is_held) {
         aliases.on_sent(topic, how);
     }
-    append(connection, frame, message.payload, &mut form.shared, id, dup);
+    packet.append(&mut connection.outbox, message.payload, &mut form.shared, id, dup);
     Delivered::Done
 }
 
@@ -356,50 +372,51 @@ fn send_pubrel(connection: &mut Connection, counters: &mut Counters, id: PacketI
     counters.packets_out += 1;
 }
 
-/// A message with an alias, if its topic has one or is to get one and it fits the client so.
-fn write_aliased(
-    aliases: &Aliases,
-    layout: Layout,
-    message: &Outgoing<'_>,
-    selected: &Selected,
-    packet_max: usize,
-    now: Moment,
-) -> Option<(Written, PublishFrame)> {
-    let topic = if selected.alias { message.alias } else { message.topic };
-    let written = aliases.written(topic)?;
-    if (message.is_snapshot || message.is_held) && matches!(written, Written::Introduced(_)) {
-        return None;
+/// What goes on the wire.
+fn wire_form<'m>(message: &Outgoing<'m>, selected: &Selected, meta: Option<&'m [u8]>, now: Moment) -> Message<'m> {
+    Message {
+        topic: message.spelled(selected),
+        topic_alias: None,
+        payload: message.payload,
+        properties: meta.unwrap_or(message.properties),
+        expiry_secs: message.expiry_secs(now),
     }
-    let frame = encode(layout, message, selected, Some(written), now);
-    (frame.len() <= packet_max).then_some((written, frame))
 }
 
-fn encode(
-    layout: Layout,
-    message: &Outgoing<'_>,
-    selected: &Selected,
-    written: Option<Written>,
-    now: Moment,
-) -> PublishFrame {
-    let topic = if selected.alias { message.alias } else { message.topic };
-    let (topic, topic_alias) = match written {
-        None => (topic, None),
-        Some(Written::Introduced(alias)) => (topic, Some(alias)),
-        Some(Written::Aliased(alias)) => ("", Some(alias)),
-    };
-    let with_meta = selected.meta.then(|| with_meta(message));
-    let wire = Message {
-        topic,
-        topic_alias,
-        payload: message.payload,
-        properties: with_meta.as_deref().unwrap_or(message.properties),
-        expiry_secs: message.expiry_secs(now),
-    };
-    if message.payload.len() < SHARED_PAYLOAD_BYTES {
-        PublishFrame::encode(layout, &wire, &selected.identifiers)
-    } else {
-        PublishFrame::encode_head(layout, &wire, &selected.identifiers)
+/// A packet on its way to a client.
+enum Packed<'p> {
+    /// Others get the same bytes.
+    Copied(&'p PublishFrame),
+    /// It is encoded where it goes.
+    Own(Measured<'p>),
+}
+
+impl Packed<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Packed::Copied(frame) => frame.packet_bytes(),
+            Packed::Own(measured) => measured.packet_bytes(),
+        }
     }
+
+    /// `shared`: the payload if it is large, once for all who get it.
+    fn append(&self, outbox: &mut Outbox, payload: &[u8], shared: &mut Option<Bytes>, id: Option<PacketId>, dup: bool) {
+        let is_large = is_large(payload);
+        outbox.append(|out| match self {
+            Packed::Copied(frame) => frame.copy_to(out, id, dup),
+            Packed::Own(measured) if is_large => measured.encode_head(out, id, dup),
+            Packed::Own(measured) => measured.encode(out, id, dup),
+        });
+        if is_large {
+            let payload = shared.get_or_insert_with(|| Bytes::copy_from_slice(payload));
+            outbox.append_shared(payload.clone());
+        }
+    }
+}
+
+/// Whether a payload goes out beside its packet.
+fn is_large(payload: &[u8]) -> bool {
+    payload.len() >= SHARED_PAYLOAD_BYTES
 }
 
 /// The properties of a message behind what happened and which version it made, if it stands in the log. These come
@@ -426,44 +443,25 @@ fn with_meta(message: &Outgoing<'_>) -> Vec<u8> {
 }
 
 impl Encoded {
-    fn frame(&mut self, layout: Layout, alias: bool, message: &Outgoing<'_>, now: Moment) -> &PublishFrame {
+    fn frame(&mut self, layout: Layout, selected: &Selected, message: &Outgoing<'_>, now: Moment) -> &PublishFrame {
         let index = layout.index();
-        let bit = 1 << (index + if alias { Layout::COUNT } else { 0 });
-        let frames = &mut self.frames[usize::from(alias)];
+        let bit = 1 << (index + if selected.alias { Layout::COUNT } else { 0 });
+        let frames = &mut self.frames[usize::from(selected.alias)];
         if frames.is_empty() {
             frames.resize_with(Layout::COUNT, PublishFrame::default);
         }
         let frame = &mut frames[index];
         if self.ready & bit == 0 {
             self.ready |= bit;
-            if message.payload.len() < SHARED_PAYLOAD_BYTES {
-                let topic = if alias { message.alias } else { message.topic };
-                let expiry_secs = message.expiry_secs(now);
-                let (payload, properties) = (message.payload, message.properties);
-                let wire = Message { topic, topic_alias: None, payload, properties, expiry_secs };
-                frame.encode_into(layout, &wire, &[]);
+            let wire = wire_form(message, selected, None, now);
+            let measured = Measured::new(layout, &wire, &[]);
+            if is_large(message.payload) {
+                frame.encode_head(&measured);
             } else {
-                *frame = encode(layout, message, &Selected { alias, ..Selected::default() }, None, now);
+                frame.encode(&measured);
             }
         }
         frame
-    }
-}
-
-fn append(
-    connection: &mut Connection,
-    frame: &PublishFrame,
-    payload: &[u8],
-    shared: &mut Option<Bytes>,
-    id: Option<PacketId>,
-    dup: bool,
-) {
-    if payload.len() < SHARED_PAYLOAD_BYTES {
-        connection.outbox.append(|out| frame.copy_to(out, id, dup));
-    } else {
-        connection.outbox.append(|out| frame.head(out, id, dup));
-        let payload = shared.get_or_insert_with(|| Bytes::copy_from_slice(payload));
-        connection.outbox.append_shared(payload.clone());
     }
 }
 
@@ -486,16 +484,18 @@ pub(super) fn redeliver(
     }
     let message = &part;
     let layout = Layout { version: connection.version, qos, retain: selected.retain };
-    let frame = encode(layout, message, selected, None, now);
-    if frame.len() > connection.packet_max as usize {
+    let meta = selected.meta.then(|| with_meta(message));
+    let wire = wire_form(message, selected, meta.as_deref(), now);
+    let packet = Packed::Own(Measured::new(layout, &wire, &selected.identifiers));
+    if packet.bytes() > connection.packet_max as usize {
         return Delivered::TooLarge;
     }
     let backlog = connection.backlog();
-    if backlog > 0 && backlog + frame.len() > outbound_bytes {
+    if backlog > 0 && backlog + packet.bytes() > outbound_bytes {
         connection.crowded = true;
         return Delivered::NoRoom;
     }
-    append(connection, &frame, message.payload, &mut None, Some(id), true);
+    packet.append(&mut connection.outbox, message.payload, &mut None, Some(id), true);
     Delivered::Done
 }
 

@@ -158,7 +158,8 @@ impl Shard {
     }
 
     fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: &Entry<'_>, now: Moment) {
-        self.frames.reset();
+        let subscribers = matches.first().zip(matches.last());
+        self.frames.begin(subscribers.is_some_and(|(first, last)| first.subscriber != last.subscriber));
         let mut queued: Option<Rc<[u8]>> = None;
         for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
             let slot = subscriptions[0].subscriber.0;

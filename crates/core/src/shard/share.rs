@@ -192,7 +192,7 @@ impl Shard {
                 unclaimed: durable,
                 ..Delivery::of_entry(logged.unwrap_or_default(), qos)
             };
-            self.frames.reset();
+            self.frames.begin(false);
             let way = (&message, &selected);
             let delivered = if message.is_expired(now) {
                 Delivered::TooLarge // As good as: it will never be delivered [MQTT-3.3.2-5].
