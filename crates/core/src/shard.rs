@@ -634,6 +634,10 @@ pub struct Shard {
     /// What takes away the rows of sessions whose time ran out, and whose they are; and those for which there was no room.
     purging: FxHashMap<Token, Box<str>>,
     unpurged: Vec<Box<str>>,
+    /// Clients that have gone, which there was no room to write down; and those of which it is tried again. Each has a row
+    /// on disk.
+    unleft: Vec<Gone>,
+    leaving_late: FxHashMap<Token, Gone>,
     /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
     to_store: FxHashSet<ConnectionId>,
     /// Wills on their way to the log, and whose they are.
@@ -661,6 +665,17 @@ struct Leaving {
     undecided: Vec<(Token, PacketId)>,
     /// With this the session was to be stored first, if that was not decided by then.
     opening: Option<Token>,
+    /// Its row says that its client is there, and is to end then: milliseconds since 1970; the inner `None`: never.
+    ends_ms: Option<Option<u64>>,
+}
+
+/// A client that is gone and has a row that says it is there.
+struct Gone {
+    client_id: Box<str>,
+    /// A row from behind this place is that of its next connection.
+    until: Sequence,
+    /// When its session ends; milliseconds since 1970, `None`: never.
+    expires_ms: Option<u64>,
 }
 
 /// Buffers that keep their allocation between packets.
@@ -711,6 +726,8 @@ impl Shard {
             leaving: FxHashMap::default(),
             purging: FxHashMap::default(),
             unpurged: Vec::new(),
+            unleft: Vec::new(),
+            leaving_late: FxHashMap::default(),
             to_store: FxHashSet::default(),
             firing: FxHashMap::default(),
             joining: FxHashMap::default(),
@@ -881,6 +898,7 @@ impl Shard {
         self.resume_rated(now);
         self.fire_due_wills(now);
         self.purge_again();
+        self.leave_again();
         self.end_lags();
         self.end_group_lags();
         self.store_full_sessions(now);

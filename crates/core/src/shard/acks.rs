@@ -34,7 +34,7 @@ impl Shard {
     pub(super) fn on_completion(&mut self, completion: Completion, now: Moment) {
         let Completion { token, outcome } = completion;
         if let Some(leaving) = self.leaving.remove(&token) {
-            self.on_left(leaving, &outcome);
+            self.on_left(leaving, &outcome, now);
             return;
         }
         if let Some((client_id, will)) = self.firing.remove(&token) {
@@ -42,6 +42,10 @@ impl Shard {
         }
         if let Some(client_id) = self.purging.remove(&token) {
             self.unpurged.extend((outcome == Outcome::Full).then_some(client_id));
+            return;
+        }
+        if let Some(gone) = self.leaving_late.remove(&token) {
+            self.unleft.extend((outcome == Outcome::Full).then_some(gone));
             return;
         }
         if self.on_group_stored(token, &outcome) {

@@ -5,7 +5,7 @@ use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Pending, Phase, Then, Will};
 use super::publish::{decide_will, internal_delete, internal_row};
 use super::share::claim_rows;
-use super::{Claimant, Effect, Leaving, Moment, Report, Shard, StoredRows};
+use super::{Claimant, Effect, Gone, Leaving, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, Entry};
 use crate::interest::Subscriber;
 use crate::mqtt::session::{Flow, Session, rows};
@@ -187,6 +187,7 @@ impl Shard {
         let is_unclaimed = stored.is_some() && session.window.unclaimed().next().is_some();
         let claims = if is_unclaimed { claim_rows(&session, self.number()) } else { Vec::new() };
         let expires_ms = expires_ms(session.expiry_secs, now);
+        let has_row = was == Phase::Open && (stored.is_some() || forgotten.is_some());
         let mut changes = Vec::new();
         changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
         changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
@@ -227,7 +228,8 @@ impl Shard {
             // Whether they are stored, and where they begin, the store knows.
             let changing = acks.iter().any(|pending| pending.then.changes());
             let session = Some(session).filter(|session| session.is_durable() && !changing);
-            let leaving = Leaving { client_id, connection: id, session, claimant, undecided, opening };
+            let ends_ms = has_row.then_some(expires_ms);
+            let leaving = Leaving { client_id, connection: id, session, claimant, undecided, opening, ends_ms };
             self.leaving.insert(token, leaving);
             if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
                 connection.parting = true;
@@ -257,8 +259,11 @@ impl Shard {
 
     /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here. If its row was not
     /// there any more, neither is the session.
-    pub(super) fn on_left(&mut self, leaving: Leaving, outcome: &Outcome) {
-        let Leaving { client_id, connection, session, claimant, .. } = leaving;
+    pub(super) fn on_left(&mut self, leaving: Leaving, outcome: &Outcome, now: Moment) {
+        let Leaving { client_id, connection, session, claimant, ends_ms, .. } = leaving;
+        if let (Outcome::Full, Some(expires_ms)) = (outcome, ends_ms) {
+            self.unleft.push(Gone { client_id: client_id.clone(), until: now.committed, expires_ms });
+        }
         let session = session.filter(|_| !matches!(outcome, Outcome::Rejected(_)));
         if let Some(parted) = self.connection_mut(connection) {
             parted.parting = false;
@@ -369,6 +374,24 @@ impl Shard {
     pub(super) fn purge_again(&mut self) {
         for client_id in std::mem::take(&mut self.unpurged) {
             self.effects.push(Effect::CollectRows { client_id });
+        }
+    }
+
+    /// Writes down that clients have gone, which there was no room for before: or their sessions would never end.
+    pub(super) fn leave_again(&mut self) {
+        for gone in std::mem::take(&mut self.unleft) {
+            let place = (TableId::SESSIONS, gone.client_id.as_bytes().to_vec());
+            let (client_id, until, expires_ms) = (gone.client_id.clone(), gone.until, gone.expires_ms);
+            let decide: Decide = Box::new(move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
+                let last = row.filter(|row| row.version <= until); // Else the client is there again, or was.
+                let interrupted = last.and_then(|row| Session::interrupted(row.payload, until));
+                let stored = interrupted.and_then(|(_, stored)| stored).ok_or(Rejection::Absent)?;
+                session_row(&client_id, &stored, expires_ms).encode(out);
+                Ok(())
+            });
+            let token = self.token(0);
+            self.proposals.push_decided(Some(token), Durability::Sync, place, decide, &[]);
+            self.leaving_late.insert(token, gone);
         }
     }
 
