@@ -234,6 +234,25 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// A put of the server's own bookkeeping.
+pub(crate) fn internal_row<'a>(table: TableId, key: &'a [u8], payload: &'a [u8]) -> Change<'a> {
+    Change {
+        kind: ChangeKind::Put,
+        qos: QoS::AtLeastOnce,
+        table,
+        key,
+        publisher: SessionId::NONE,
+        expires_ms: None,
+        properties: &[],
+        payload,
+    }
+}
+
+/// A delete of the server's own bookkeeping.
+pub(crate) fn internal_delete(table: TableId, key: &[u8]) -> Change<'_> {
+    Change { kind: ChangeKind::Delete, ..internal_row(table, key, &[]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

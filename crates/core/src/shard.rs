@@ -1,7 +1,7 @@
 //! One core's state machine: its connections, their sessions and subscriptions.
 //!
 //! Nothing here touches a socket, a disk or a clock. The runtime tells the shard what happened ([`Shard::receive`],
-//! [`Shard::input`], [`Shard::tick`]) and carries out what it asks for ([`Shard::take_effects`],
+//! [`Input`], [`Shard::tick`]) and carries out what it asks for ([`Effect`],
 //! [`Shard::take_proposals`], [`Shard::take_events`], [`Shard::outbox`]). `shards = 1` is the same program.
 //!
 //! A PUBLISH comes in in `publish`, becomes a proposal, comes back committed in `fanout` and leaves through `deliver`.
@@ -13,13 +13,18 @@ mod catchup;
 mod conflate;
 mod connect;
 mod connection;
+mod counters;
+mod decide;
 mod deliver;
 mod doubt;
 mod durable;
+mod effect;
 mod end;
 mod fanout;
 mod get;
 mod groups;
+mod handshakes;
+mod input;
 mod key_set;
 mod lag;
 mod publish;
@@ -32,35 +37,36 @@ mod subscribe;
 
 pub use authenticate::{Progress, Round};
 pub use connection::{ConnectionId, Peer};
+pub use counters::{Counters, Gauges};
+pub use effect::{Arrival, Effect, Report, Wanted};
 pub use groups::GroupId;
+pub use input::{Claimant, Fetched, Input, Previous, Reader, ScannedRecord, StoredRows};
 pub use lag::Lag;
 pub use restore::Found;
 
 use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
-use crate::mqtt::session::Session;
 use crate::outbox::{Outbox, Spare};
 use crate::places::Places;
-use crate::policy::{Policy, Principal};
-use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Batch, Completion, Proposals, Token};
+use crate::policy::Policy;
+use crate::position::{Sequence, SessionId};
+use crate::proposal::{Proposals, Token};
 use crate::reach::Reach;
-use crate::replay::{Located, Sought};
 use crate::seats::Seats;
-use crate::tables::{Range, Tables};
+use crate::tables::Tables;
 use crate::validate::Validator;
 use bytes::Bytes;
 use connection::{Connection, Joining, Opening, Overdue, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
+use end::{Gone, Leaving};
 use groups::Groups;
 use key_set::KeySet;
-use rate::Rate;
-use rowcast_codec::{DecodeError, Disconnect, Packet, PacketId, ReasonCode, Suback, Version, frame_length};
+use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, Suback, frame_length};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -96,494 +102,6 @@ pub struct Settings {
     pub reach: Arc<Reach>,
     /// The node's sessions.
     pub seats: Arc<Seats>,
-}
-
-/// A connection that wants a client identifier.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Claimant {
-    /// On which shard.
-    pub shard: u32,
-    /// Which connection there.
-    pub connection: ConnectionId,
-    /// It wants nothing of an earlier session.
-    pub clean_start: bool,
-}
-
-/// What there was under a client identifier.
-#[derive(Debug)]
-pub enum Previous {
-    /// A session of a connection that has just been closed, stored already.
-    Live(Box<Session>),
-    /// Nobody is connected with it; what is stored of it, if anything is, was not looked up.
-    Unread,
-    /// What the store holds.
-    Stored(StoredRows),
-    /// It belongs to another user.
-    Refused,
-    /// The store could not be read.
-    Unreadable,
-}
-
-/// The rows of one client identifier in the server's own tables.
-#[derive(Debug, Default)]
-pub struct StoredRows {
-    /// The row of [`TableId::SESSIONS`].
-    pub session: Option<Vec<u8>>,
-    /// There is one, and its time has run out.
-    pub has_expired: bool,
-    /// Keys, values and versions in [`TableId::SUBSCRIPTIONS`].
-    pub subscriptions: Vec<(Vec<u8>, Vec<u8>, Sequence)>,
-    /// Keys in [`TableId::HANDSHAKES`].
-    pub handshakes: Vec<Vec<u8>>,
-    /// The row of [`TableId::WILLS`].
-    pub will: Option<Vec<u8>>,
-}
-
-/// A record as a page brings it.
-#[derive(Clone, Debug)]
-pub struct ScannedRecord {
-    /// Its key, encoded.
-    pub key: Bytes,
-    /// The record, encoded.
-    pub record: Bytes,
-}
-
-/// Who reads the log at its own pace.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reader {
-    /// A client.
-    Connection(ConnectionId),
-    /// A group that shares a subscription.
-    Group(GroupId),
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// Credentials were checked.
-    Authenticated {
-        /// Whose.
-        connection: ConnectionId,
-        /// Who it is, or what to tell it.
-        result: Result<Principal, ReasonCode>,
-    },
-    /// A step of enhanced authentication was looked at.
-    Exchanged {
-        /// Whose.
-        connection: ConnectionId,
-        /// How it goes on, or what to tell the client before it is closed.
-        result: Result<Progress, ReasonCode>,
-    },
-    /// A claim was answered.
-    Claimed {
-        /// Whose.
-        connection: ConnectionId,
-        /// What there was.
-        previous: Previous,
-    },
-    /// Another connection takes the client identifier over.
-    Evict {
-        /// Whose it is, or was just now.
-        connection: ConnectionId,
-        /// For whom.
-        claimant: Claimant,
-    },
-    /// Somebody who looks after the node ends a connection.
-    Dismiss(ConnectionId),
-    /// What a client came in with is good no longer.
-    Expired(ConnectionId),
-    /// The log has grown, and proposals of this shard are decided.
-    Committed {
-        /// What was appended; `None` if nothing was.
-        batch: Option<Arc<Batch>>,
-        /// What became of this shard's proposals.
-        completions: Vec<Completion>,
-    },
-    /// Messages that stand in no log, from another shard: entries, one behind the other.
-    Events(Bytes),
-    /// A read of the log that [`Effect::ReadLog`] asked for.
-    LogRead {
-        /// For whom.
-        reader: Reader,
-        /// What is there, in order; empty if there is nothing (yet).
-        batches: Vec<Arc<Batch>>,
-        /// The log no longer reaches back to what was asked for; it begins here.
-        lost_until: Option<Sequence>,
-    },
-    /// A read of records that [`Effect::ReadRecords`] asked for.
-    RecordsRead {
-        /// For whom.
-        connection: ConnectionId,
-        /// In the order of their keys.
-        records: VecDeque<ScannedRecord>,
-        /// The range holds no more.
-        complete: bool,
-    },
-    /// Messages that [`Effect::Fetch`] asked for: each an entry, or a record behind its key; `None` if it is gone.
-    Fetched {
-        /// For whom.
-        reader: Reader,
-        /// One for each that was asked for, with its number.
-        messages: Vec<(u64, Fetched)>,
-    },
-    /// The record that [`Effect::Get`] asked for.
-    Got {
-        /// For whom.
-        connection: ConnectionId,
-        /// Encoded, expired or not; `None` if there is none.
-        record: Option<Bytes>,
-    },
-    /// The places that [`Effect::Locate`] asked for.
-    Located {
-        /// For whom.
-        connection: ConnectionId,
-        /// Where they are.
-        located: Located,
-    },
-    /// What another shard, or this one, has to say of shared subscriptions.
-    Share(Vec<ShareMail>),
-    /// What another shard has to say of who lags behind.
-    Lag(Lag),
-    /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
-    Purge {
-        /// Whose.
-        client_id: Box<str>,
-        /// What there is.
-        rows: StoredRows,
-    },
-    /// The schema was reloaded.
-    Tables(Arc<Tables>),
-    /// Roles were changed, or are compiled for other tables.
-    Policy(Arc<Policy>),
-    /// The configuration was read again. What a client was told when it connected stays as it is for that one:
-    /// [`Limits::packet_bytes`], [`Limits::receive_maximum`] and [`Limits::topic_alias_maximum`].
-    Configured {
-        /// Every bound.
-        limits: Box<Limits>,
-        /// Whether topics that name no table can be used.
-        open_topics: bool,
-        /// Whether a refused publish of an MQTT 3 client closes its connection.
-        close_on_rejected: bool,
-    },
-    /// The node stops: clients are told.
-    Shutdown,
-}
-
-/// A message for redelivery.
-#[derive(Debug)]
-pub enum Fetched {
-    /// From the log.
-    Entry(Arc<Batch>, Sequence),
-    /// From a table.
-    Record(TableId, ScannedRecord),
-    /// The log no longer reaches back to it, and the record is gone.
-    Gone,
-}
-
-/// A message to be fetched for redelivery.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Wanted {
-    /// The delivery's number, to be given back.
-    pub number: u64,
-    /// Where it stands in the log.
-    pub sequence: Sequence,
-    /// The record it was, should the log no longer reach back.
-    pub record: Option<(TableId, Vec<u8>)>,
-}
-
-/// What the runtime is to do.
-#[derive(Debug)]
-pub enum Effect {
-    /// There is something to write, to read on or to close: see [`Shard::state`].
-    Wake(ConnectionId),
-    /// Check credentials, answer with [`Input::Authenticated`].
-    Authenticate {
-        /// Whose.
-        connection: ConnectionId,
-        /// The user name.
-        user: Box<str>,
-        /// The password.
-        password: Vec<u8>,
-    },
-    /// Look at a step of enhanced authentication, answer with [`Input::Exchanged`]. One at a time for a connection.
-    Exchange {
-        /// Whose.
-        connection: ConnectionId,
-        /// The method; it may be one that nobody knows [MQTT-4.12.0-1].
-        method: Box<str>,
-        /// Whether it begins anew.
-        round: Round,
-        /// What the client says.
-        data: Option<Vec<u8>>,
-    },
-    /// Make this connection the owner of a client identifier, answer with [`Input::Claimed`].
-    Claim {
-        /// Which.
-        client_id: Box<str>,
-        /// Who made it.
-        user: Option<Arc<str>>,
-        /// For whom.
-        claimant: Claimant,
-    },
-    /// Read what is stored of a client identifier, answer with [`Input::Claimed`].
-    LoadSession {
-        /// Which.
-        client_id: Box<str>,
-        /// For whom.
-        connection: ConnectionId,
-    },
-    /// The connection no longer owns the client identifier.
-    Release {
-        /// Which.
-        client_id: Box<str>,
-        /// Whose it was.
-        connection: ConnectionId,
-    },
-    /// An eviction is done.
-    HandOff {
-        /// For whom.
-        claimant: Claimant,
-        /// The session; `None`: what is left of it is in the store.
-        session: Option<Box<Session>>,
-    },
-    /// Read the log behind `after`, answer with [`Input::LogRead`].
-    ReadLog {
-        /// For whom.
-        reader: Reader,
-        /// What it has already.
-        after: Sequence,
-        /// How much at most.
-        bytes: usize,
-    },
-    /// Read records, answer with [`Input::RecordsRead`].
-    ReadRecords {
-        /// For whom.
-        connection: ConnectionId,
-        /// From where to where.
-        range: Range,
-        /// Behind this key.
-        after: Option<Vec<u8>>,
-        /// How many at most.
-        records: usize,
-        /// How much at most.
-        bytes: usize,
-    },
-    /// Read single messages again, answer with [`Input::Fetched`].
-    Fetch {
-        /// For whom.
-        reader: Reader,
-        /// Which.
-        messages: Vec<Wanted>,
-    },
-    /// Read one record, answer with [`Input::Got`].
-    Get {
-        /// For whom.
-        connection: ConnectionId,
-        /// Where it is.
-        table: TableId,
-        /// Its key, encoded.
-        key: Vec<u8>,
-    },
-    /// Find where a replay begins, answer with [`Input::Located`].
-    Locate {
-        /// For whom.
-        connection: ConnectionId,
-        /// What is to be found.
-        sought: Box<Sought>,
-    },
-    /// Tell a shard, which may be this one: [`Input::Share`]. In order, as all mail between two shards.
-    Share {
-        /// Which.
-        shard: u32,
-        /// What.
-        mail: Vec<ShareMail>,
-    },
-    /// Tell all other shards: [`Input::Lag`].
-    Lag(Lag),
-    /// Collect the rows of a session whose time ran out, answer with [`Input::Purge`].
-    CollectRows {
-        /// Whose.
-        client_id: Box<str>,
-    },
-    /// Tell this shard, once the others on its thread had their turn: there was more to be done than they should wait for.
-    Later(Box<Input>),
-    /// Something an operator should know.
-    Report(Report),
-}
-
-/// Something an operator should know. Holds no payload and no secret.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Report {
-    /// A client is in.
-    Connected(Box<Arrival>),
-    /// A client that was in is gone.
-    Disconnected {
-        /// Its identifier.
-        client_id: Box<str>,
-        /// As whom it was in.
-        user: Option<Arc<str>>,
-        /// From where.
-        address: Box<str>,
-        /// What DISCONNECT said, the client's or ours; `None`: there was none to say.
-        code: Option<ReasonCode>,
-        /// Why, in words.
-        reason: Box<str>,
-    },
-    /// We closed a connection before its client was in.
-    Closed {
-        /// Its identifier, if it has said one.
-        client_id: Box<str>,
-        /// From where.
-        address: Box<str>,
-        /// Why, in words.
-        reason: Box<str>,
-    },
-    /// A CONNECT was refused.
-    Refused {
-        /// Its identifier.
-        client_id: Box<str>,
-        /// As whom it would have been in, if that was known by then.
-        user: Option<Arc<str>>,
-        /// From where.
-        address: Box<str>,
-        /// Why.
-        reason: ReasonCode,
-        /// The same in words.
-        words: Box<str>,
-    },
-    /// A publish was refused.
-    RejectedPublish {
-        /// Whose.
-        client_id: Box<str>,
-        /// As whom it is in.
-        user: Option<Arc<str>>,
-        /// From where.
-        address: Box<str>,
-        /// On which topic.
-        topic: Box<str>,
-        /// Why.
-        code: ReasonCode,
-        /// The same in words.
-        reason: Box<str>,
-    },
-    /// Filters of a SUBSCRIBE were refused to who may read nothing of what they select.
-    DeniedSubscribe {
-        /// Whose.
-        client_id: Box<str>,
-        /// As whom it is in.
-        user: Option<Arc<str>>,
-        /// From where.
-        address: Box<str>,
-        /// The first of them.
-        filter: Box<str>,
-    },
-    /// The log no longer reached back to a session's position.
-    LostEvents {
-        /// Whose.
-        client_id: Box<str>,
-        /// Where it stood.
-        position: Sequence,
-        /// Where the log begins.
-        oldest: Sequence,
-    },
-}
-
-/// A client that is let in.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Arrival {
-    /// Its identifier.
-    pub client_id: Box<str>,
-    /// As whom.
-    pub user: Option<Arc<str>>,
-    /// From where.
-    pub address: Box<str>,
-    /// What it speaks.
-    pub version: Version,
-    /// It wants nothing of an earlier session.
-    pub clean_start: bool,
-    /// There was a session, and it goes on.
-    pub session_present: bool,
-    /// Seconds its session outlives the connection; `u32::MAX`: for ever.
-    pub expiry_secs: u32,
-    /// Seconds of silence it has promised not to exceed; 0: it has not.
-    pub keep_alive_secs: u16,
-}
-
-/// Counters since the shard was made. Sums over all shards are what is shown.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Counters {
-    /// Packets received, of every kind, and their bytes.
-    pub packets_in: u64,
-    /// See above.
-    pub bytes_in: u64,
-    /// Packets handed to sockets, of every kind.
-    pub packets_out: u64,
-    /// Bytes that sockets have taken.
-    pub bytes_out: u64,
-    /// PUBLISH packets received, and the bytes of their payloads.
-    pub publishes_in: u64,
-    /// See above.
-    pub payload_bytes_in: u64,
-    /// PUBLISH packets handed to sockets, and the bytes of their payloads.
-    pub publishes_out: u64,
-    /// See above.
-    pub payload_bytes_out: u64,
-    /// Messages not delivered because a client did not take them fast enough.
-    pub dropped: u64,
-    /// States not delivered because a newer one of their topic was there before the client took them.
-    pub conflated: u64,
-    /// Publishes refused.
-    pub rejected: u64,
-    /// Clients let in.
-    pub connected: u64,
-    /// Sessions whose time ran out; counted by the first shard alone.
-    pub expired: u64,
-    /// Entries of the log that were gone before a session or a group had read them. What of it they would have been
-    /// sent, nobody can tell any more.
-    pub lost: u64,
-}
-
-impl Counters {
-    /// Both together.
-    #[must_use]
-    pub fn plus(&self, other: &Counters) -> Counters {
-        Counters {
-            packets_in: self.packets_in + other.packets_in,
-            bytes_in: self.bytes_in + other.bytes_in,
-            packets_out: self.packets_out + other.packets_out,
-            bytes_out: self.bytes_out + other.bytes_out,
-            publishes_in: self.publishes_in + other.publishes_in,
-            payload_bytes_in: self.payload_bytes_in + other.payload_bytes_in,
-            publishes_out: self.publishes_out + other.publishes_out,
-            payload_bytes_out: self.payload_bytes_out + other.payload_bytes_out,
-            dropped: self.dropped + other.dropped,
-            conflated: self.conflated + other.conflated,
-            rejected: self.rejected + other.rejected,
-            connected: self.connected + other.connected,
-            expired: self.expired + other.expired,
-            lost: self.lost + other.lost,
-        }
-    }
-
-    /// A PUBLISH goes out.
-    fn count_delivery(&mut self, payload: &[u8]) {
-        self.packets_out += 1;
-        self.publishes_out += 1;
-        self.payload_bytes_out += payload.len() as u64;
-    }
-}
-
-/// What there is now.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Gauges {
-    /// Subscriptions of connected clients, shared ones left out.
-    pub subscriptions: u64,
-    /// Their shared subscriptions.
-    pub shared_subscriptions: u64,
-    /// Connected clients whose sessions outlive their connections.
-    pub lasting: u64,
-    /// Sessions that outlive their connections on the whole node.
-    pub sessions: u64,
 }
 
 /// What a connection's task is to do next.
@@ -652,30 +170,6 @@ pub struct Shard {
     numbers: u64,
     generation: u32,
     scratch: Scratch,
-}
-
-struct Leaving {
-    client_id: Box<str>,
-    connection: ConnectionId,
-    /// `None`: it has ended, or is to be loaded from the store.
-    session: Option<Box<Session>>,
-    /// Who waits for it.
-    claimant: Option<Claimant>,
-    /// Publishes of QoS 2 that the writer may still refuse.
-    undecided: Vec<(Token, PacketId)>,
-    /// With this the session was to be stored first, if that was not decided by then.
-    opening: Option<Token>,
-    /// Its row says that its client is there, and is to end then: milliseconds since 1970; the inner `None`: never.
-    ends_ms: Option<Option<u64>>,
-}
-
-/// A client that is gone and has a row that says it is there.
-struct Gone {
-    client_id: Box<str>,
-    /// A row from behind this place is that of its next connection.
-    until: Sequence,
-    /// When its session ends; milliseconds since 1970, `None`: never.
-    expires_ms: Option<u64>,
 }
 
 /// Buffers that keep their allocation between packets.
@@ -919,42 +413,6 @@ impl Shard {
             }
         }
         self.settings.limits = limits;
-        for id in resumed {
-            self.wake(id);
-        }
-    }
-
-    /// A PUBLISH counts against what its client may send in a second.
-    fn count_publish(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
-        let limits = &self.settings.limits;
-        let (publishes, bytes_per_sec) = (limits.publishes_per_sec, limits.publish_bytes_per_sec);
-        let reads_on = limits.too_fast_ends;
-        if publishes == 0 && bytes_per_sec == 0 {
-            return;
-        }
-        let Some(connection) = self.connection_mut(id) else { return };
-        let rate = connection.rate.get_or_insert_with(|| Box::new(Rate::new(publishes, bytes_per_sec, now)));
-        rate.take(bytes, now);
-        if reads_on {
-            rate.read_on();
-        }
-    }
-
-    /// Whether a client has sent all it may in a second, and its connection is to end if it publishes more.
-    fn is_too_fast(&self, id: ConnectionId, now: Moment) -> bool {
-        let rate = self.connection(id).and_then(|connection| connection.rate.as_ref());
-        self.settings.limits.too_fast_ends && rate.is_some_and(|rate| rate.is_used_up(now))
-    }
-
-    /// Connections that sent too fast are read again.
-    fn resume_rated(&mut self, now: Moment) {
-        let mut resumed = Vec::new();
-        for (slot, connection) in &mut self.connections {
-            if connection.rate.as_mut().is_some_and(|rate| rate.resumes(now)) {
-                connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
-                resumed.push(id_of(slot, connection));
-            }
-        }
         for id in resumed {
             self.wake(id);
         }

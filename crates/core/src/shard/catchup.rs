@@ -6,10 +6,9 @@
 
 use super::connection::{Connection, ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Replayed, Selected};
-use super::publish::internal_row;
 use super::share::claim_rows;
 use super::{Effect, Fetched, Input, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
-use crate::change::{ChangeKind, Entry};
+use crate::change::{ChangeKind, Entry, internal_row};
 use crate::interest::Subscription;
 use crate::mqtt::ended::Ended;
 use crate::mqtt::replay::{Replay, Walk};

@@ -2,8 +2,8 @@
 
 use super::catchup::assert_fits;
 use super::connection::ConnectionId;
-use super::publish::internal_delete;
 use super::{Moment, Shard};
+use crate::change::internal_delete;
 use crate::limits::IN_DOUBT_MAX;
 use crate::mqtt::session::{Flow, rows};
 use crate::position::{Sequence, TableId};

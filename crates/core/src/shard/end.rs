@@ -3,17 +3,17 @@
 use super::acks::for_operator;
 use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Pending, Phase, Then, Will};
-use super::publish::{decide_will, internal_delete, internal_row};
+use super::decide::decide_will;
 use super::share::claim_rows;
-use super::{Claimant, Effect, Gone, Leaving, Moment, Report, Shard, StoredRows};
-use crate::change::{Change, Entry};
+use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
+use crate::change::{Change, Entry, internal_delete, internal_row};
 use crate::interest::Subscriber;
 use crate::mqtt::session::{Flow, Session, rows};
 use crate::mqtt::window::Acknowledged;
 use crate::position::{Sequence, TableId};
-use crate::proposal::{Decide, Durability, Outcome, Rejection};
+use crate::proposal::{Decide, Durability, Outcome, Rejection, Token};
 use crate::record::Record;
-use rowcast_codec::{Disconnect, Packet, ReasonCode, TopicFilter};
+use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode, TopicFilter};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
@@ -28,6 +28,31 @@ pub(super) enum Cause {
     Closed,
     /// Another connection has the client identifier now.
     Taken(Claimant),
+}
+
+/// A session whose connection is gone.
+pub(super) struct Leaving {
+    pub client_id: Box<str>,
+    pub connection: ConnectionId,
+    /// `None`: it has ended, or is to be loaded from the store.
+    pub session: Option<Box<Session>>,
+    /// Who waits for it.
+    pub claimant: Option<Claimant>,
+    /// Publishes of QoS 2 that the writer may still refuse.
+    pub undecided: Vec<(Token, PacketId)>,
+    /// With this the session was to be stored first, if that was not decided by then.
+    pub opening: Option<Token>,
+    /// Its row says that its client is there, and is to end then: milliseconds since 1970; the inner `None`: never.
+    pub ends_ms: Option<Option<u64>>,
+}
+
+/// A client that is gone and has a row that says it is there.
+pub(super) struct Gone {
+    client_id: Box<str>,
+    /// A row from behind this place is that of its next connection.
+    until: Sequence,
+    /// When its session ends; milliseconds since 1970, `None`: never.
+    expires_ms: Option<u64>,
 }
 
 impl Shard {

@@ -7,9 +7,8 @@
 use super::catchup::{READ_BYTES, Turn, selects};
 use super::durable::canonical;
 use super::lag::Lag;
-use super::publish::{internal_delete, internal_row};
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
-use crate::change::{Change, Entry};
+use crate::change::{Change, Entry, internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};

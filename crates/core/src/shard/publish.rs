@@ -1,24 +1,22 @@
 //! PUBLISH from a client: to a change that is proposed, or a message that just passes by.
 
 use super::connection::{self, ConnectionId, Pending, Then};
+use super::decide::{Condition, MERGE_PATCH, Put, condition, decide_open};
 use super::get::GET;
 use super::{Moment, Shard};
-use crate::change::{Change, ChangeKind, Entry};
+use crate::change::{Change, ChangeKind, Entry, internal_row};
 use crate::hlc::Hlc;
 use crate::mqtt::session::rows;
-use crate::mqtt::window::{Acknowledged, Awaited};
 use crate::places::{Spot, levels};
-use crate::policy::{Denied, Operation, Rights, Writing};
+use crate::policy::{Operation, Rights};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability, Rejection};
-use crate::schema::TableIndex;
-use crate::tables::{Place, Tables};
-use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, merge_patch};
+use crate::proposal::{Decide, Durability};
+use crate::tables::Place;
+use crate::validate::expires_at_ms;
 use crate::value::Key;
-use rowcast_codec::{Ack, PacketId, Publish, PublishProperties, QoS, ReasonCode};
+use rowcast_codec::{Publish, QoS, ReasonCode};
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 
 /// A refusal, with words for the client and the log.
 pub(super) struct Refused(pub ReasonCode, pub String);
@@ -51,17 +49,6 @@ pub(super) struct Said<'a> {
     pub condition: Option<Condition>,
 }
 
-/// A precondition of a publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
-    /// The record has this version.
-    Version(u64),
-    /// There is no such record.
-    Absent,
-}
-
-/// Content type of a publish that patches the record.
-pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Longest topic that can be retained: its key must fit the store's keys.
 const RETAINED_TOPIC_BYTES_MAX: usize = 65_000;
 
@@ -383,296 +370,6 @@ impl Shard {
         };
         self.answer(id, pending, now);
     }
-
-    pub(super) fn on_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(session) = &mut connection.session else { return };
-        // What was received is remembered until PUBCOMP goes out.
-        let known = session.received.contains(&ack.packet_id);
-        if known && session.is_durable() {
-            // The identifier is free only once a crash cannot bring it back as used.
-            let key = rows::received(&session.client_id, ack.packet_id);
-            let token = self.token(id.slot);
-            let row = internal_delete(TableId::HANDSHAKES, &key);
-            self.proposals.push(Some(token), Durability::Sync, &[row]);
-            self.answer_later(id, Then::Pubcomp(ack.packet_id), token, now);
-            return;
-        }
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.answer_now(id, Then::Pubcomp(ack.packet_id), reason, now);
-    }
-
-    pub(super) fn on_puback(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(session) = &mut connection.session else { return };
-        let shared = session.window.shared(ack.packet_id).cloned();
-        match session.window.puback(ack.packet_id) {
-            Acknowledged::Done => {
-                session.dirty = true;
-                self.tell_done(shared); // Whatever the reason: who refuses it, refuses it for all [MQTT-4.8.2-6].
-                self.pump(id, now);
-            }
-            Acknowledged::Unexpected => self.on_unexpected(id, Awaited::Puback, ack.packet_id, now),
-            _ => {} // It is not under way, any more perhaps.
-        }
-    }
-
-    pub(super) fn on_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let Some(session) = &mut connection.session else { return };
-        let shared = session.window.shared(ack.packet_id).cloned();
-        match session.window.pubrec(ack.packet_id, ack.reason.is_error()) {
-            Acknowledged::Released => self.send_pubrel(id, ack.packet_id, now),
-            Acknowledged::Again => self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::Success, now),
-            Acknowledged::Done => {
-                session.dirty = true;
-                self.tell_done(shared);
-                self.pump(id, now);
-            }
-            Acknowledged::Unknown if !ack.reason.is_error() => {
-                self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::PacketIdentifierNotFound, now);
-            }
-            Acknowledged::Unknown => {}
-            Acknowledged::Unexpected => self.on_unexpected(id, Awaited::Pubrec, ack.packet_id, now),
-        }
-    }
-
-    /// A client that answers what it was not sent is in no state to go on from (MQTT 5 §4.13).
-    fn on_unexpected(&mut self, id: ConnectionId, came: Awaited, packet: PacketId, now: Moment) {
-        let session = self.connection(id).and_then(|found| found.session.as_ref());
-        let Some(awaited) = session.and_then(|session| session.window.awaited(packet)) else { return };
-        let words = format!("{came} for packet identifier {}, which waits for {awaited}", packet.get());
-        self.close(id, ReasonCode::ProtocolError, &words, now);
-    }
-
-    /// A delivery was released and goes on with PUBREL, once it is written down that PUBLISH must never go out again
-    /// [MQTT-4.3.3-6], not even after a crash.
-    pub(super) fn send_pubrel(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
-        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
-        if !session.is_durable() {
-            return self.answer_now(id, Then::Pubrel(packet), ReasonCode::Success, now);
-        }
-        let key = rows::released(&session.client_id, packet);
-        let token = self.token(id.slot);
-        self.proposals.push(Some(token), Durability::Sync, &[internal_row(TableId::HANDSHAKES, &key, &[])]);
-        self.answer_later(id, Then::Pubrel(packet), token, now);
-    }
-
-    pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
-        let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        match session.window.awaited(ack.packet_id) {
-            Some(Awaited::Pubcomp) => {}
-            Some(_) => return self.on_unexpected(id, Awaited::Pubcomp, ack.packet_id, now),
-            None => return self.on_doubtful_pubcomp(id, ack.packet_id, now),
-        }
-        session.redeliver.retain(|&number| PacketId::nth(number) != ack.packet_id);
-        if !session.is_durable() {
-            return self.finish_delivery(id, ack.packet_id, now);
-        }
-        // The row and the stored form change together, and before the delivery is over here: or a restart would find
-        // the identifier released that is another delivery's by then.
-        session.dirty = false;
-        let key = rows::released(&session.client_id, ack.packet_id);
-        let stored = session.store_without(seen, ack.packet_id);
-        let client_id = session.client_id.clone();
-        let rows = [internal_delete(TableId::HANDSHAKES, &key), super::connect::session_row(&client_id, &stored, None)];
-        let token = self.token(id.slot);
-        self.proposals.push(Some(token), Durability::Memory, &rows);
-        self.answer_later(id, Then::Finished(ack.packet_id), token, now);
-    }
-
-    /// PUBCOMP came for a delivery, and is written down where that is needed.
-    pub(super) fn finish_delivery(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        let shared = session.window.shared(packet).cloned();
-        if session.window.pubcomp(packet) == Acknowledged::Done {
-            session.dirty |= session.is_durable();
-            self.tell_done(shared);
-            self.pump(id, now);
-        }
-    }
-}
-
-/// A put that depends on the record there is, on its way to the writer.
-struct Put {
-    tables: Arc<Tables>,
-    index: TableIndex,
-    key: Vec<u8>,
-    payload: Vec<u8>,
-    content_type: Option<String>,
-    is_patch: bool,
-    writing: Writing,
-    condition: Option<Condition>,
-    properties: Vec<u8>,
-    qos: QoS,
-    publisher: SessionId,
-    expires_ms: Option<u64>,
-}
-
-impl Put {
-    /// `change`: as its client said it.
-    fn new(
-        tables: &Arc<Tables>,
-        index: TableIndex,
-        change: &Change<'_>,
-        content_type: Option<&str>,
-        writing: Writing,
-    ) -> Put {
-        let is_patch = content_type == Some(MERGE_PATCH);
-        let properties = change.properties;
-        Put {
-            tables: Arc::clone(tables),
-            index,
-            key: change.key.to_vec(),
-            payload: change.payload.to_vec(),
-            content_type: content_type.map(str::to_owned),
-            is_patch,
-            writing,
-            condition: None,
-            properties: if is_patch { of_patched(properties) } else { properties.to_vec() },
-            qos: change.qos,
-            publisher: change.publisher,
-            expires_ms: change.expires_ms,
-        }
-    }
-
-    fn decide(
-        self,
-        record: Option<&crate::record::Record<'_>>,
-        now_ms: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Rejection> {
-        let table = &self.tables.catalog()[self.index];
-        let current = record.map(|record| record.payload);
-        let (payload, content_type) = if self.is_patch {
-            self.writing.patch(table, &self.payload, current).map_err(denied)?;
-            holds(self.condition.as_ref(), record)?;
-            (Cow::Owned(merge_patch(current, &self.payload).map_err(|refusal| self.invalid(refusal, current))?), None)
-        } else {
-            let sent = self.writing.put(table, &self.payload, self.content_type.as_deref(), current);
-            let sent = sent.map_err(denied)?;
-            holds(self.condition.as_ref(), record)?;
-            sent
-        };
-        let key = Key::decode(&self.key).ok_or_else(|| Rejection::Invalid("not a key".to_owned()))?;
-        let created = current.and_then(|document| created_ms(table, document));
-        let mut validator = Validator::default();
-        let normalized = validator.put(table, &key, &payload, content_type, now_ms, created);
-        let normalized = normalized.map_err(|refusal| self.invalid(refusal, current))?;
-        let change = Change {
-            kind: ChangeKind::Put,
-            qos: self.qos,
-            table: self.tables.id(table),
-            key: &self.key,
-            publisher: self.publisher,
-            expires_ms: self.expires_ms.or_else(|| expires_at_ms(table, &normalized, now_ms)),
-            properties: &self.properties,
-            payload: &normalized.payload,
-        };
-        change.encode(out);
-        Ok(())
-    }
-
-    fn invalid(&self, refusal: Refusal, current: Option<&[u8]>) -> Rejection {
-        let refusal = match self.is_patch {
-            true => self.writing.patch_refusal(refusal, &self.payload),
-            false => self.writing.put_refusal(refusal, current.is_some()),
-        };
-        Rejection::Invalid(refusal.to_string())
-    }
-}
-
-/// A put or delete as it is, if its precondition holds.
-fn decide_open(said: &Said<'_>, properties: &[u8], publisher: SessionId, checked: &Checked) -> Decide {
-    let (kind, spot, qos, expires_ms) = (checked.kind, &checked.spot, said.qos, checked.expires_ms);
-    let (table, key) = (spot.table, spot.key.clone());
-    let (properties, payload) = (properties.to_vec(), said.payload.to_vec());
-    let condition = said.condition.clone();
-    Box::new(move |record, _, out| {
-        holds(condition.as_ref(), record)?;
-        if kind == ChangeKind::Delete && record.is_none() {
-            return Ok(()); // Nothing is announced if there was nothing; what stands beside it is written all the same.
-        }
-        Change { kind, qos, table, key: &key, publisher, expires_ms, properties: &properties, payload: &payload }
-            .encode(out);
-        Ok(())
-    })
-}
-
-/// Publishes a will as if its client said it now: `said` is an entry as [`Shard::read_will`] left it, to be kept no
-/// longer than `lifetime_secs`. What its maker has no right to by now, or does not fit its table any more, is left out.
-pub(super) fn decide_will(
-    tables: &Arc<Tables>,
-    said: &[u8],
-    lifetime_secs: Option<u32>,
-    rights: Arc<OnceLock<Rights>>,
-) -> Decide {
-    let (tables, said) = (Arc::clone(tables), said.to_vec());
-    Box::new(move |record, now_ms, out| {
-        let Ok((entry, _)) = Entry::decode(&said, Sequence::ZERO) else { return Ok(()) };
-        let (Some(rights), mut topic) = (rights.get(), String::new()) else { return Ok(()) };
-        let is_topic = tables.topic(entry.change.table, entry.change.key, &mut topic);
-        if !is_topic || !rights.may(operation_of(entry.change.kind), entry.change.table, &topic) {
-            return Ok(());
-        }
-        let expires_ms = lifetime_secs.map(|secs| now_ms + u64::from(secs) * 1000);
-        let change = Change { expires_ms, ..entry.change };
-        let table = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put);
-        if let Some(table) = table {
-            let properties = PublishProperties::parse_forwarded(change.properties).unwrap_or_default();
-            let writing = rights.writing(change.table);
-            let put = Put::new(&tables, table.index, &change, properties.content_type, writing);
-            let before = out.len();
-            if put.decide(record, now_ms, out).is_err() {
-                out.truncate(before);
-            }
-        } else if change.kind != ChangeKind::Delete || record.is_some() {
-            change.encode(out);
-        }
-        Ok(())
-    })
-}
-
-/// Properties of a patch as those of the record it makes, which is no patch.
-fn of_patched(properties: &[u8]) -> Vec<u8> {
-    let mut patched = Vec::new();
-    if let Ok(parsed) = PublishProperties::parse_forwarded(properties) {
-        let forwarded = PublishProperties { content_type: None, ..parsed }.forwarded(&mut patched);
-        debug_assert!(forwarded.is_ok(), "decoded properties can be sent");
-    }
-    patched
-}
-
-fn holds(condition: Option<&Condition>, record: Option<&crate::record::Record<'_>>) -> Result<(), Rejection> {
-    let version = record.map(|record| record.version);
-    match condition {
-        Some(Condition::Version(wanted)) if version.is_none_or(|version| version.0 != *wanted) => {
-            Err(Rejection::Condition(version))
-        }
-        Some(Condition::Absent) if version.is_some() => Err(Rejection::Condition(version)),
-        _ => Ok(()),
-    }
-}
-
-/// The precondition that user properties ask for.
-fn condition(publish: &Publish<'_>) -> Result<Option<Condition>, Refused> {
-    let properties = publish.properties.user_properties;
-    if properties.is_empty() {
-        return Ok(None);
-    }
-    let invalid = |words: &str| Refused(ReasonCode::ImplementationSpecificError, words.to_owned());
-    match (properties.get("if-match"), properties.get("if-none-match")) {
-        (None, None) => Ok(None),
-        (None, Some("*")) => Ok(Some(Condition::Absent)),
-        (None, Some(_)) => Err(invalid("if-none-match takes *")),
-        (Some(version), None) => version
-            .trim_matches('"')
-            .parse()
-            .map(|version| Some(Condition::Version(version)))
-            .map_err(|_| invalid("if-match takes a record's version")),
-        (Some(_), Some(_)) => Err(invalid("if-match and if-none-match exclude each other")),
-    }
 }
 
 /// What somebody must be allowed to do for a change of theirs.
@@ -682,10 +379,6 @@ pub(super) fn operation_of(kind: ChangeKind) -> Operation {
         ChangeKind::Put => Operation::Put,
         ChangeKind::Delete | ChangeKind::Expire => Operation::Delete,
     }
-}
-
-fn denied(denied: Denied) -> Rejection {
-    Rejection::Denied(denied.to_string())
 }
 
 /// What a PUBLISH is answered with.
@@ -701,23 +394,4 @@ fn answer_to(publish: &Publish<'_>) -> Then {
 pub(super) fn is_servers(topic: &str) -> bool {
     let first_level = || topic.split('/').next();
     topic.starts_with('$') && matches!(first_level(), Some("$SYS" | "$share" | "$get" | "$topics" | "$admin"))
-}
-
-/// A put of the server's own bookkeeping.
-pub(super) fn internal_row<'a>(table: TableId, key: &'a [u8], payload: &'a [u8]) -> Change<'a> {
-    Change {
-        kind: ChangeKind::Put,
-        qos: QoS::AtLeastOnce,
-        table,
-        key,
-        publisher: SessionId::NONE,
-        expires_ms: None,
-        properties: &[],
-        payload,
-    }
-}
-
-/// A delete of the server's own bookkeeping.
-pub(super) fn internal_delete(table: TableId, key: &[u8]) -> Change<'_> {
-    Change { kind: ChangeKind::Delete, ..internal_row(table, key, &[]) }
 }

@@ -1,6 +1,7 @@
 //! How fast one client may publish.
 
-use super::Moment;
+use super::connection::ConnectionId;
+use super::{Moment, Shard, id_of};
 
 /// Two buckets that hold what may be sent in a second: publishes and their bytes.
 ///
@@ -69,6 +70,44 @@ impl Rate {
         let resumes = self.waits && self.publishes.empty_at_ns <= enough_ns && self.bytes.empty_at_ns <= enough_ns;
         self.waits &= !resumes;
         resumes
+    }
+}
+
+impl Shard {
+    /// A PUBLISH counts against what its client may send in a second.
+    pub(super) fn count_publish(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
+        let limits = &self.settings.limits;
+        let (publishes, bytes_per_sec) = (limits.publishes_per_sec, limits.publish_bytes_per_sec);
+        let reads_on = limits.too_fast_ends;
+        if publishes == 0 && bytes_per_sec == 0 {
+            return;
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        let rate = connection.rate.get_or_insert_with(|| Box::new(Rate::new(publishes, bytes_per_sec, now)));
+        rate.take(bytes, now);
+        if reads_on {
+            rate.read_on();
+        }
+    }
+
+    /// Whether a client has sent all it may in a second, and its connection is to end if it publishes more.
+    pub(super) fn is_too_fast(&self, id: ConnectionId, now: Moment) -> bool {
+        let rate = self.connection(id).and_then(|connection| connection.rate.as_ref());
+        self.settings.limits.too_fast_ends && rate.is_some_and(|rate| rate.is_used_up(now))
+    }
+
+    /// Connections that sent too fast are read again.
+    pub(super) fn resume_rated(&mut self, now: Moment) {
+        let mut resumed = Vec::new();
+        for (slot, connection) in &mut self.connections {
+            if connection.rate.as_mut().is_some_and(|rate| rate.resumes(now)) {
+                connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
+                resumed.push(id_of(slot, connection));
+            }
+        }
+        for id in resumed {
+            self.wake(id);
+        }
     }
 }
 

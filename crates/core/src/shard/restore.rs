@@ -1,7 +1,7 @@
 //! What is there when the node starts: sessions, subscriptions, groups and wills of clients that are not.
 
-use super::publish::internal_delete;
 use super::{Moment, Settings, Shard};
+use crate::change::internal_delete;
 use crate::mqtt::session::StoredSubscription;
 use crate::policy::Policy;
 use crate::position::{Sequence, TableId};

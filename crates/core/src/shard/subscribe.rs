@@ -2,10 +2,9 @@
 
 use super::connect::asks_for_meta;
 use super::connection::{Changed, ConnectionId, Join, Joining, LookUp, Pending, ReplayTold, Then};
-use super::publish::{internal_delete, internal_row};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
-use crate::change::Change;
+use crate::change::{Change, internal_delete, internal_row};
 use crate::interest::{Subscriber, Subscription};
 use crate::limits::{Limits, REPLAYS_MAX};
 use crate::mqtt::replay::{Past, Replay};
