@@ -7,7 +7,7 @@ mod replaying;
 mod subscribing;
 
 use crate::Node;
-use crate::book::{Book, Condition, Kind, Message};
+use crate::book::{ANSWERS, Book, Condition, Kind, Message};
 use crate::group::Note;
 use crate::node::{SocketId, Work};
 use crate::random::Random;
@@ -679,11 +679,12 @@ impl Client {
     pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
         // What the log does not hold any more, or what has expired, need not be sent again; nor what is too large by now,
         // as it names another subscription that selects it as well [MQTT-3.1.2-25]. With QoS 2 it is ended all the same.
-        let kept = |&((number, _), qos): &(Copy, QoS)| {
-            let is_sent_again = |message: &Message| !message.expires() && self.takes(message);
-            qos == QoS::ExactlyOnce || book.messages.get(number).is_none_or(is_sent_again)
+        let kept = |(id, &((number, _), qos)): (&u16, &(Copy, QoS))| match book.messages.get(number) {
+            _ if qos == QoS::ExactlyOnce => true,
+            Some(message) => !message.expires() && self.takes(message),
+            None => self.heard.get(id).is_none_or(|heard| heard.topic != ANSWERS), // Which expires as well.
         };
-        let left_over = !cuts && self.in_flight.values().any(kept);
+        let left_over = !cuts && self.in_flight.iter().any(kept);
         if !self.outgoing.is_empty() || left_over {
             let outgoing: Vec<u16> = self.outgoing.iter().map(|outgoing| outgoing.id.get()).collect();
             return Err(format!("{}: left over: to {outgoing:?}, from {:?}", self.name, self.in_flight));
