@@ -99,6 +99,17 @@ pub enum Flow {
     },
 }
 
+impl Flow {
+    /// Whether the log was delivered up to there.
+    #[must_use]
+    pub fn has_reached(self, sequence: Sequence) -> bool {
+        match self {
+            Flow::Live => true,
+            Flow::Behind { after } => after >= sequence,
+        }
+    }
+}
+
 fn is_none(count: &u32) -> bool {
     *count == 0
 }

@@ -73,12 +73,8 @@ impl Snapshot {
     /// Whether it can be read, when the log was delivered up to `flow`.
     #[must_use]
     pub fn is_ready(&self, flow: Flow) -> bool {
-        self.until != Self::NOT_YET.0
-            && match flow {
-                Flow::Live => true,
-                // What the log brings first is older than what the snapshot shows.
-                Flow::Behind { after } => after.0 >= self.until,
-            }
+        // What the log brings first is older than what the snapshot shows.
+        self.until != Self::NOT_YET.0 && flow.has_reached(Sequence(self.until))
     }
 }
 

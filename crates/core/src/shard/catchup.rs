@@ -141,9 +141,13 @@ impl Shard {
         if connection.conflated.is_some() {
             return Next::Conflated; // All the log brings is newer.
         }
-        let snapshot = session.snapshots.first().filter(|snapshot| snapshot.is_ready(session.flow));
-        let qos = snapshot.and_then(|snapshot| session.subscriptions.get(&snapshot.filter));
-        let qos = qos.map_or(QoS::AtMostOnce, |held| held.subscription.qos);
+        let first = session.snapshots.first();
+        let subscription = first.and_then(|first| session.subscriptions.get(&first.filter));
+        let subscription = subscription.map(|held| (held.subscription.qos, held.subscription.own_since));
+        let (qos, own_since) = subscription.unwrap_or_default();
+        // Of what the client published itself up to `own_since`, the log brings nothing and the state what there is: last.
+        let is_in_order = |first: &Snapshot| first.is_missed() || session.flow.has_reached(own_since);
+        let snapshot = first.filter(|first| first.is_ready(session.flow) && is_in_order(first));
         // Deliveries in doubt were made along the log: nothing takes their identifiers from them.
         let snapshot_waits = session.counts_in_doubt(self.seen) && qos > QoS::AtMostOnce;
         // What changed where the log does not reach any more is shown before what came later.
