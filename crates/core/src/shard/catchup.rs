@@ -777,15 +777,15 @@ impl Shard {
         let seen = self.seen;
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
         // QoS 0 is not kept for those who are away, and was dropped for those who are slow, unless they asked for more.
-        let was_there = position >= session.away_until;
-        let kept = session.subscriptions.iter().filter(|(_, held)| {
-            let is_kept = held.subscription.qos > QoS::AtMostOnce || (held.subscription.conflate && was_there);
-            held.share.is_none() && is_kept // A group reads for itself.
+        let away_until = session.away_until;
+        let missed = session.subscriptions.iter().filter_map(|(filter, held)| {
+            let Subscription { qos, conflate, since, .. } = held.subscription;
+            let from = position.max(since).max(if qos > QoS::AtMostOnce { Sequence::ZERO } else { away_until });
+            let is_kept = held.share.is_none() && (qos > QoS::AtMostOnce || conflate); // A group reads for itself.
+            (is_kept && from < until).then(|| (filter.clone(), from))
         });
-        let kept = kept.map(|(filter, held)| (filter.clone(), held.subscription.since));
-        let missed: Vec<_> = kept.filter(|&(_, since)| since < until).collect();
-        for (filter, since) in missed {
-            session.snapshots.begin_again(&filter, (position.max(since), until), seen);
+        for (filter, from) in missed.collect::<Vec<_>>() {
+            session.snapshots.begin_again(&filter, (from, until), seen);
         }
         for replay in replays {
             session.show_unreplayed(replay.number, Sequence(replay.after), Some(until), seen);

@@ -41,7 +41,7 @@ const SEEDS: u64 = 150;
 /// ... up to where there are more of those about groups, ...
 const GROUP_SEEDS: u64 = 300;
 /// ... and those that once failed, with what they found. Where a run is made in another way, so is theirs.
-const FOUND: [(u64, &str); 40] = [
+const FOUND: [(u64, &str); 42] = [
     (5_327, "a message came back from a member of a group without room that had QoS 0, and went to nobody"),
     (9_200_210, "a clean start without room on the disk took a session that was there out of their count"),
     (9_202_128, "a node that ended while it cleared a session away kept its subscriptions and their group"),
@@ -83,6 +83,8 @@ const FOUND: [(u64, &str); 40] = [
     (930_070_597, "a session whose time had run out was stored again behind the refusal of its client"),
     (940_014_309, "a state with QoS 1 overtook one of its topic with QoS 0 that waited for room"),
     (940_282_484, "the simulator itself: an answer that does not say to what, and had expired, was to come again"),
+    (940_313_154, "one's own state from before No Local was replaced came before what it had replaced"),
+    (940_317_573, "what a conflating client that had come back lost to a cut log was not shown to it"),
     (950_001_243, "a message of QoS 2 that expired while its node was away was never ended"),
     (1_795_896_056_308, "the simulator itself: a change that a power cut took was held to be the last of its record"),
 ];
