@@ -60,7 +60,7 @@ use bytes::Bytes;
 use connection::{Connection, Joining, Opening, Overdue, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
-use end::{Gone, Leaving};
+use end::{Leaving, Unwritten};
 use groups::Groups;
 use key_set::KeySet;
 use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, Suback, frame_length};
@@ -152,10 +152,10 @@ pub struct Shard {
     /// What takes away the rows of sessions whose time ran out, and whose they are; and those for which there was no room.
     purging: FxHashMap<Token, Box<str>>,
     unpurged: Vec<Box<str>>,
-    /// Clients that have gone, which there was no room to write down; and those of which it is tried again. Each has a row
+    /// What there was no room to write down of clients that have gone; and what of it is tried again. Each has a row
     /// on disk.
-    unleft: Vec<Gone>,
-    leaving_late: FxHashMap<Token, Gone>,
+    unwritten: Vec<Unwritten>,
+    writing_late: FxHashMap<Token, Unwritten>,
     /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
     to_store: FxHashSet<ConnectionId>,
     /// Wills on their way to the log, and whose they are.
@@ -220,8 +220,8 @@ impl Shard {
             leaving: FxHashMap::default(),
             purging: FxHashMap::default(),
             unpurged: Vec::new(),
-            unleft: Vec::new(),
-            leaving_late: FxHashMap::default(),
+            unwritten: Vec::new(),
+            writing_late: FxHashMap::default(),
             to_store: FxHashSet::default(),
             firing: FxHashMap::default(),
             joining: FxHashMap::default(),
@@ -392,7 +392,7 @@ impl Shard {
         self.resume_rated(now);
         self.fire_due_wills(now);
         self.purge_again();
-        self.leave_again();
+        self.write_late();
         self.end_lags();
         self.end_group_lags();
         self.store_full_sessions(now);

@@ -44,8 +44,8 @@ impl Shard {
             self.unpurged.extend((outcome == Outcome::Full).then_some(client_id));
             return;
         }
-        if let Some(gone) = self.leaving_late.remove(&token) {
-            self.unleft.extend((outcome == Outcome::Full).then_some(gone));
+        if let Some(unwritten) = self.writing_late.remove(&token) {
+            self.unwritten.extend((outcome == Outcome::Full).then_some(unwritten));
             return;
         }
         if self.on_group_stored(token, &outcome) {

@@ -44,15 +44,26 @@ pub(super) struct Leaving {
     pub opening: Option<Token>,
     /// Its row says that its client is there, and is to end then: milliseconds since 1970; the inner `None`: never.
     pub ends_ms: Option<Option<u64>>,
+    /// The will that goes with its goodbye.
+    pub withdrawn: Option<u64>,
 }
 
-/// A client that is gone and has a row that says it is there.
-pub(super) struct Gone {
+/// What there was no room to write down of a client that has gone.
+pub(super) struct Unwritten {
     client_id: Box<str>,
-    /// A row from behind this place is that of its next connection.
-    until: Sequence,
-    /// When its session ends; milliseconds since 1970, `None`: never.
-    expires_ms: Option<u64>,
+    what: Late,
+}
+
+enum Late {
+    /// Its row says that it is there.
+    Left {
+        /// A row from behind this place is that of its next connection.
+        until: Sequence,
+        /// When its session ends; milliseconds since 1970, `None`: never.
+        expires_ms: Option<u64>,
+    },
+    /// It said goodbye, and there is a row of this will, which would be published when the node is started again.
+    Withdrawn(u64),
 }
 
 impl Shard {
@@ -201,7 +212,7 @@ impl Shard {
             }
         }
         let client_id = session.client_id.clone();
-        let has_will = will.is_some();
+        let withdrawn = will.as_ref().filter(|_| cause == Cause::Goodbye).map(|will| will.number);
         if let Some(will) = will.filter(|_| cause != Cause::Goodbye) {
             self.end_will(&client_id, will, session.expiry_secs, cause, now);
         }
@@ -217,7 +228,7 @@ impl Shard {
         changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
         changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
         changes.extend(finished.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
-        if has_will && cause == Cause::Goodbye {
+        if withdrawn.is_some() {
             changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]
         }
         let opening = acks.iter().find_map(|pending| match pending.then {
@@ -254,7 +265,8 @@ impl Shard {
             let changing = acks.iter().any(|pending| pending.then.changes());
             let session = Some(session).filter(|session| session.is_durable() && !changing);
             let ends_ms = has_row.then_some(expires_ms);
-            let leaving = Leaving { client_id, connection: id, session, claimant, undecided, opening, ends_ms };
+            let leaving =
+                Leaving { client_id, connection: id, session, claimant, undecided, opening, ends_ms, withdrawn };
             self.leaving.insert(token, leaving);
             if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
                 connection.parting = true;
@@ -285,9 +297,11 @@ impl Shard {
     /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here. If its row was not
     /// there any more, neither is the session.
     pub(super) fn on_left(&mut self, leaving: Leaving, outcome: &Outcome, now: Moment) {
-        let Leaving { client_id, connection, session, claimant, ends_ms, .. } = leaving;
-        if let (Outcome::Full, Some(expires_ms)) = (outcome, ends_ms) {
-            self.unleft.push(Gone { client_id: client_id.clone(), until: now.committed, expires_ms });
+        let Leaving { client_id, connection, session, claimant, ends_ms, withdrawn, .. } = leaving;
+        if *outcome == Outcome::Full {
+            let left = ends_ms.map(|expires_ms| Late::Left { until: now.committed, expires_ms });
+            let late = left.into_iter().chain(withdrawn.map(Late::Withdrawn));
+            self.unwritten.extend(late.map(|what| Unwritten { client_id: client_id.clone(), what }));
         }
         let session = session.filter(|_| !matches!(outcome, Outcome::Rejected(_)));
         if let Some(parted) = self.connection_mut(connection) {
@@ -329,10 +343,7 @@ impl Shard {
     pub(super) fn fire_will(&mut self, client_id: &str, will: &Will) {
         let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return };
         let number = will.number;
-        let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| {
-            let stored = row.and_then(|row| Will::number_of(row.payload));
-            if stored == Some(number) { Ok(()) } else { Err(Rejection::Absent) }
-        });
+        let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| is_will(row, number));
         let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
         let rights = Arc::new(OnceLock::new());
         decisions.extend(self.decide_rights(&will.maker, client_id, &rights));
@@ -402,21 +413,35 @@ impl Shard {
         }
     }
 
-    /// Writes down that clients have gone, which there was no room for before: or their sessions would never end.
-    pub(super) fn leave_again(&mut self) {
-        for gone in std::mem::take(&mut self.unleft) {
-            let place = (TableId::SESSIONS, gone.client_id.as_bytes().to_vec());
-            let (client_id, until, expires_ms) = (gone.client_id.clone(), gone.until, gone.expires_ms);
-            let decide: Decide = Box::new(move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
-                let last = row.filter(|row| row.version <= until); // Else the client is there again, or was.
-                let interrupted = last.and_then(|row| Session::interrupted(row.payload, until));
-                let stored = interrupted.and_then(|(_, stored)| stored).ok_or(Rejection::Absent)?;
-                session_row(&client_id, &stored, expires_ms).encode(out);
-                Ok(())
-            });
+    /// Writes down of clients that have gone what there was no room for before: or their sessions would never end, and
+    /// wills would be published behind a goodbye.
+    pub(super) fn write_late(&mut self) {
+        for unwritten in std::mem::take(&mut self.unwritten) {
+            let client_id = unwritten.client_id.clone();
+            let key = client_id.as_bytes().to_vec();
+            let (table, decide): (TableId, Decide) = match unwritten.what {
+                Late::Left { until, expires_ms } => {
+                    let decide = move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
+                        let last = row.filter(|row| row.version <= until); // Else the client is there again, or was.
+                        let interrupted = last.and_then(|row| Session::interrupted(row.payload, until));
+                        let stored = interrupted.and_then(|(_, stored)| stored).ok_or(Rejection::Absent)?;
+                        session_row(&client_id, &stored, expires_ms).encode(out);
+                        Ok(())
+                    };
+                    (TableId::SESSIONS, Box::new(decide))
+                }
+                Late::Withdrawn(number) => {
+                    let decide = move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
+                        is_will(row, number)?;
+                        internal_delete(TableId::WILLS, client_id.as_bytes()).encode(out);
+                        Ok(())
+                    };
+                    (TableId::WILLS, Box::new(decide))
+                }
+            };
             let token = self.token(0);
-            self.proposals.push_decided(Some(token), Durability::Sync, place, decide, &[]);
-            self.leaving_late.insert(token, gone);
+            self.proposals.push_decided(Some(token), Durability::Sync, (table, key), decide, &[]);
+            self.writing_late.insert(token, unwritten);
         }
     }
 
@@ -444,6 +469,12 @@ impl Shard {
 /// Decides for what is only to be done if there is such a record.
 pub(super) fn is_there(row: Option<&Record<'_>>, _: u64, _: &mut Vec<u8>) -> Result<(), Rejection> {
     row.map(|_| ()).ok_or(Rejection::Absent)
+}
+
+/// Whether this is the row of that will.
+fn is_will(row: Option<&Record<'_>>, number: u64) -> Result<(), Rejection> {
+    let stored = row.and_then(|row| Will::number_of(row.payload));
+    if stored == Some(number) { Ok(()) } else { Err(Rejection::Absent) }
 }
 
 /// When a session that is left now ends (milliseconds since 1970); `None`: never.
