@@ -91,7 +91,7 @@ impl<'a> Measured<'a> {
         let message = self.message;
         let topic_bytes = u16::try_from(message.topic.len()).expect("a topic has at most 65,535 bytes");
         let mut head = [0; 7];
-        let topic_at = 3 + self.remaining.as_bytes().len();
+        let topic_at = self.topic_at();
         head[0] = (Kind::Publish as u8) << 4 | u8::from(dup) << 3 | u8::from(qos) << 1 | u8::from(retain);
         head[1..topic_at - 2].copy_from_slice(self.remaining.as_bytes());
         head[topic_at - 2..topic_at].copy_from_slice(&topic_bytes.to_be_bytes());
@@ -106,10 +106,14 @@ impl<'a> Measured<'a> {
         }
     }
 
+    /// Where the topic begins, behind its length.
+    fn topic_at(&self) -> usize {
+        1 + self.remaining.as_bytes().len() + 2
+    }
+
     /// Where the packet identifier begins; QoS 0 has none.
     fn id_at(&self) -> Option<usize> {
-        let topic_at = 3 + self.remaining.as_bytes().len();
-        (self.layout.qos > QoS::AtMostOnce).then(|| topic_at + self.message.topic.len())
+        (self.layout.qos > QoS::AtMostOnce).then(|| self.topic_at() + self.message.topic.len())
     }
 }
 
@@ -124,16 +128,22 @@ pub struct PublishFrame {
 impl PublishFrame {
     /// Takes a message, in the allocation of one that is no longer needed.
     pub fn encode(&mut self, message: &Measured<'_>) {
-        self.encode_head(message);
-        self.bytes.extend_from_slice(message.message.payload);
+        let hole = self.begin(message);
+        message.encode(&mut self.bytes, hole, false);
     }
 
     /// Takes all of a message but the payload, which the caller sends after it as a slice shared by all receivers.
     pub fn encode_head(&mut self, message: &Measured<'_>) {
+        let hole = self.begin(message);
+        message.encode_head(&mut self.bytes, hole, false);
+    }
+
+    /// Returns what stands for the identifier until it is copied.
+    fn begin(&mut self, message: &Measured<'_>) -> Option<PacketId> {
         self.bytes.clear();
         self.id_at = message.id_at();
         self.packet_bytes = message.packet_bytes();
-        message.encode_head(&mut self.bytes, self.id_at.map(|_| PacketId::nth(0)), false);
+        self.id_at.map(|_| PacketId::nth(0))
     }
 
     /// Appends what was encoded for one receiver. `id` is there exactly if the layout's QoS is 1 or 2; `dup` only then.

@@ -19,7 +19,7 @@ use crate::policy::View;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability};
 use crate::record::Record;
-use rowcast_codec::{Ack, EncodeError, Packet, PacketId, QoS, ReasonCode};
+use rowcast_codec::{EncodeError, PacketId, QoS};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -197,16 +197,14 @@ impl Shard {
     /// Sends PUBREL for what is released, asks for the messages of the rest. `true`: a read is under way.
     fn redeliver(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return true };
-        let version = connection.version;
         let Some(session) = &mut connection.session else { return true };
         let room = session.redelivery_room();
         let (mut wanted, mut done) = (Vec::new(), 0);
         for &number in session.redeliver.iter().take(REDELIVERIES) {
             match session.window.get(number) {
                 Some(delivery) if delivery.released && wanted.is_empty() => {
-                    let pubrel = Packet::Pubrel(Ack::new(PacketId::nth(number), ReasonCode::Success));
-                    connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
-                    self.counters.packets_out += 1;
+                    let id = PacketId::nth(number);
+                    deliver::send_pubrel(&mut connection.outbox, connection.version, &mut self.counters, id);
                 }
                 Some(delivery) if delivery.released => break, // After the messages before it.
                 Some(_) if wanted.len() == room => break,

@@ -327,7 +327,8 @@ fn put(
         id = session.window.take(Delivery { alias: selected.alias, retain: selected.retain, ..delivery(qos) });
         session.dirty = true;
         if let Some(id) = id.filter(|&id| session.window.is_released(id)) {
-            send_pubrel(connection, counters, id); // PUBREC came before a restart: the handshake goes on where it was.
+            // PUBREC came before a restart: the handshake goes on where it was.
+            send_pubrel(&mut connection.outbox, connection.version, counters, id);
             return Delivered::Done;
         }
     }
@@ -360,15 +361,14 @@ fn leave_out(
     // It was sent, perhaps, before the node ended: then the client waits for a PUBREL.
     session.dirty = true;
     if let Some(id) = session.window.take(Delivery { released: true, ..delivery(qos) }) {
-        send_pubrel(connection, counters, id);
+        send_pubrel(&mut connection.outbox, connection.version, counters, id);
     }
 }
 
-/// A handshake goes on.
-fn send_pubrel(connection: &mut Connection, counters: &mut Counters, id: PacketId) {
-    let version = connection.version;
+/// A handshake goes on whose PUBREC was not answered, or did not come.
+pub(super) fn send_pubrel(outbox: &mut Outbox, version: Version, counters: &mut Counters, id: PacketId) {
     let pubrel = Packet::Pubrel(Ack::new(id, ReasonCode::Success));
-    connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
+    outbox.append(|out| assert_fits(pubrel.encode(version, out)));
     counters.packets_out += 1;
 }
 

@@ -1,14 +1,14 @@
 //! A session interrupted by a crash whose log was cut before it had read again what it may have been sent (decision 13).
 
-use super::catchup::assert_fits;
 use super::connection::ConnectionId;
+use super::deliver::send_pubrel;
 use super::{Moment, Shard};
 use crate::change::internal_delete;
 use crate::limits::IN_DOUBT_MAX;
 use crate::mqtt::session::{Flow, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
-use rowcast_codec::{Ack, Packet, PacketId, ReasonCode};
+use rowcast_codec::PacketId;
 
 impl Shard {
     /// The log was cut where the client may have been sent some of it already, by a connection that ended with its node.
@@ -36,10 +36,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
         for packet in session.window.release_doubtful() {
-            let pubrel = Packet::Pubrel(Ack::new(packet, ReasonCode::Success));
-            let version = connection.version;
-            connection.outbox.append(|out| assert_fits(pubrel.encode(version, out)));
-            self.counters.packets_out += 1;
+            send_pubrel(&mut connection.outbox, connection.version, &mut self.counters, packet);
         }
         self.wake(id);
     }
