@@ -207,6 +207,8 @@ pub(crate) struct Book {
     /// Messages that were acknowledged and are gone, with the power, and topics of which some are.
     pub(crate) lost: BTreeSet<usize>,
     pub(crate) lost_on: BTreeSet<&'static str>,
+    /// Messages of which a copy went with the power last; another may be left.
+    pub(crate) shortened: BTreeSet<usize>,
     /// Messages that were looked at in the log just now, and when they were committed; milliseconds since 1970.
     pub(crate) news: Vec<(usize, u64)>,
 }
@@ -349,6 +351,7 @@ impl Book {
     /// The store was opened again: what it lost, nobody must have been told of. `loses`: whether it may have lost
     /// anything at all.
     pub(crate) fn reopened(&mut self, committed: Sequence, loses: bool) -> Result<(), String> {
+        self.shortened.clear();
         while let Some(line) = self.lines.pop_if(|line| line.sequence > committed.0) {
             if !loses {
                 return Err(format!("{} of {} is gone without a reason", line.sequence, line.topic));
@@ -364,6 +367,7 @@ impl Book {
             let Some(number) = line.number else { continue };
             let message = &mut self.messages[number];
             message.logged -= 1;
+            self.shortened.insert(number);
             if message.logged == 0 {
                 message.sequence = None;
                 if message.fate == Fate::Accepted && is_volatile(line.topic, message.qos) {

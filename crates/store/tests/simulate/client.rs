@@ -452,7 +452,8 @@ impl Client {
     /// Some of what was shown may be gone from the log, which numbers the deliveries.
     pub(crate) fn power_lost(&mut self, book: &Book) {
         self.in_flight.retain(|_, &mut ((number, _), qos)| {
-            qos == QoS::ExactlyOnce || book.messages.get(number).is_some_and(|message| message.logged > 0)
+            let is_whole = |message: &Message| message.logged > 0 && !book.shortened.contains(&number);
+            qos == QoS::ExactlyOnce || book.messages.get(number).is_some_and(is_whole)
         });
         self.replays.lose(&book.lost);
     }

@@ -24,6 +24,8 @@ struct Holder {
     client: usize,
     qos: QoS,
     hold: Hold,
+    /// Its session ended since.
+    has_ended: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +119,7 @@ impl Groups {
             (QoS::AtMostOnce, _) | (QoS::ExactlyOnce, Hold::Returned) => Hold::Over,
             (_, hold) => hold,
         };
-        holders.push(Holder { client, qos: publish.qos, hold });
+        holders.push(Holder { client, qos: publish.qos, hold, has_ended: false });
         Ok(())
     }
 
@@ -141,6 +143,7 @@ impl Groups {
         for (index, group) in self.0.iter_mut().enumerate() {
             for (&number, holders) in &mut group.holders {
                 for holder in holders.iter_mut().filter(|holder| holder.client == client) {
+                    holder.has_ended |= matches!(note, Note::Ended);
                     let returned = if holder.qos == QoS::ExactlyOnce { Hold::Over } else { Hold::Returned };
                     match note {
                         Note::Acknowledged(of, which) if of == index && which == number => holder.hold = Hold::Over,
@@ -169,7 +172,9 @@ impl Groups {
             for holder in holders {
                 holder.hold = match holder.hold {
                     _ if !clients[holder.client].is_durable() || holder.qos == QoS::AtMostOnce => Hold::Returned,
-                    Hold::Over => Hold::Has, // That need not be written down yet.
+                    // That need not be written down yet: to who has a session left, it still belongs.
+                    Hold::Over if holder.has_ended && holder.qos == QoS::AtLeastOnce => Hold::Returned,
+                    Hold::Over => Hold::Has,
                     hold => hold,
                 };
             }

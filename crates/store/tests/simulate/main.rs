@@ -41,7 +41,7 @@ const SEEDS: u64 = 150;
 /// ... up to where there are more of those about groups, ...
 const GROUP_SEEDS: u64 = 300;
 /// ... and those that once failed, with what they found. Where a run is made in another way, so is theirs.
-const FOUND: [(u64, &str); 42] = [
+const FOUND: [(u64, &str); 45] = [
     (5_327, "a message came back from a member of a group without room that had QoS 0, and went to nobody"),
     (9_200_210, "a clean start without room on the disk took a session that was there out of their count"),
     (9_202_128, "a node that ended while it cleared a session away kept its subscriptions and their group"),
@@ -86,6 +86,9 @@ const FOUND: [(u64, &str); 42] = [
     (940_313_154, "one's own state from before No Local was replaced came before what it had replaced"),
     (940_317_573, "what a conflating client that had come back lost to a cut log was not shown to it"),
     (950_001_243, "a message of QoS 2 that expired while its node was away was never ended"),
+    (970_018_789, "the simulator itself: a replay's delivery came again when its subscription was gone"),
+    (970_026_312, "the simulator itself: a power cut took one of two copies, and its identifier was given to another"),
+    (980_059_217, "the simulator itself: what a session had acknowledged that ended went back to its group"),
     (1_795_896_056_308, "the simulator itself: a change that a power cut took was held to be the last of its record"),
 ];
 

@@ -101,7 +101,9 @@ impl Replays {
         let is_by = |replay: &Replaying| {
             replay.held.selects(topic) && replay.identifiers.iter().any(|known| identifiers.contains(known))
         };
-        let is_doubtful = |replay: &Replaying| replay.range.is_none() && is_by(replay);
+        // What comes again when its subscription is gone does not name it any more.
+        let may_be_by = |replay: &Replaying| is_by(replay) || again && replay.held.selects(topic);
+        let is_doubtful = |replay: &Replaying| replay.range.is_none() && may_be_by(replay);
         if self.0.iter().any(is_doubtful) {
             return Ok(Way::Replay);
         }
