@@ -125,7 +125,8 @@ impl Prefixes {
         let hidden = topic.starts_with('$'); // From filters that begin with a wildcard [MQTT-4.7.2-1].
         let mut depths = u64::from(!hidden) | 1 << EXACT;
         let mut hash = SEED;
-        let mut slots = vec![slot(hash, 0)];
+        let mut slots = Vec::with_capacity(8); // Few topics have more levels.
+        slots.push(slot(hash, 0));
         for (depth, level) in (1..).zip(topic.as_bytes().split(|&byte| byte == b'/')) {
             hash = step(hash, level);
             if depth <= DEEPEST {

@@ -35,7 +35,10 @@ pub fn is_below(filter: &str) -> bool {
 /// `/`, `+`, `#` and `%` of it are written as `%2F`, `%2B`, `%23` and `%25`; one too long for a topic is cut off.
 #[must_use]
 pub fn client_topic(client_id: &str, what: &str) -> String {
-    let mut topic = format!("{ROOT}/clients/");
+    const CLIENTS: &str = "$SYS/clients/";
+    let room = CLIENTS.len() + client_id.len().min(CLIENT_TOPIC_BYTES_MAX) + 1 + what.len();
+    let mut topic = String::with_capacity(room);
+    topic.push_str(CLIENTS);
     for character in client_id.chars() {
         if topic.len() > CLIENT_TOPIC_BYTES_MAX {
             break;

@@ -175,10 +175,12 @@ impl Tables {
             key_ranges(self.id(table), table.key.key_type, keys, &mut ranges);
         }
         // Where a table is named, no open topic can be.
-        if matches!(self.catalog.resolve_filter(filter), ResolvedFilter::Other) {
+        if self.catalog.split_path(filter).is_none() {
             let table = if sys::is_below(filter) { TableId::SYS } else { TableId::TOPICS };
             let (literal, rest) = split_literal(filter);
-            ranges.push(text_range(table, &[], literal, rest));
+            let mut from = Vec::with_capacity(literal.len());
+            encode_slashes(literal, &mut from);
+            ranges.push(text_range(table, from, literal, rest));
         }
         ranges
     }
@@ -223,30 +225,30 @@ fn key_ranges(table: TableId, key_type: KeyType, keys: &str, ranges: &mut Vec<Ra
         ranges.push(one_key(table, from));
     }
     if matches!(key_type, KeyType::Text | KeyType::Any) {
-        let mut tag = Vec::new();
-        Key::Text("".into()).encode(&mut tag);
-        ranges.push(text_range(table, &tag, literal, rest));
+        let mut from = Vec::with_capacity(1 + literal.len());
+        Key::Text(literal.into()).encode(&mut from);
+        ranges.push(text_range(table, from, literal, rest));
     }
 }
 
-/// Where the keys are that begin with literal levels: just that key, or it and all below.
-fn text_range(table: TableId, tag: &[u8], literal: &str, rest: &str) -> Range {
-    let mut from = tag.to_vec();
-    encode_slashes(literal, &mut from);
+/// Where the keys are that begin with literal levels, as `from` holds them encoded: just that key, or it and all below.
+fn text_range(table: TableId, from: Vec<u8>, literal: &str, rest: &str) -> Range {
     match rest {
         "" => one_key(table, from),
         _ if literal.is_empty() => Range { table, from: Vec::new(), to: None },
-        _ => {
-            let mut to = from.clone();
-            to.push(1);
-            Range { table, from, to: Some(to) }
-        }
+        _ => up_to(table, from, 1),
     }
 }
 
 fn one_key(table: TableId, from: Vec<u8>) -> Range {
-    let mut to = from.clone();
-    to.push(0);
+    up_to(table, from, 0)
+}
+
+/// From a key up to the same with one byte more.
+fn up_to(table: TableId, from: Vec<u8>, byte: u8) -> Range {
+    let mut to = Vec::with_capacity(from.len() + 1);
+    to.extend_from_slice(&from);
+    to.push(byte);
     Range { table, from, to: Some(to) }
 }
 

@@ -14,7 +14,6 @@ use crate::auth::{AuthError, Method};
 use file::Writer;
 use rowcast_core::value::date_text;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -277,7 +276,7 @@ impl Scribe {
             }
             self.repeated.insert(same, 0);
         }
-        self.write(at_ms, &event);
+        self.write_line(at_ms, &event);
     }
 
     fn tell_repeated(&mut self) {
@@ -285,7 +284,7 @@ impl Scribe {
         let now_ms = crate::db::now_ms();
         for (event, times) in std::mem::take(&mut self.repeated) {
             if times > 0 {
-                self.write(now_ms, &event.again(Some(times)));
+                self.write_line(now_ms, &event.again(Some(times)));
             }
         }
     }
@@ -293,21 +292,13 @@ impl Scribe {
     fn tell_lost(&mut self) {
         match self.lost.swap(0, Ordering::Relaxed) {
             0 => {}
-            count => self.write_line(crate::db::now_ms(), serde_json::json!({ "event": "lost", "count": count })),
+            count => self.write_line(crate::db::now_ms(), &Lost { event: "lost", count }),
         }
     }
 
-    fn write(&mut self, at_ms: u64, event: &Event) {
-        self.write_line(at_ms, serde_json::to_value(event).unwrap_or_default());
-    }
-
-    fn write_line(&mut self, at_ms: u64, line: Value) {
-        let mut whole = Map::new();
-        whole.insert("time".to_owned(), date_text(at_ms).into());
-        if let Value::Object(fields) = line {
-            whole.extend(fields);
-        }
-        if let Err(error) = self.writer.write(&Value::Object(whole).to_string()) {
+    fn write_line(&mut self, at_ms: u64, what: &impl Serialize) {
+        let line = serde_json::to_string(&Line { time: date_text(at_ms), what }).expect("an event is plain data");
+        if let Err(error) = self.writer.write(&line) {
             self.tell_broken(error);
         }
     }
@@ -326,6 +317,21 @@ impl Scribe {
             tracing::error!(%error, "the audit log cannot be written; what happens meanwhile is not in it");
         }
     }
+}
+
+/// What is written of something that happened.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    time: String,
+    #[serde(flatten)]
+    what: &'a T,
+}
+
+/// So many lines were dropped.
+#[derive(Serialize)]
+struct Lost {
+    event: &'static str,
+    count: u64,
 }
 
 fn without_port(address: &str) -> &str {
@@ -362,6 +368,7 @@ const REPEATED_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 

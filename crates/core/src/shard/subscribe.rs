@@ -108,7 +108,7 @@ impl Shard {
         }
         let (mut words, mut denied) = (None, None);
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
-        let mut granted: Vec<Granted> = Vec::new();
+        let mut granted: Vec<Granted> = Vec::with_capacity(subscribe.filters.len().min(1024));
         let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
         for (index, asked) in subscribe.filters.iter().enumerate() {
             if index >= self.settings.limits.filters_per_subscribe as usize {
