@@ -35,10 +35,9 @@ pub(super) fn accept(head: &Parts) -> Result<Response<Body>, Problem> {
         (Some(key), None) if is_key(key.as_bytes()) => key,
         _ => return Err(malformed("Sec-WebSocket-Key is the base64 of 16 bytes")),
     };
-    // The client's order is its preference [MQTT-6.0.0-4].
-    let offered = elements(headers, &header::SEC_WEBSOCKET_PROTOCOL)
-        .find_map(|offered| PROTOCOLS.into_iter().find(|&known| known == offered));
-    let Some(protocol) = offered else {
+    // `mqtt`, if it is there at all [MQTT-6.0.0-4]: the other is of before it was a standard.
+    let offers = |known: &&str| elements(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == *known);
+    let Some(protocol) = PROTOCOLS.into_iter().find(offers) else {
         return Err(malformed("a WebSocket here speaks MQTT: offer the sub-protocol `mqtt` in Sec-WebSocket-Protocol"));
     };
     let mut response = Response::new(Body::empty());
@@ -95,7 +94,8 @@ mod tests {
             ("mqtt", "mqtt"),
             ("mqttv3.1", "mqttv3.1"),
             ("chat, mqtt", "mqtt"),
-            ("chat ,  mqttv3.1,mqtt", "mqttv3.1"),
+            ("chat ,  mqttv3.1,mqtt", "mqtt"),
+            ("chat ,  mqttv3.1", "mqttv3.1"),
             ("mqtt, mqttv3.1", "mqtt"),
         ] {
             let accepted = accept(&asking("sec-websocket-protocol", offered)).expect("a WebSocket");

@@ -14,7 +14,7 @@ fn websocket_subprotocol() {
         ("mqtt", Some("mqtt")),
         ("mqttv3.1", Some("mqttv3.1")),
         ("chat, superchat, mqtt", Some("mqtt")),
-        ("mqttv3.1, mqtt", Some("mqttv3.1")),
+        ("mqttv3.1, mqtt", Some("mqtt")),
         ("chat", None),
         ("MQTT", None),
         ("", None),
