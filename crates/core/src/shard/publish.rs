@@ -333,12 +333,13 @@ impl Shard {
             }
         }
         let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
+        // Before what the client may get of it itself, as nothing waits that it would have to wait behind.
+        match answer_to(publish) {
+            Then::Nothing => {}
+            then => self.answer_now(id, then, ReasonCode::Success, now),
+        }
         if !self.is_deaf() {
             self.fan_out_entry(&entry, &checked.spot.topic, now);
-        }
-        match answer_to(publish) {
-            Then::Nothing => {} // And nothing waits that it would have to wait behind.
-            then => self.answer_now(id, then, ReasonCode::Success, now),
         }
     }
 
