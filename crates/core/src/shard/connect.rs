@@ -46,7 +46,10 @@ impl Shard {
             return self.begin_exchange(id, exchange, connect.properties.authentication_data.map(|data| data.0));
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        match (connect.username, connect.password) {
+        // Who leaves the fields of a form empty shows no credentials either: nobody is called nothing.
+        let user = connect.username.filter(|user| !user.is_empty());
+        let password = connect.password.filter(|password| user.is_some() || !password.0.is_empty());
+        match (user, password) {
             (None, None) => match connection.peer.trusted.clone() {
                 Some(principal) => self.on_known(id, principal, now),
                 None => self.refuse_connect(id, ReasonCode::NotAuthorized, "a user name is needed", now),
