@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::ReasonCode;
+use crate::{ReasonCode, Version};
 
 /// Why bytes from a peer are not a packet. The connection ends on any of these.
 ///
@@ -100,11 +100,13 @@ pub enum DecodeError {
     /// A CONNECT whose protocol name is neither `MQTT` nor `MQIsdp` [MQTT-3.1.2-1].
     #[error("CONNECT for a protocol that is not MQTT")]
     ProtocolName,
-    /// A CONNECT of MQTT in a version not spoken here [MQTT-3.1.2-2], bit 7 (a bridge of Mosquitto) included.
+    /// A CONNECT of MQTT in a version not spoken here [MQTT-3.1.2-2], bit 7 (a bridge) included.
     #[error("CONNECT with protocol level {level}")]
     ProtocolLevel {
         /// The level asked for.
         level: u8,
+        /// The version whose form the packet has otherwise: the one to write a refusal in.
+        form: Version,
     },
     /// Bit 0 of the connect flags is set [MQTT-3.1.2-3].
     #[error("CONNECT with the reserved connect flag")]

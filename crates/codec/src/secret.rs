@@ -36,6 +36,7 @@ mod tests {
         let secret = Some(Secret(b"hunter2"));
         let connect = Packet::Connect(Box::new(Connect {
             version: Version::V5,
+            is_bridge: false,
             clean_start: true,
             keep_alive_secs: 0,
             client_id: "a",

@@ -30,6 +30,32 @@ pub fn is_below(filter: &str) -> bool {
     filter.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether it is where a bridge of another broker says whether it is there: `$SYS/broker/connection/NAME/state`.
+///
+/// The one topic below [`ROOT`] that clients publish to. It is an open topic in all else, as brokers that are bridged by
+/// name set a retained will there, and do not come in where that is refused.
+#[must_use]
+pub fn is_bridge_state(topic: &str) -> bool {
+    let name = topic.strip_prefix(BRIDGES).and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// Whether a filter at or below [`ROOT`] may select such a topic.
+#[must_use]
+pub fn may_select_bridges(filter: &str) -> bool {
+    let mut levels = filter.split('/');
+    for level in BRIDGES.trim_end_matches('/').split('/') {
+        match levels.next() {
+            Some("#") => return true,
+            Some(asked) if asked == level || asked == "+" => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_some()
+}
+
+const BRIDGES: &str = "$SYS/broker/connection/";
+
 /// Where something is said of one client: `$SYS/clients/ID/connected`, the identifier as one level.
 ///
 /// `/`, `+`, `#` and `%` of it are written as `%2F`, `%2B`, `%23` and `%25`; one too long for a topic is cut off.
@@ -140,6 +166,23 @@ mod tests {
         let topic = client_topic(&long, "disconnected");
         assert_eq!(Topic::new(&topic).expect("a topic").levels().count(), 4);
         assert!(topic.ends_with("%23/disconnected"));
+    }
+
+    #[test]
+    fn bridges_are_below_broker_connection() {
+        for (filter, may) in [
+            ("$SYS/#", true),
+            ("$SYS/broker/#", true),
+            ("$SYS/+/+/+/state", true),
+            ("$SYS/broker/connection/#", true),
+            ("$SYS/broker/connection/east/state", true),
+            ("$SYS/broker/+", false),
+            ("$SYS/broker/uptime", false),
+            ("$SYS", false),
+        ] {
+            assert_eq!(may_select_bridges(filter), may, "{filter}");
+        }
+        assert!(is_bridge_state("$SYS/broker/connection/kennel.east/state"));
     }
 
     #[test]

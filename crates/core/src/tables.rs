@@ -176,11 +176,15 @@ impl Tables {
         }
         // Where a table is named, no open topic can be.
         if self.catalog.split_path(filter).is_none() {
-            let table = if sys::is_below(filter) { TableId::SYS } else { TableId::TOPICS };
             let (literal, rest) = split_literal(filter);
             let mut from = Vec::with_capacity(literal.len());
             encode_slashes(literal, &mut from);
-            ranges.push(text_range(table, from, literal, rest));
+            if sys::is_below(filter) {
+                ranges.push(text_range(TableId::SYS, from.clone(), literal, rest));
+            }
+            if !sys::is_below(filter) || sys::may_select_bridges(filter) {
+                ranges.push(text_range(TableId::TOPICS, from, literal, rest));
+            }
         }
         ranges
     }
@@ -376,7 +380,7 @@ mod tests {
         assert_eq!(read("home/#"), [0]);
         assert_eq!(read("+/1"), [64, 65, 66, 66, 0]);
         assert_eq!(read("Hidden/1"), [] as [u32; 0]);
-        assert_eq!((read("$SYS/#"), read("$SYS/a/+")), (vec![TableId::SYS.0], vec![TableId::SYS.0]));
+        assert_eq!((read("$SYS/#"), read("$SYS/a/+")), (vec![TableId::SYS.0, 0], vec![TableId::SYS.0]));
         assert_eq!(read("$SYSTEM/#"), [0]);
         let range = &tables.ranges("Dog/a/#")[0];
         assert_eq!((&*range.from, range.to.as_deref()), (&b"\x02a"[..], Some(&b"\x02a\x01"[..])));

@@ -569,6 +569,7 @@ mod tests {
             };
             let connect = Connect {
                 version,
+                is_bridge: false,
                 clean_start: true,
                 keep_alive_secs,
                 client_id: "c1",
@@ -756,6 +757,7 @@ mod tests {
         let target = Target::Unix("/nowhere/at/all.sock".into());
         let connect = Connect {
             version: Version::V5,
+            is_bridge: false,
             clean_start: true,
             keep_alive_secs: 0,
             client_id: "",

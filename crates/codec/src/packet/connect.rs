@@ -12,6 +12,9 @@ use crate::{DecodeError, EncodeError, QoS, Secret, UserProperties, Version};
 pub struct Connect<'a> {
     /// The version of this packet and of all that follow.
     pub version: Version,
+    /// It is a bridge of another broker, which says so with bit 7 of the protocol level: it wants nothing back that it
+    /// sent, and RETAIN as it was published. Mosquitto's custom before MQTT 5, where subscription options say it.
+    pub is_bridge: bool,
     /// Whether an old session is thrown away. Before MQTT 5 it is called Clean Session and also ends the new one.
     pub clean_start: bool,
     /// The longest time between two packets of the client; 0 for no limit.
@@ -33,11 +36,16 @@ impl<'a> Connect<'a> {
     /// `None` if that is not a version we know, or if `frame` is another packet.
     pub fn version_of(frame: &[u8]) -> Option<Version> {
         let header = Header::load(frame).ok().flatten().filter(|header| header.kind == Kind::Connect)?;
-        load_version(&mut Reader::new(&frame[header.bytes..])).ok()
+        load_version(&mut Reader::new(&frame[header.bytes..])).ok().map(|(version, _)| version)
     }
 
     pub(crate) fn load(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let version = load_version(reader)?;
+        let (version, is_bridge) = load_version(reader)?;
+        Ok(Self { is_bridge, ..Self::load_as(version, reader)? })
+    }
+
+    /// What follows the protocol level.
+    fn load_as(version: Version, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let flags = Flags::load(reader)?;
         if flags.has(Flags::PASSWORD) && !flags.has(Flags::USERNAME) && version < Version::V5 {
             return Err(DecodeError::PasswordWithoutUser);
@@ -56,7 +64,8 @@ impl<'a> Connect<'a> {
         let username = if present(reader, Flags::USERNAME) { Some(reader.text("user name")?) } else { None };
         let password = if present(reader, Flags::PASSWORD) { Some(Secret(reader.binary("password")?)) } else { None };
         let clean_start = flags.has(Flags::CLEAN_START);
-        Ok(Self { version, clean_start, keep_alive_secs, client_id, will, username, password, properties })
+        let is_bridge = false;
+        Ok(Self { version, is_bridge, clean_start, keep_alive_secs, client_id, will, username, password, properties })
     }
 
     pub(crate) fn encode(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
@@ -64,7 +73,7 @@ impl<'a> Connect<'a> {
             return Err(EncodeError::PasswordWithoutUser);
         }
         out.text(self.version.protocol_name(), "protocol name")?;
-        out.u8(self.version as u8);
+        out.u8(self.version as u8 | if self.is_bridge { BRIDGE } else { 0 });
         out.u8(Flags::of(self).0);
         out.u16(self.keep_alive_secs);
         if self.version >= Version::V5 {
@@ -85,17 +94,31 @@ impl<'a> Connect<'a> {
 }
 
 /// Checked before anything else, because what follows looks different in a version we do not know.
-fn load_version(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
+fn load_version(reader: &mut Reader<'_>) -> Result<(Version, bool), DecodeError> {
     let name = reader.text("protocol name")?;
     if name != "MQTT" && name != "MQIsdp" {
         return Err(DecodeError::ProtocolName);
     }
     let level = reader.u8("protocol level")?;
-    [Version::V31, Version::V311, Version::V5]
+    let known =
+        [(Version::V31, 0), (Version::V311, 0), (Version::V5, 0), (Version::V31, BRIDGE), (Version::V311, BRIDGE)];
+    known
         .into_iter()
-        .find(|version| *version as u8 == level && version.protocol_name() == name)
-        .ok_or(DecodeError::ProtocolLevel { level })
+        .find(|&(version, bridge)| version as u8 | bridge == level && version.protocol_name() == name)
+        .map(|(version, bridge)| (version, bridge != 0))
+        .ok_or_else(|| DecodeError::ProtocolLevel { level, form: form_of(level, *reader) })
 }
+
+/// How the rest of a CONNECT of an unknown version is written: who writes it as MQTT 3.1.1 does reads a refusal written so
+/// [3.1.1 MQTT-3.1.2-2], and otherwise what is above MQTT 5 can be expected to know that.
+fn form_of(level: u8, mut rest: Reader<'_>) -> Version {
+    let is_old =
+        level & !BRIDGE <= Version::V5 as u8 || Connect::load_as(Version::V311, &mut rest).is_ok() && rest.is_empty();
+    if is_old { Version::V311 } else { Version::V5 }
+}
+
+/// The bit of the protocol level that a bridge sets.
+const BRIDGE: u8 = 0x80;
 
 /// The connect flags (MQTT 5 §3.1.2.3).
 ///
@@ -322,16 +345,37 @@ mod tests {
         name(b"\0\x03MQT\x04\x02\0\x3C\0\x01a");
         name(b"\0\x00\x04");
         name(b"\0\x06MQisdp\x03\x02\0\x3C\0\x01a");
-        let level = |level, body: &[u8]| check_refused(ANY, 0x10, body, DecodeError::ProtocolLevel { level });
-        level(6, b"\0\x04MQTT\x06anything");
-        level(3, b"\0\x04MQTT\x03\x02\0\x3C\0\x01a");
-        level(0, b"\0\x04MQTT\x00\x02\0\x3C\0\x01a");
-        level(0x84, b"\0\x04MQTT\x84\x02\0\x3C\0\x01a");
-        level(0x83, b"\0\x06MQIsdp\x83\x02\0\x3C\0\x01a");
-        level(4, b"\0\x06MQIsdp\x04\x02\0\x3C\0\x01a");
-        for error in [DecodeError::ProtocolName, DecodeError::ProtocolLevel { level: 6 }] {
+        let level = |level, form, body: &[u8]| {
+            check_refused(ANY, 0x10, body, DecodeError::ProtocolLevel { level, form });
+        };
+        let (old, new) = (Version::V311, Version::V5);
+        level(6, new, b"\0\x04MQTT\x06anything");
+        level(6, new, b"\0\x04MQTT\x06\x02\0\x3C\0\0\x01a");
+        level(6, new, b"\0\x04MQTT\x06\x02\0\x3C\0\0\0");
+        level(99, new, b"\0\x04MQTT\x63\x02\0\x3C\x05\x11\0\0\0\x3C\0\x01a");
+        level(6, old, b"\0\x04MQTT\x06\x02\0\x3C\0\x01a");
+        level(99, old, b"\0\x04MQTT\x63\xC2\0\x3C\0\x01a\0\x01u\0\x01p");
+        level(6, new, b"\0\x04MQTT\x06\x02\0\x3C\0\x01a\0");
+        level(3, old, b"\0\x04MQTT\x03\x02\0\x3C\0\x01a");
+        level(0, old, b"\0\x04MQTT\x00\x02\0\x3C\0\x01a");
+        level(4, old, b"\0\x06MQIsdp\x04\x02\0\x3C\0\x01a");
+        for error in [DecodeError::ProtocolName, DecodeError::ProtocolLevel { level: 6, form: new }] {
             assert_eq!(error.reason(), crate::ReasonCode::UnsupportedProtocolVersion);
         }
+    }
+
+    #[test]
+    fn a_bridge_sets_the_upper_bit_of_the_level_before_mqtt_5() {
+        let bridge = |version| Connect { is_bridge: true, ..plain(version) };
+        check(ANY, 0x10, b"\0\x04MQTT\x84\x02\0\x3C\0\x01a", &connect(bridge(Version::V311)));
+        check(ANY, 0x10, b"\0\x06MQIsdp\x83\x02\0\x3C\0\x01a", &connect(bridge(Version::V31)));
+        let refused = |level, body: &[u8]| {
+            check_refused(ANY, 0x10, body, DecodeError::ProtocolLevel { level, form: Version::V311 });
+        };
+        refused(0x85, b"\0\x04MQTT\x85\x02\0\x3C\0\0\x01a");
+        refused(0x83, b"\0\x04MQTT\x83\x02\0\x3C\0\x01a");
+        refused(0x84, b"\0\x06MQIsdp\x84\x02\0\x3C\0\x01a");
+        refused(0x80, b"\0\x04MQTT\x80\x02\0\x3C\0\x01a");
     }
 
     #[test]
@@ -406,6 +450,7 @@ mod tests {
     fn plain(version: Version) -> Connect<'static> {
         Connect {
             version,
+            is_bridge: false,
             clean_start: true,
             keep_alive_secs: 60,
             client_id: "a",

@@ -48,10 +48,12 @@ fn connect(version: Version) -> impl Strategy<Value = Connect<'static>> {
         // A password alone came with MQTT 5.
         (username, password.filter(|_| username.is_some() || version == Version::V5))
     });
-    let rest = (any::<bool>(), any::<u16>(), text(), of(will(version)), credentials);
+    let is_bridge = prop::bool::weighted(0.1).prop_map(move |is_bridge| is_bridge && version < Version::V5);
+    let rest = (is_bridge, any::<bool>(), any::<u16>(), text(), of(will(version)), credentials);
     (rest, since_v5(version, connect_properties())).prop_map(
-        move |((clean_start, keep_alive_secs, client_id, will, (username, password)), properties)| Connect {
+        move |((is_bridge, clean_start, keep_alive_secs, client_id, will, (username, password)), properties)| Connect {
             version,
+            is_bridge,
             clean_start,
             keep_alive_secs,
             client_id,

@@ -68,8 +68,8 @@ const ORACLES: [Oracle; 2] = [
 /// What we accept and others may refuse.
 fn ours_alone(packet: &Packet<'_>) -> bool {
     match packet {
-        // MQTT 5 lets a password come without a user name [MQTT-3.1.2-19].
-        Packet::Connect(connect) => connect.password.is_some() && connect.username.is_none(),
+        // MQTT 5 lets a password come without a user name [MQTT-3.1.2-19]. Bridges are no part of the standard.
+        Packet::Connect(connect) => connect.is_bridge || connect.password.is_some() && connect.username.is_none(),
         // Bad authentication method is for DISCONNECT too in §2.4, table 2-6, though not in §3.14.2.1.
         Packet::Disconnect(disconnect) => disconnect.reason == ReasonCode::BadAuthenticationMethod,
         // Whether a filter is one is not the decoder's question here.

@@ -32,6 +32,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         let Phase::Waiting { deadline_ms } = connection.phase else { return };
         connection.version = connect.version;
+        connection.is_bridge = connect.is_bridge;
         connection.packet_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         connection.heard_ms = now.monotonic_ms;
         if connection.peer.is_beyond {
@@ -67,12 +68,13 @@ impl Shard {
 
     /// Bytes that should have been a CONNECT.
     pub(super) fn on_connect_fault(&mut self, id: ConnectionId, fault: &DecodeError, now: Moment) {
-        // A version nobody speaks is answered in the oldest way [MQTT-3.1.2-2]; what is no CONNECT at all, not.
+        // A version nobody speaks is answered as the client writes itself [MQTT-3.1.2-2]; what is no CONNECT at all, not.
         if fault.reason() == ReasonCode::UnsupportedProtocolVersion {
             if let Some(connection) = self.connection_mut(id) {
-                // The upper bit is how a bridge of Mosquitto asks first; refused, it asks for the level itself.
-                let above = matches!(fault, DecodeError::ProtocolLevel { level, .. } if *level & 0x7f > 5);
-                connection.version = if above { Version::V5 } else { Version::V311 };
+                connection.version = match fault {
+                    DecodeError::ProtocolLevel { form, .. } => *form,
+                    _ => Version::V311,
+                };
             }
             return self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
         }

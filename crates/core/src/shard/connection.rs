@@ -233,6 +233,8 @@ pub(super) struct Connection {
     pub phase: Phase,
     pub peer: Peer,
     pub version: Version,
+    /// A bridge of another broker ([`Connect`](rowcast_codec::Connect)).
+    pub is_bridge: bool,
     pub principal: Principal,
     /// If CONNECT named an authentication method.
     pub exchange: Option<Box<Exchange>>,
@@ -334,6 +336,7 @@ impl Connection {
             phase: Phase::Waiting { deadline_ms: now_ms + u64::from(connect_timeout_ms) },
             peer,
             version: Version::V311,
+            is_bridge: false,
             principal: Principal::default(),
             exchange: None,
             rights: Rights::default(),

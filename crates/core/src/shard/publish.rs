@@ -11,6 +11,7 @@ use crate::places::{Spot, levels};
 use crate::policy::{Operation, Rights};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability};
+use crate::sys;
 use crate::tables::Place;
 use crate::validate::expires_at_ms;
 use crate::value::Key;
@@ -332,12 +333,12 @@ impl Shard {
                 }
             }
         }
-        let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
         // Before what the client may get of it itself, as nothing waits that it would have to wait behind.
         match answer_to(publish) {
             Then::Nothing => {}
             then => self.answer_now(id, then, ReasonCode::Success, now),
         }
+        let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
         if !self.is_deaf() {
             self.fan_out_entry(&entry, &checked.spot.topic, now);
         }
@@ -394,5 +395,7 @@ fn answer_to(publish: &Publish<'_>) -> Then {
 /// Whether a topic is one that only the server speaks on.
 pub(super) fn is_servers(topic: &str) -> bool {
     let first_level = || topic.split('/').next();
-    topic.starts_with('$') && matches!(first_level(), Some("$SYS" | "$share" | "$get" | "$topics" | "$admin"))
+    topic.starts_with('$')
+        && matches!(first_level(), Some("$SYS" | "$share" | "$get" | "$topics" | "$admin"))
+        && !sys::is_bridge_state(topic)
 }

@@ -277,7 +277,13 @@ impl Shard {
         }
         let mut asked_options = asked.options;
         if connection.version != Version::V5 {
-            asked_options = SubscriptionOptions { qos: asked_options.qos, ..plain_options() };
+            let is_bridge = connection.is_bridge;
+            asked_options = SubscriptionOptions {
+                qos: asked_options.qos,
+                no_local: is_bridge && share.is_none(),
+                retain_as_published: is_bridge,
+                ..plain_options()
+            };
         }
         let mut options = StoredSubscription {
             meta: asks.meta,

@@ -53,6 +53,7 @@ const FILTER: &str = "$share/g/x/#";
 fn connect(client_id: &str) -> Packet<'_> {
     Packet::Connect(Box::new(Connect {
         version: Version::V5,
+        is_bridge: false,
         clean_start: false,
         keep_alive_secs: 0,
         client_id,

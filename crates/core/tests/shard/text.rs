@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CONNECT v5 clean id=a user=rex password=bone expiry=60 keepalive=10 receive_maximum=1 maximum_packet=100
-//!         alias_maximum=5 no_problem_information method=X prop=name:value
+//!         alias_maximum=5 no_problem_information method=X prop=name:value bridge (before v5)
 //!         will=dog/1 will_payload="gone" will_qos=1 will_retain will_delay=5 will_expiry=60 will_content_type=...
 //! CONNACK present expiry=60 keepalive=10 id=auto-1          CONNACK 0x87 reason="..."
 //! PUBLISH 8 dog/7 qos=1 retain dup alias=1 expiry=60 content_type=text/plain response=a/b correlation=x format=1
@@ -209,6 +209,7 @@ fn connect(words: &Words, client: &str, version: &mut Version) -> Result<Vec<u8>
     };
     let packet = Connect {
         version: *version,
+        is_bridge: words.has("bridge"),
         clean_start: words.has("clean"),
         keep_alive_secs: words.number("keepalive")?.unwrap_or(0),
         client_id: words.text("id").unwrap_or(client),

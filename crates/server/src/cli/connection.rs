@@ -182,6 +182,7 @@ impl Connection {
         });
         let connect = Connect {
             version: self.protocol_version,
+            is_bridge: false,
             clean_start: !self.disable_clean_session,
             keep_alive_secs: self.keepalive,
             client_id: &plan.client_id,

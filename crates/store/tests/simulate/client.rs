@@ -289,6 +289,7 @@ impl Client {
         let name = self.name.clone();
         let connect = Connect {
             version: self.nature.version,
+            is_bridge: false,
             clean_start: self.clean,
             keep_alive_secs: self.nature.keep_alive_secs,
             client_id: &name,
@@ -311,6 +312,7 @@ impl Client {
         let name = self.name.clone();
         let connect = Connect {
             version: self.nature.version,
+            is_bridge: false,
             clean_start: true,
             keep_alive_secs: 0,
             client_id: &name,
