@@ -10,6 +10,7 @@ mod acks;
 mod aliases;
 mod authenticate;
 mod catchup;
+mod chores;
 mod conflate;
 mod connect;
 mod connection;
@@ -57,10 +58,11 @@ use crate::seats::Seats;
 use crate::tables::Tables;
 use crate::validate::Validator;
 use bytes::Bytes;
+use chores::Chores;
 use connection::{Connection, Joining, Opening, Overdue, Phase, Will};
 use deliver::Frames;
 use durable::DurableInterest;
-use end::{Leaving, Unwritten};
+use end::Leaving;
 use groups::Groups;
 use key_set::KeySet;
 use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, Suback, frame_length};
@@ -149,17 +151,9 @@ pub struct Shard {
     packet_bytes_ever: u32,
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
-    /// What takes away the rows of sessions whose time ran out, and whose they are; and those for which there was no room.
-    purging: FxHashMap<Token, Box<str>>,
-    unpurged: Vec<Box<str>>,
-    /// What there was no room to write down of clients that have gone; and what of it is tried again. Each has a row
-    /// on disk.
-    unwritten: Vec<Unwritten>,
-    writing_late: FxHashMap<Token, Unwritten>,
+    chores: Chores,
     /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
     to_store: FxHashSet<ConnectionId>,
-    /// Wills on their way to the log, and whose they are.
-    firing: FxHashMap<Token, (Box<str>, Will)>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
     joining: FxHashMap<Box<[u8]>, (ConnectionId, Joining)>,
     /// Connections that were closed before their claim was answered.
@@ -218,12 +212,8 @@ impl Shard {
             spare: Rc::default(),
             packet_bytes_ever,
             leaving: FxHashMap::default(),
-            purging: FxHashMap::default(),
-            unpurged: Vec::new(),
-            unwritten: Vec::new(),
-            writing_late: FxHashMap::default(),
+            chores: Chores::default(),
             to_store: FxHashSet::default(),
-            firing: FxHashMap::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
             delayed_wills: BTreeMap::new(),
@@ -391,8 +381,7 @@ impl Shard {
         }
         self.resume_rated(now);
         self.fire_due_wills(now);
-        self.purge_again();
-        self.write_late();
+        self.resume_chores();
         self.end_lags();
         self.end_group_lags();
         self.store_full_sessions(now);

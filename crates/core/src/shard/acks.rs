@@ -37,18 +37,7 @@ impl Shard {
             self.on_left(leaving, &outcome, now);
             return;
         }
-        if let Some((client_id, will)) = self.firing.remove(&token) {
-            return self.on_fired(client_id, will, &outcome, now);
-        }
-        if let Some(client_id) = self.purging.remove(&token) {
-            self.unpurged.extend((outcome == Outcome::Full).then_some(client_id));
-            return;
-        }
-        if let Some(unwritten) = self.writing_late.remove(&token) {
-            self.unwritten.extend((outcome == Outcome::Full).then_some(unwritten));
-            return;
-        }
-        if self.on_group_stored(token, &outcome) {
+        if self.on_chore(token, &outcome) || self.on_group_stored(token, &outcome) {
             return;
         }
         if let Outcome::Rejected(_) | Outcome::Full = outcome {

@@ -3,6 +3,7 @@
 use super::acks::for_operator;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
+use super::chores::Chore;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then, Will};
 use super::decide::MERGE_PATCH;
 use super::end::{deletes_of, is_there, rows_of};
@@ -332,7 +333,7 @@ impl Shard {
         if !session_present {
             // The session whose will was waiting is over [MQTT-3.1.2-8].
             if let Some((will, _)) = ended.will.as_deref().and_then(Will::parse) {
-                self.fire_will(&client_id, &will);
+                self.begin_chore(Chore::PublishWill { client_id: client_id.clone(), will });
             }
         }
         let number = self.session_number();

@@ -1,6 +1,7 @@
 //! How a connection ends: what becomes of its will, its subscriptions and its session.
 
 use super::acks::for_operator;
+use super::chores::{Chore, is_will};
 use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Pending, Phase, Then, Will};
 use super::decide::decide_will;
@@ -46,24 +47,6 @@ pub(super) struct Leaving {
     pub ends_ms: Option<Option<u64>>,
     /// The will that goes with its goodbye.
     pub withdrawn: Option<u64>,
-}
-
-/// What there was no room to write down of a client that has gone.
-pub(super) struct Unwritten {
-    client_id: Box<str>,
-    what: Late,
-}
-
-enum Late {
-    /// Its row says that it is there.
-    Left {
-        /// A row from behind this place is that of its next connection.
-        until: Sequence,
-        /// When its session ends; milliseconds since 1970, `None`: never.
-        expires_ms: Option<u64>,
-    },
-    /// It said goodbye, and there is a row of this will, which would be published when the node is started again.
-    Withdrawn(u64),
 }
 
 impl Shard {
@@ -299,9 +282,13 @@ impl Shard {
     pub(super) fn on_left(&mut self, leaving: Leaving, outcome: &Outcome, now: Moment) {
         let Leaving { client_id, connection, session, claimant, ends_ms, withdrawn, .. } = leaving;
         if *outcome == Outcome::Full {
-            let left = ends_ms.map(|expires_ms| Late::Left { until: now.committed, expires_ms });
-            let late = left.into_iter().chain(withdrawn.map(Late::Withdrawn));
-            self.unwritten.extend(late.map(|what| Unwritten { client_id: client_id.clone(), what }));
+            if let Some(expires_ms) = ends_ms {
+                let (client_id, until) = (client_id.clone(), now.committed);
+                self.put_off(Chore::LeaveSession { client_id, until, expires_ms });
+            }
+            if let Some(number) = withdrawn {
+                self.put_off(Chore::WithdrawWill { client_id: client_id.clone(), number });
+            }
         }
         let session = session.filter(|_| !matches!(outcome, Outcome::Rejected(_)));
         if let Some(parted) = self.connection_mut(connection) {
@@ -329,7 +316,7 @@ impl Shard {
         // The session ends with the connection, or is thrown away by the next one: its will does not wait.
         let delay_secs = if clean { 0 } else { will.delay_secs.min(expiry_secs) };
         if delay_secs == 0 {
-            self.fire_will(client_id, &will);
+            self.begin_chore(Chore::PublishWill { client_id: client_id.into(), will });
         } else if !matches!(cause, Cause::Taken(_)) {
             let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;
             let row = will_row(&will, due_ms);
@@ -339,9 +326,10 @@ impl Shard {
         } // Else the next connection came in time: it takes the row away [MQTT-3.1.3-9].
     }
 
-    /// Publishes a will and takes its row away, together and only if the row is still there.
-    pub(super) fn fire_will(&mut self, client_id: &str, will: &Will) {
-        let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return };
+    /// Proposes that a will is published and its row goes, together and only if the row is still there. `false`: there is
+    /// nothing to publish.
+    pub(super) fn propose_will(&mut self, token: Token, client_id: &str, will: &Will) -> bool {
+        let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return false };
         let number = will.number;
         let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| is_will(row, number));
         let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
@@ -351,16 +339,8 @@ impl Shard {
         decisions.push((entry.change.table, entry.change.key.to_vec(), publish));
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
-        let token = self.token(0);
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);
-        self.firing.insert(token, (client_id.into(), will.clone()));
-    }
-
-    /// A will was published, or is not to be; if there was no room, it is tried again.
-    pub(super) fn on_fired(&mut self, client_id: Box<str>, will: Will, outcome: &Outcome, now: Moment) {
-        if *outcome == Outcome::Full {
-            self.delayed_wills.insert((now.wall_ms, client_id), will);
-        }
+        true
     }
 
     pub(super) fn fire_due_wills(&mut self, now: Moment) {
@@ -369,7 +349,7 @@ impl Shard {
                 return;
             }
             let ((_, client_id), will) = entry.remove_entry();
-            self.fire_will(&client_id, &will);
+            self.begin_chore(Chore::PublishWill { client_id, will });
         }
     }
 
@@ -402,79 +382,14 @@ impl Shard {
     pub(super) fn on_session_expired(&mut self, key: &[u8]) {
         self.counters.expired += 1;
         if let Ok(client_id) = std::str::from_utf8(key) {
-            self.effects.push(Effect::CollectRows { client_id: client_id.into() });
+            self.begin_chore(Chore::Purge { client_id: client_id.into() });
         }
-    }
-
-    /// Rows of sessions whose time ran out, which there was no room to take away before.
-    pub(super) fn purge_again(&mut self) {
-        for client_id in std::mem::take(&mut self.unpurged) {
-            self.effects.push(Effect::CollectRows { client_id });
-        }
-    }
-
-    /// Writes down of clients that have gone what there was no room for before: or their sessions would never end, and
-    /// wills would be published behind a goodbye.
-    pub(super) fn write_late(&mut self) {
-        for unwritten in std::mem::take(&mut self.unwritten) {
-            let client_id = unwritten.client_id.clone();
-            let key = client_id.as_bytes().to_vec();
-            let (table, decide): (TableId, Decide) = match unwritten.what {
-                Late::Left { until, expires_ms } => {
-                    let decide = move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
-                        let last = row.filter(|row| row.version <= until); // Else the client is there again, or was.
-                        let interrupted = last.and_then(|row| Session::interrupted(row.payload, until));
-                        let stored = interrupted.and_then(|(_, stored)| stored).ok_or(Rejection::Absent)?;
-                        session_row(&client_id, &stored, expires_ms).encode(out);
-                        Ok(())
-                    };
-                    (TableId::SESSIONS, Box::new(decide))
-                }
-                Late::Withdrawn(number) => {
-                    let decide = move |row: Option<&Record<'_>>, _, out: &mut Vec<u8>| {
-                        is_will(row, number)?;
-                        internal_delete(TableId::WILLS, client_id.as_bytes()).encode(out);
-                        Ok(())
-                    };
-                    (TableId::WILLS, Box::new(decide))
-                }
-            };
-            let token = self.token(0);
-            self.proposals.push_decided(Some(token), Durability::Sync, (table, key), decide, &[]);
-            self.writing_late.insert(token, unwritten);
-        }
-    }
-
-    /// What is left of a session whose time ran out, unless there is a new one by now.
-    pub(super) fn on_purge(&mut self, client_id: &str, rows: StoredRows) {
-        let mut changes = Vec::new();
-        for (key, _, _) in &rows.subscriptions {
-            changes.push(internal_delete(TableId::SUBSCRIPTIONS, key));
-        }
-        changes.extend(rows.handshakes.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
-        if changes.is_empty() {
-            return;
-        }
-        let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
-        let absent = Box::new(|row: Option<&Record<'_>>, _, _: &mut Vec<u8>| match row {
-            Some(_) => Err(Rejection::Absent),
-            None => Ok(()),
-        });
-        let token = self.token(0);
-        self.proposals.push_decided(Some(token), Durability::Flush, place, absent, &changes);
-        self.purging.insert(token, client_id.into());
     }
 }
 
 /// Decides for what is only to be done if there is such a record.
 pub(super) fn is_there(row: Option<&Record<'_>>, _: u64, _: &mut Vec<u8>) -> Result<(), Rejection> {
     row.map(|_| ()).ok_or(Rejection::Absent)
-}
-
-/// Whether this is the row of that will.
-fn is_will(row: Option<&Record<'_>>, number: u64) -> Result<(), Rejection> {
-    let stored = row.and_then(|row| Will::number_of(row.payload));
-    if stored == Some(number) { Ok(()) } else { Err(Rejection::Absent) }
 }
 
 /// When a session that is left now ends (milliseconds since 1970); `None`: never.

@@ -5,6 +5,7 @@
 //! room. See `docs/decisions/0008-shared-subscriptions.md`.
 
 use super::catchup::{READ_BYTES, Turn, selects};
+use super::chores::Chore;
 use super::durable::canonical;
 use super::lag::Lag;
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
@@ -37,18 +38,14 @@ pub(super) struct Groups {
     /// Their filters; subscribers are slots.
     interest: Interest,
     generation: u32,
-    /// What is on its way to the disk.
+    /// Stored forms on their way to the disk.
     storing: FxHashMap<Token, Storing>,
-    /// Rows that had to go when there was no room to write that down.
-    left_over: Vec<(TableId, Box<[u8]>)>,
 }
 
-/// A change of the rows of groups.
-enum Storing {
-    /// Where a group stands; claims go away with it, as it says what they say.
-    Form { group: Arc<str>, claims: Vec<Box<[u8]>> },
-    /// These go away.
-    Removal(Vec<(TableId, Box<[u8]>)>),
+/// Where a group stands; claims go away with it, as it says what they say.
+struct Storing {
+    group: Arc<str>,
+    claims: Vec<Box<[u8]>>,
 }
 
 impl Groups {
@@ -59,7 +56,6 @@ impl Groups {
             interest,
             generation: 0,
             storing: FxHashMap::default(),
-            left_over: Vec::new(),
         }
     }
 
@@ -499,48 +495,40 @@ impl Shard {
     /// Takes a group's rows away.
     fn forget_stored(&mut self, slot: usize) {
         let Some(group) = self.groups.get(slot) else { return };
-        let claims = group.take_claims();
-        let of_group = std::mem::take(&mut group.stored).then(|| (TableId::GROUPS, group.key.as_bytes().into()));
-        let rows = claims.into_iter().map(|row| (TableId::CLAIMS, row)).chain(of_group).collect();
-        self.remove_rows(rows);
-    }
-
-    fn remove_rows(&mut self, rows: Vec<(TableId, Box<[u8]>)>) {
-        if rows.is_empty() {
-            return;
+        let (key, claims) = (Arc::clone(&group.key), group.take_claims());
+        let is_stored = std::mem::take(&mut group.stored);
+        self.remove_claims(claims);
+        if is_stored {
+            self.begin_chore(Chore::RemoveGroupRow { table: TableId::GROUPS, key: key.as_bytes().into() });
         }
-        let token = self.token(0);
-        let changes: Vec<Change<'_>> = rows.iter().map(|(table, key)| internal_delete(*table, key)).collect();
-        self.proposals.push(Some(token), Durability::Memory, &changes);
-        self.groups.storing.insert(token, Storing::Removal(rows));
     }
 
-    /// Takes away what there was no room to take away before.
-    fn remove_left_over(&mut self) {
-        let mut rows = std::mem::take(&mut self.groups.left_over);
-        // There may be a group of the same name by now, with a row of its own.
-        rows.retain(|(table, key)| {
-            let key = std::str::from_utf8(key).ok().filter(|_| *table == TableId::GROUPS);
-            !key.and_then(|key| self.group(key)).is_some_and(|group| group.stored)
-        });
-        self.remove_rows(rows);
+    /// Takes away claims of a group that there is no stored form of.
+    fn remove_claims(&mut self, claims: Vec<Box<[u8]>>) {
+        for key in claims {
+            self.begin_chore(Chore::RemoveGroupRow { table: TableId::CLAIMS, key });
+        }
     }
 
-    /// What became of rows of a group. `false`: the proposal was another one.
+    /// What became of the stored form of a group. `false`: the proposal was another one.
     pub(super) fn on_group_stored(&mut self, token: Token, outcome: &Outcome) -> bool {
-        let Some(storing) = self.groups.storing.remove(&token) else { return false };
-        match storing {
-            _ if *outcome != Outcome::Full => {}
-            Storing::Removal(rows) => self.groups.left_over.extend(rows),
-            Storing::Form { group: key, claims } => match self.group(&key) {
+        let Some(Storing { group, claims }) = self.groups.storing.remove(&token) else { return false };
+        if *outcome == Outcome::Full {
+            match self.group(&group) {
                 Some(group) => group.put_claims(claims),
                 None => {
-                    let rows = claims.into_iter().map(|row| (TableId::CLAIMS, row));
-                    self.groups.left_over.extend(rows);
+                    let removals = claims.into_iter().map(|key| Chore::RemoveGroupRow { table: TableId::CLAIMS, key });
+                    removals.for_each(|removal| self.put_off(removal));
                 }
-            },
+            }
         }
         true
+    }
+
+    /// Whether there is a group with this key, and a stored form of it.
+    pub(super) fn has_stored_group(&mut self, key: &[u8]) -> bool {
+        let key = std::str::from_utf8(key).ok();
+        key.and_then(|key| self.group(key)).is_some_and(|group| group.stored)
     }
 
     /// The group that a row of the subscriptions table keeps, if this shard owns it.
@@ -551,9 +539,6 @@ impl Shard {
 
     /// Writes down where groups stand that outlive their members' connections, so that a restart repeats less.
     pub(super) fn store_dirty_groups(&mut self) {
-        if !self.groups.left_over.is_empty() {
-            self.remove_left_over();
-        }
         let is_due = |group: &Group| group.dirty && !group.kept_by.is_empty();
         let due = self.groups.groups.iter().filter(|(_, (_, group))| is_due(group));
         let due: Vec<usize> = due.map(|(slot, _)| slot).collect();
@@ -578,7 +563,7 @@ impl Shard {
         let mut changes = vec![internal_row(TableId::GROUPS, key.as_bytes(), &stored)];
         changes.extend(claims.iter().map(|row| internal_delete(TableId::CLAIMS, row)));
         self.proposals.push(Some(token), Durability::Memory, &changes);
-        self.groups.storing.insert(token, Storing::Form { group: key, claims });
+        self.groups.storing.insert(token, Storing { group: key, claims });
     }
 
     // What is there when the node starts -----------------------------------------------------------------------------------
