@@ -11,6 +11,7 @@ mod aliases;
 mod authenticate;
 mod catchup;
 mod chores;
+mod claims;
 mod conflate;
 mod connect;
 mod connection;

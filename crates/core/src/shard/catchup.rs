@@ -4,11 +4,11 @@
 //! One read at a time is under way for a connection, and a read is asked for only when there is room for what it
 //! brings; so a client that does not read costs nothing but its place.
 
+use super::claims::ClaimingSession;
 use super::connection::{Connection, ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Replayed, Selected};
-use super::share::claim_rows;
 use super::{Effect, Fetched, Input, Moment, Reader, Report, ScannedRecord, Shard, Wanted};
-use crate::change::{ChangeKind, Entry, internal_row};
+use crate::change::{ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::ended::Ended;
 use crate::mqtt::replay::{Replay, Walk};
@@ -579,12 +579,7 @@ impl Shard {
     /// Keeps `sent` until the session is on disk as it is now, and what it has taken over from groups is claimed; nothing
     /// else with an identifier goes out meanwhile.
     pub(super) fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>) {
-        let token = self.token(id.slot);
-        let seen = self.seen;
-        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
-        let is_unclaimed =
-            connection.session.as_ref().is_some_and(|session| session.window.unclaimed().next().is_some());
-        let unique = if is_unclaimed { self.number() } else { 0 };
+        let (seen, token, unique) = (self.seen, self.token(id.slot), self.number());
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         // What is held already goes first, and waits for the later of both.
         let mut bytes = connection.held.take().map(|(_, bytes)| bytes).unwrap_or_default();
@@ -592,10 +587,8 @@ impl Shard {
         connection.held = Some((token, bytes));
         if let Some(session) = &mut connection.session {
             session.dirty = false;
-            let (stored, claims) = (session.store_with_claims(seen), claim_rows(session, unique));
-            let mut rows = vec![super::connect::session_row(&session.client_id, &stored, None)];
-            rows.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
-            self.proposals.push(Some(token), Durability::Sync, &rows);
+            let stored = ClaimingSession::connected(session, seen, unique);
+            self.proposals.push(Some(token), Durability::Sync, &stored.changes().collect::<Vec<_>>());
         }
     }
 

@@ -4,11 +4,11 @@ use super::acks::for_operator;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::chores::Chore;
+use super::claims::ClaimingSession;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then, Will};
 use super::decide::MERGE_PATCH;
 use super::end::{deletes_of, is_there, rows_of};
 use super::publish::{Refused, Said, operation_of};
-use super::share::claim_rows;
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::{Change, ChangeKind, Entry, internal_delete, internal_row};
@@ -357,17 +357,13 @@ impl Shard {
         session.resume(receive_maximum);
         rejoin(id, &mut session, (&self.tables, &connection.rights), &mut self.interest);
         // What it has begun of groups and could not claim before, it claims now.
-        let stored = session.is_durable().then(|| session.store_with_claims(seen));
-        let claims = if stored.is_some() { claim_rows(&session, number.0) } else { Vec::new() };
+        let stored = session.is_durable().then(|| ClaimingSession::connected(&session, seen, number.0));
         let will_row = will.as_ref().map(|will| will_row(will, 0));
         // CONNACK waits for what ends too: who comes back after it must not find an earlier session.
         let mut changes = deletes_of(&client_id, ended);
         // It lasted, but will not outlive this connection: nothing of it stays stored.
         let outlived = (session_present && stored.is_none()).then(|| rows_of(&session));
-        if let Some(stored) = &stored {
-            changes.push(session_row(&client_id, stored, None));
-        }
-        changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
+        changes.extend(stored.iter().flat_map(ClaimingSession::changes));
         changes.extend(outlived.iter().flat_map(|rows| deletes_of(&client_id, rows)));
         match &will_row {
             Some(row) => changes.push(internal_row(TableId::WILLS, client_id.as_bytes(), row)),

@@ -2,10 +2,10 @@
 
 use super::acks::for_operator;
 use super::chores::{Chore, is_will};
+use super::claims::ClaimingSession;
 use super::connect::{session_row, will_row};
 use super::connection::{ConnectionId, Pending, Phase, Then, Will};
 use super::decide::decide_will;
-use super::share::claim_rows;
 use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, Entry, internal_delete, internal_row};
 use crate::interest::Subscriber;
@@ -202,14 +202,12 @@ impl Shard {
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
         session.flow = Flow::Behind { after: session.position(seen) };
-        let stored = session.is_durable().then(|| session.store_left(seen));
-        let is_unclaimed = stored.is_some() && session.window.unclaimed().next().is_some();
-        let claims = if is_unclaimed { claim_rows(&session, self.number()) } else { Vec::new() };
         let expires_ms = expires_ms(session.expiry_secs, now);
+        let unique = self.number();
+        let stored = session.is_durable().then(|| ClaimingSession::left(&session, seen, expires_ms, unique));
         let has_row = was == Phase::Open && (stored.is_some() || forgotten.is_some());
         let mut changes = Vec::new();
-        changes.extend(stored.as_ref().map(|stored| session_row(&client_id, stored, expires_ms)));
-        changes.extend(claims.iter().map(|(key, value)| internal_row(TableId::CLAIMS, key, value)));
+        changes.extend(stored.iter().flat_map(ClaimingSession::changes));
         changes.extend(finished.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
         if withdrawn.is_some() {
             changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]

@@ -6,6 +6,7 @@
 
 use super::catchup::{READ_BYTES, Turn, selects};
 use super::chores::Chore;
+use super::claims::Claims;
 use super::durable::canonical;
 use super::lag::Lag;
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
@@ -19,7 +20,6 @@ use crate::tables::Tables;
 use bytes::Bytes;
 use rowcast_codec::{QoS, TopicFilter};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
-use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -441,7 +441,7 @@ impl Shard {
 
     /// Sessions have written down which messages of a group they have taken over.
     pub(super) fn on_claims(&mut self, row: &[u8], value: &[u8]) {
-        let Some(key) = group_of_claims(row) else { return };
+        let Some(key) = Claims::group_of(row) else { return };
         if self.owner_of(key) != self.settings.index {
             return;
         }
@@ -595,7 +595,7 @@ impl Shard {
             }
         }
         for (key, row) in &found.claims {
-            let own = group_of_claims(key).filter(|group| self.owner_of(group) == self.settings.index);
+            let own = Claims::group_of(key).filter(|group| self.owner_of(group) == self.settings.index);
             let Some(group) = own else { continue };
             // What a session had taken over that ended since goes to another, but for what has QoS 2.
             let claimed = serde_json::from_slice::<Claims>(row).ok().map(|claims| match claims {
@@ -614,28 +614,12 @@ impl Shard {
     }
 }
 
-/// A row of [`TableId::CLAIMS`], in JSON: messages of one group that a session has taken over, written together with
-/// the session.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Claims {
-    pub session: u64,
-    pub numbers: Vec<u64>,
-    /// Those with QoS 2: nobody else gets them, whatever becomes of the session [MQTT-4.8.2-5].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub once: Vec<u64>,
-}
-
 /// The group that a row of the subscriptions table keeps.
 fn group_of_row(tables: &Tables, row: &[u8]) -> Option<Box<str>> {
     let (_, true, spelled) = rows::parse_subscription(row)? else { return None };
     let filter = TopicFilter::new(spelled).ok()?;
     let name = filter.share()?;
     Some(key_of(name.as_str(), &canonical(tables, filter.filter())?))
-}
-
-fn group_of_claims(row: &[u8]) -> Option<&str> {
-    let end = row.iter().position(|&byte| byte == 0)?;
-    std::str::from_utf8(&row[..end]).ok()
 }
 
 fn encode(change: &Change<'_>) -> Bytes {

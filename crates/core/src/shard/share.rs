@@ -3,7 +3,6 @@
 
 use super::connection::{Connection, ConnectionId, Phase};
 use super::deliver::{self, Delivered, Outgoing, Selected};
-use super::groups::Claims;
 use super::{Moment, Shard};
 use crate::change::Entry;
 use crate::interest::Subscription;
@@ -13,7 +12,6 @@ use crate::mqtt::window::{Delivery, Shared};
 use crate::policy::View;
 use crate::position::Sequence;
 use rowcast_codec::{QoS, TopicFilter};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A group that a connection is in.
@@ -331,21 +329,4 @@ fn begun(session: &Session, group: &str, filter: &str) -> Vec<u64> {
     let of_group = |shared: &&Shared| *shared.group == *group && *shared.filter == *filter;
     let shared = session.window.in_flight().filter_map(|(_, _, delivery)| delivery.shared.as_deref());
     shared.filter(of_group).map(|shared| shared.number).collect()
-}
-
-/// Keys and values of the table of claims, one for each group that a session has taken something over from and whose claim
-/// is still to be written. `unique`: a message can be claimed again, after a session has ended that did.
-pub(super) fn claim_rows(session: &Session, unique: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut claims: BTreeMap<&str, Claims> = BTreeMap::new();
-    for (shared, qos) in session.window.unclaimed() {
-        let new = || Claims { session: session.id.0, numbers: Vec::new(), once: Vec::new() };
-        let of_group = claims.entry(&shared.group).or_insert_with(new);
-        of_group.numbers.push(shared.number);
-        of_group.once.extend((qos == QoS::ExactlyOnce).then_some(shared.number));
-    }
-    let row = |(group, claims): (&str, Claims)| {
-        let key = [group.as_bytes(), &[0], &unique.to_be_bytes()].concat();
-        (key, serde_json::to_vec(&claims).expect("claims are plain data"))
-    };
-    claims.into_iter().map(row).collect()
 }
