@@ -105,10 +105,10 @@ impl Delivery {
 }
 
 /// What an acknowledgement was for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Acknowledged {
-    /// The delivery is over.
-    Done,
+    /// The delivery is over, for the group as well by which it came, if it came by one.
+    Done(Option<Box<Shared>>),
     /// PUBREC: the delivery goes on with PUBREL.
     Released,
     /// PUBREC for a delivery that is released already: PUBREL once more.
@@ -361,12 +361,6 @@ impl Window {
         }
     }
 
-    /// By which group the delivery with this identifier came, if it came by one.
-    #[must_use]
-    pub fn shared(&self, id: PacketId) -> Option<&Shared> {
-        self.slots[self.place(id)?].as_ref()?.shared.as_deref()
-    }
-
     /// Deliveries of groups that are to be claimed, with their quality of service.
     pub fn unclaimed(&self) -> impl Iterator<Item = (&Shared, QoS)> {
         let unclaimed = self.slots.iter().flatten().filter(|delivery| delivery.unclaimed);
@@ -439,12 +433,10 @@ impl Window {
     }
 
     fn finish(&mut self, id: PacketId) -> Acknowledged {
-        if let Some(slot) = self.slot(id) {
-            *slot = None;
-            self.full -= 1;
-        }
+        let delivery = self.slot(id).and_then(Option::take);
+        self.full -= usize::from(delivery.is_some());
         self.drop_done();
-        Acknowledged::Done
+        Acknowledged::Done(delivery.and_then(|delivery| delivery.shared))
     }
 
     fn drop_done(&mut self) {
@@ -479,7 +471,7 @@ mod tests {
             assert_eq!(window.room() as u64, IN_DOUBT_MAX);
             window.skip();
             for _ in 1..IN_DOUBT_MAX {
-                assert!(window.take(one(1)).is_some_and(|id| window.puback(id) == Acknowledged::Done));
+                assert!(window.take(one(1)).is_some_and(|id| window.puback(id) == Acknowledged::Done(None)));
             }
             assert!(window.is_to_store() && !window.has_room());
             assert_eq!((window.room(), window.take(one(1))), (0, None));
@@ -509,10 +501,10 @@ mod tests {
         assert_eq!(window.take(one(12)), None);
         assert_eq!(window.pubrec(id(2), false), Acknowledged::Unexpected);
         assert_eq!((window.pubcomp(id(2)), window.awaited(id(2))), (Acknowledged::Unexpected, Some(Awaited::Puback)));
-        assert_eq!(window.puback(id(2)), Acknowledged::Done);
+        assert_eq!(window.puback(id(2)), Acknowledged::Done(None));
         assert_eq!(window.puback(id(2)), Acknowledged::Unknown);
         assert_eq!(window.take(one(12)), Some(id(3)));
-        assert_eq!(window.puback(id(1)), Acknowledged::Done);
+        assert_eq!(window.puback(id(1)), Acknowledged::Done(None));
         assert_eq!(window.in_flight().map(|(_, id, _)| id.get()).collect::<Vec<_>>(), [3]);
     }
 
@@ -539,10 +531,10 @@ mod tests {
         assert_eq!(window.pubrec(two, false), Acknowledged::Released);
         assert_eq!(window.pubrec(two, false), Acknowledged::Again);
         assert_eq!((window.puback(two), window.awaited(two)), (Acknowledged::Unexpected, Some(Awaited::Pubcomp)));
-        assert_eq!(window.pubcomp(two), Acknowledged::Done);
+        assert_eq!(window.pubcomp(two), Acknowledged::Done(None));
         assert_eq!(window.pubcomp(two), Acknowledged::Unknown);
         let refused = window.take(Delivery::of_entry(Sequence(6), QoS::ExactlyOnce)).expect("room");
-        assert_eq!(window.pubrec(refused, true), Acknowledged::Done);
+        assert_eq!(window.pubrec(refused, true), Acknowledged::Done(None));
         assert!(window.is_empty());
     }
 
@@ -550,12 +542,12 @@ mod tests {
     fn what_is_given_up_ends_at_once_unless_the_client_may_hold_it() {
         let mut window = Window::new(10, 0);
         let one = window.take(one(5)).expect("room");
-        assert_eq!(window.give_up(one), Acknowledged::Done);
+        assert_eq!(window.give_up(one), Acknowledged::Done(None));
         assert_eq!(window.give_up(one), Acknowledged::Unknown);
         let two = window.take(Delivery::of_entry(Sequence(6), QoS::ExactlyOnce)).expect("room");
         assert_eq!(window.give_up(two), Acknowledged::Released);
         assert!(window.is_released(two));
-        assert_eq!(window.pubcomp(two), Acknowledged::Done);
+        assert_eq!(window.pubcomp(two), Acknowledged::Done(None));
         assert!(window.is_empty());
     }
 
@@ -601,7 +593,7 @@ mod tests {
         assert_eq!(window.leave_out(4), [1]);
         assert!(window.is_released(id(2)) && !window.is_released(id(1)));
         assert_eq!(window.take(one(9)), Some(id(5)));
-        assert_eq!(window.pubcomp(id(2)), Acknowledged::Done);
+        assert_eq!(window.pubcomp(id(2)), Acknowledged::Done(None));
         assert_eq!(window.in_flight().map(|(number, ..)| number).collect::<Vec<_>>(), [4]);
     }
 

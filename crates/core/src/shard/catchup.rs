@@ -277,7 +277,7 @@ impl Shard {
                     if let Some(replay) = found.replay {
                         session.show_unreplayed(replay, before, None, seen);
                     }
-                    match found.shared.map(|shared| *shared) {
+                    match found.shared {
                         Some(shared) => {
                             self.report_lost(format!("$share/{}", shared.group).into(), before, behind);
                             self.tell_done(Some(shared));
@@ -332,7 +332,7 @@ impl Shard {
     ) -> bool {
         let packet = PacketId::nth(number);
         let qos = QoS::try_from(again.qos).unwrap_or(QoS::AtLeastOnce);
-        let shared = again.shared.map(|shared| *shared);
+        let shared = again.shared;
         let Some((matches, topic, mut alias)) = self.interested(entry) else {
             self.give_up(id, packet, now); // Its table was dropped while it was not acknowledged.
             self.give_back(shared, qos);

@@ -4,7 +4,7 @@ use super::acks::for_operator;
 use super::chores::{Chore, is_will};
 use super::claims::ClaimingSession;
 use super::connect::{session_row, will_row};
-use super::connection::{ConnectionId, Pending, Phase, Then, Will};
+use super::connection::{Connection, ConnectionId, Opening, Pending, Phase, Then, Will};
 use super::decide::decide_will;
 use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, Entry, internal_delete, internal_row};
@@ -29,6 +29,74 @@ pub(super) enum Cause {
     Closed,
     /// Another connection has the client identifier now.
     Taken(Claimant),
+}
+
+/// What is taken from a connection when it ends.
+struct Ending {
+    /// How far it had come.
+    was: Phase,
+    /// [`Connection::forgotten`].
+    forgotten: Option<Token>,
+    acks: VecDeque<Pending>,
+    will: Option<Will>,
+    session: Option<Box<Session>>,
+    opening: Option<Box<Opening>>,
+}
+
+impl Ending {
+    fn of(connection: &mut Connection) -> Ending {
+        connection.changing = 0;
+        connection.queue_clear();
+        connection.looking_up = None;
+        connection.conflated = None;
+        connection.aliases = Vec::new();
+        connection.own_aliases = None;
+        connection.held = None;
+        Ending {
+            was: std::mem::replace(&mut connection.phase, Phase::Closing),
+            forgotten: connection.forgotten.take(),
+            acks: std::mem::take(&mut connection.acks),
+            will: connection.will.take(),
+            session: connection.session.take(),
+            opening: connection.opening.take(),
+        }
+    }
+
+    /// Rows of subscriptions on their way to the disk.
+    fn joining(&self) -> impl Iterator<Item = &[u8]> {
+        let changed = self.acks.iter().filter_map(|pending| match &pending.then {
+            Then::Suback { changed, .. } => Some(changed),
+            _ => None,
+        });
+        changed.flatten().filter_map(|changed| changed.row.as_deref())
+    }
+
+    /// What is kept of it until its end is decided; `withdrawn`: see [`Leaving::withdrawn`].
+    fn leaving(
+        self,
+        connection: ConnectionId,
+        session: Box<Session>,
+        (claimant, withdrawn): (Option<Claimant>, Option<u64>),
+        now: Moment,
+    ) -> Leaving {
+        let opening = self.acks.iter().find_map(|pending| match pending.then {
+            Then::Connack { lasts: true, .. } => pending.token,
+            _ => None,
+        });
+        let undecided = self.acks.iter().filter_map(|pending| match (pending.token, &pending.then) {
+            (Some(token), Then::Pubrec(packet)) => Some((token, *packet)),
+            _ => None,
+        });
+        let is_durable = session.is_durable();
+        let has_row = self.was == Phase::Open && (is_durable || self.forgotten.is_some());
+        let ends_ms = has_row.then(|| expires_ms(session.expiry_secs, now));
+        let client_id = session.client_id.clone();
+        // Whether subscriptions that change are stored, and where they begin, the store knows.
+        let changing = self.acks.iter().any(|pending| pending.then.changes());
+        let session = Some(session).filter(|_| is_durable && !changing);
+        let undecided = undecided.collect();
+        Leaving { client_id, connection, session, claimant, undecided, opening, ends_ms, withdrawn }
+    }
 }
 
 /// A session whose connection is gone.
@@ -134,129 +202,108 @@ impl Shard {
         self.end(id, Cause::Taken(claimant), (Some(ReasonCode::SessionTakenOver), words), now);
     }
 
-    /// Takes a connection's session and will away from it; what is in its outbox still goes out. `code` and `words` are
-    /// for those who watch clients come and go.
-    pub(super) fn end(
-        &mut self,
-        id: ConnectionId,
-        cause: Cause,
-        (code, words): (Option<ReasonCode>, &str),
-        now: Moment,
-    ) {
-        let seen = self.seen;
+    /// Takes a connection's session and will away from it; what is in its outbox still goes out. `said`: what the client
+    /// was told, or told us, and words for those who watch clients come and go.
+    pub(super) fn end(&mut self, id: ConnectionId, cause: Cause, said: (Option<ReasonCode>, &str), now: Moment) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if connection.phase == Phase::Closing {
             return;
         }
         if connection.phase == Phase::Open {
-            let lasts = connection.session.as_ref().is_some_and(|session| session.is_durable());
-            self.lasting -= usize::from(lasts || connection.forgotten.is_some());
-            self.effects.push(Effect::Report(Report::Disconnected {
-                client_id: connection.client_id().into(),
-                user: connection.principal.user.clone(),
-                address: connection.peer.address.as_str().into(),
-                code,
-                reason: code.map_or(words, |code| for_operator(code, words)).into(),
-            }));
+            self.count_out(id, said);
         }
-        let was = std::mem::replace(&mut connection.phase, Phase::Closing);
-        let forgotten = connection.forgotten.take();
-        let acks = std::mem::take(&mut connection.acks);
-        connection.changing = 0;
-        for pending in &acks {
-            if let Then::Suback { changed, .. } = &pending.then {
-                for row in changed.iter().filter_map(|changed| changed.row.as_deref()) {
-                    self.joining.remove(row);
-                }
-            }
-        }
-        connection.queue_clear();
-        connection.looking_up = None;
-        connection.conflated = None;
-        connection.aliases = Vec::new();
-        connection.own_aliases = None;
-        connection.held = None;
-        let will = connection.will.take();
-        let session = connection.session.take();
-        let opening = connection.opening.take();
+        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        let mut ending = Ending::of(connection);
         self.wake(id);
-        let Some(mut session) = session else {
-            if let (Phase::Claiming, Some(opening)) = (was, opening) {
+        for row in ending.joining() {
+            self.joining.remove(row);
+        }
+        let Some(mut session) = ending.session.take() else {
+            if let (Phase::Claiming, Some(opening)) = (ending.was, ending.opening) {
                 self.abandoned.insert(id, opening); // Until the claim is answered: what it brings must not be lost.
             }
             return;
         };
+        let finished = self.finish_answered(&mut session, &ending.acks);
+        self.stop_listening(id, &session);
+        let withdrawn = self.part_with_will(&session, ending.will.take(), cause, now);
+        // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
+        // from here, not from where its own shard has come to by then.
+        session.flow = Flow::Behind { after: session.position(self.seen) };
+        let claimant = match cause {
+            Cause::Taken(claimant) => Some(claimant),
+            _ => None,
+        };
+        let Some(token) = self.propose_left(id, &session, &ending, (&finished, withdrawn), now) else {
+            return self.free_client_id(session.client_id, id, claimant, None);
+        };
+        // Who comes next finds what is left, and nothing else; and who sees that we close the connection behind a
+        // goodbye knows that no crash undoes it.
+        let leaving = ending.leaving(id, session, (claimant, withdrawn), now);
+        self.leaving.insert(token, leaving);
+        if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
+            connection.parting = true;
+        }
+    }
+
+    /// A client that was in is not any more.
+    fn count_out(&mut self, id: ConnectionId, (code, words): (Option<ReasonCode>, &str)) {
+        let Some(connection) = self.connection(id) else { return };
+        let lasts = connection.session.as_ref().is_some_and(|session| session.is_durable());
+        let lasted = lasts || connection.forgotten.is_some();
+        let report = Report::Disconnected {
+            client_id: connection.client_id().into(),
+            user: connection.principal.user.clone(),
+            address: connection.peer.address.as_str().into(),
+            code,
+            reason: code.map_or(words, |code| for_operator(code, words)).into(),
+        };
+        self.lasting -= usize::from(lasted);
+        self.effects.push(Effect::Report(report));
+    }
+
+    /// Nothing that is published reaches a connection any more.
+    fn stop_listening(&mut self, id: ConnectionId, session: &Session) {
         self.end_lag(id);
-        let finished = self.finish_answered(&mut session, &acks);
-        self.leave_groups(id, &session);
+        self.leave_groups(id, session);
         for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
             if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
         }
-        let client_id = session.client_id.clone();
-        let withdrawn = will.as_ref().filter(|_| cause == Cause::Goodbye).map(|will| will.number);
-        if let Some(will) = will.filter(|_| cause != Cause::Goodbye) {
-            self.end_will(&client_id, will, session.expiry_secs, cause, now);
-        }
-        // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
-        // from here, not from where its own shard has come to by then.
-        session.flow = Flow::Behind { after: session.position(seen) };
-        let expires_ms = expires_ms(session.expiry_secs, now);
-        let unique = self.number();
-        let stored = session.is_durable().then(|| ClaimingSession::left(&session, seen, expires_ms, unique));
-        let has_row = was == Phase::Open && (stored.is_some() || forgotten.is_some());
-        let mut changes = Vec::new();
-        changes.extend(stored.iter().flat_map(ClaimingSession::changes));
+    }
+
+    /// What is to be on disk, or gone from there, before the client identifier is another connection's; the proposal that
+    /// all of it is known behind. `None`: there is nothing to wait for.
+    fn propose_left(
+        &mut self,
+        id: ConnectionId,
+        session: &Session,
+        ending: &Ending,
+        (finished, withdrawn): (&[Vec<u8>], Option<u64>),
+        now: Moment,
+    ) -> Option<Token> {
+        let client_id = session.client_id.as_bytes();
+        let (seen, unique, expires_ms) = (self.seen, self.number(), expires_ms(session.expiry_secs, now));
+        let stored = session.is_durable().then(|| ClaimingSession::left(session, seen, expires_ms, unique));
+        let mut changes: Vec<Change<'_>> = stored.iter().flat_map(ClaimingSession::changes).collect();
         changes.extend(finished.iter().map(|key| internal_delete(TableId::HANDSHAKES, key)));
         if withdrawn.is_some() {
-            changes.push(internal_delete(TableId::WILLS, client_id.as_bytes())); // [MQTT-3.14.4-3]
+            changes.push(internal_delete(TableId::WILLS, client_id)); // [MQTT-3.14.4-3]
         }
-        let opening = acks.iter().find_map(|pending| match pending.then {
-            Then::Connack { lasts: true, .. } => pending.token,
-            _ => None,
-        });
-        let last = if changes.is_empty() {
+        if changes.is_empty() {
             // What it published passes through the log, and must not be overtaken by what the next one publishes.
-            forgotten.or_else(|| acks.iter().rev().find_map(|pending| pending.token))
-        } else {
-            let token = self.token(id.slot);
-            if was == Phase::Opening {
-                // Where there was no room for the session, it has none, or one whose time may run out.
-                let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
-                self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
-            } else {
-                self.proposals.push(Some(token), Durability::Sync, &changes);
-            }
-            Some(token)
-        };
-        let claimant = match cause {
-            Cause::Taken(claimant) => Some(claimant),
-            _ => None,
-        };
-        if let Some(token) = last {
-            // Who comes next finds what is left, and nothing else; and who sees that we close the connection behind
-            // a goodbye knows that no crash undoes it.
-            let undecided = acks.iter().filter_map(|pending| match (pending.token, &pending.then) {
-                (Some(token), Then::Pubrec(packet)) => Some((token, *packet)),
-                _ => None,
-            });
-            let undecided = undecided.collect();
-            // Whether they are stored, and where they begin, the store knows.
-            let changing = acks.iter().any(|pending| pending.then.changes());
-            let session = Some(session).filter(|session| session.is_durable() && !changing);
-            let ends_ms = has_row.then_some(expires_ms);
-            let leaving =
-                Leaving { client_id, connection: id, session, claimant, undecided, opening, ends_ms, withdrawn };
-            self.leaving.insert(token, leaving);
-            if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
-                connection.parting = true;
-            }
-        } else if let Some(claimant) = claimant {
-            self.hand_off(claimant, None);
-        } else {
-            self.effects.push(Effect::Release { client_id, connection: id });
+            return ending.forgotten.or_else(|| ending.acks.iter().rev().find_map(|pending| pending.token));
         }
+        let token = self.token(id.slot);
+        if ending.was == Phase::Opening {
+            // Where there was no room for the session, it has none, or one whose time may run out.
+            let place = (TableId::SESSIONS, client_id.to_vec());
+            self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
+        } else {
+            self.proposals.push(Some(token), Durability::Sync, &changes);
+        }
+        Some(token)
     }
 
     /// PUBCOMP came for these deliveries, and whether that was written down is not known yet: they are over all the same,
@@ -266,8 +313,7 @@ impl Shard {
         let mut keys = Vec::new();
         for pending in acks {
             let Then::Finished(packet) = pending.then else { continue };
-            let shared = session.window.shared(packet).cloned();
-            if session.window.pubcomp(packet) == Acknowledged::Done {
+            if let Acknowledged::Done(shared) = session.window.pubcomp(packet) {
                 self.tell_done(shared);
                 keys.push(rows::released(&session.client_id, packet));
             }
@@ -293,6 +339,17 @@ impl Shard {
             parted.parting = false;
             self.wake(connection);
         }
+        self.free_client_id(client_id, connection, claimant, session);
+    }
+
+    /// A client identifier is not a connection's any more: who waits for it gets it, and what there is under it.
+    fn free_client_id(
+        &mut self,
+        client_id: Box<str>,
+        connection: ConnectionId,
+        claimant: Option<Claimant>,
+        session: Option<Box<Session>>,
+    ) {
         match claimant {
             Some(claimant) => self.hand_off(claimant, session),
             None => self.effects.push(Effect::Release { client_id, connection }),
@@ -307,6 +364,16 @@ impl Shard {
     }
 
     // Wills --------------------------------------------------------------------------------------------------------------
+
+    /// A connection ended that had set a will, perhaps. Returns the number of the will that goes with its goodbye.
+    fn part_with_will(&mut self, session: &Session, will: Option<Will>, cause: Cause, now: Moment) -> Option<u64> {
+        let will = will?;
+        if cause == Cause::Goodbye {
+            return Some(will.number);
+        }
+        self.end_will(&session.client_id, will, session.expiry_secs, cause, now);
+        None
+    }
 
     /// A connection ended without a goodbye.
     fn end_will(&mut self, client_id: &str, will: Will, expiry_secs: u32, cause: Cause, now: Moment) {

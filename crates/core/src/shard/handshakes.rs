@@ -31,9 +31,8 @@ impl Shard {
     pub(super) fn on_puback(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
-        let shared = session.window.shared(ack.packet_id).cloned();
         match session.window.puback(ack.packet_id) {
-            Acknowledged::Done => {
+            Acknowledged::Done(shared) => {
                 session.dirty = true;
                 self.tell_done(shared); // Whatever the reason: who refuses it, refuses it for all [MQTT-4.8.2-6].
                 self.pump(id, now);
@@ -46,11 +45,10 @@ impl Shard {
     pub(super) fn on_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(session) = &mut connection.session else { return };
-        let shared = session.window.shared(ack.packet_id).cloned();
         match session.window.pubrec(ack.packet_id, ack.reason.is_error()) {
             Acknowledged::Released => self.send_pubrel(id, ack.packet_id, now),
             Acknowledged::Again => self.answer_now(id, Then::Pubrel(ack.packet_id), ReasonCode::Success, now),
-            Acknowledged::Done => {
+            Acknowledged::Done(shared) => {
                 session.dirty = true;
                 self.tell_done(shared);
                 self.pump(id, now);
@@ -111,8 +109,7 @@ impl Shard {
     /// PUBCOMP came for a delivery, and is written down where that is needed.
     pub(super) fn finish_delivery(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
         let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
-        let shared = session.window.shared(packet).cloned();
-        if session.window.pubcomp(packet) == Acknowledged::Done {
+        if let Acknowledged::Done(shared) = session.window.pubcomp(packet) {
             session.dirty |= session.is_durable();
             self.tell_done(shared);
             self.pump(id, now);

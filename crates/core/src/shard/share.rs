@@ -140,7 +140,7 @@ impl Shard {
         }
         for (_, _, delivery) in session.window.in_flight() {
             let qos = QoS::try_from(delivery.qos).unwrap_or(QoS::ExactlyOnce);
-            self.give_back(delivery.shared.as_deref().cloned(), qos);
+            self.give_back(delivery.shared.clone(), qos);
         }
     }
 
@@ -257,8 +257,8 @@ impl Shard {
 
     /// A delivery that came by a group will not be acknowledged: another may have it, but for one with QoS 2, which
     /// nobody else may get [MQTT-4.8.2-5].
-    pub(super) fn give_back(&mut self, shared: Option<Shared>, qos: QoS) {
-        let Some(Shared { group, number, .. }) = shared else { return };
+    pub(super) fn give_back(&mut self, shared: Option<Box<Shared>>, qos: QoS) {
+        let Some(Shared { group, number, .. }) = shared.map(|shared| *shared) else { return };
         if qos == QoS::ExactlyOnce {
             return self.tell_owner_done(&group, number);
         }
@@ -267,9 +267,9 @@ impl Shard {
     }
 
     /// A delivery that came by a group is over.
-    pub(super) fn tell_done(&mut self, shared: Option<Shared>) {
-        if let Some(Shared { group, number, .. }) = shared {
-            self.tell_owner_done(&group, number);
+    pub(super) fn tell_done(&mut self, shared: Option<Box<Shared>>) {
+        if let Some(shared) = shared {
+            self.tell_owner_done(&shared.group, shared.number);
         }
     }
 }
