@@ -286,8 +286,8 @@ impl Shard {
                 Ok(_) => return consumed,
                 Err(fault) => fault,
             };
-            if let (true, DecodeError::TooLarge { .. }) = (before_connect, &fault) {
-                self.on_large_connect(id, rest, &fault, now);
+            if before_connect {
+                self.on_connect_fault(id, rest, &fault, now);
             } else {
                 self.on_fault(id, &fault, now);
             }
@@ -545,7 +545,6 @@ impl Shard {
     fn on_fault(&mut self, id: ConnectionId, fault: &DecodeError, now: Moment) {
         let Some(connection) = self.connection(id) else { return };
         match connection.phase {
-            Phase::Waiting { .. } => self.on_connect_fault(id, fault, now),
             Phase::Authenticating => {
                 // CONNACK has no code for what comes too early.
                 let reason = Some(fault.reason()).filter(|reason| *reason != ReasonCode::TopicAliasInvalid);

@@ -33,10 +33,13 @@ pub struct Connect<'a> {
 
 impl<'a> Connect<'a> {
     /// The version that a CONNECT asks for, be the rest of it right or wrong: the one to write a refusal in.
-    /// `None` if that is not a version we know, or if `frame` is another packet.
+    /// `None` if that is not a version we know, or if `frame` is another packet. It may go on behind the packet, or end
+    /// within.
     pub fn version_of(frame: &[u8]) -> Option<Version> {
         let header = Header::load(frame).ok().flatten().filter(|header| header.kind == Kind::Connect)?;
-        load_version(&mut Reader::new(&frame[header.bytes..])).ok().map(|(version, _)| version)
+        let body = &frame[header.bytes..];
+        let body = &body[..body.len().min(header.remaining as usize)];
+        load_version(&mut Reader::new(body)).ok().map(|(version, _)| version)
     }
 
     pub(crate) fn load(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
@@ -388,6 +391,9 @@ mod tests {
         assert_eq!(of(0x10, b"\0\x04MQT"), None);
         assert_eq!(of(0x20, b"\0\x04MQTT\x05"), None);
         assert_eq!(Connect::version_of(b""), None);
+        let behind = [frame(0x10, b""), b"\0\x04MQTT\x05".to_vec()].concat();
+        assert_eq!(Connect::version_of(&behind), None);
+        assert_eq!(Connect::version_of(&[&[0x10, 99][..], b"\0\x04MQTT\x05"].concat()), Some(Version::V5));
     }
 
     #[test]

@@ -67,32 +67,20 @@ impl Shard {
         }
     }
 
-    /// Bytes that should have been a CONNECT.
-    pub(super) fn on_connect_fault(&mut self, id: ConnectionId, fault: &DecodeError, now: Moment) {
-        // A version nobody speaks is answered as the client writes itself [MQTT-3.1.2-2]; what is no CONNECT at all, not.
-        if fault.reason() == ReasonCode::UnsupportedProtocolVersion {
-            if let Some(connection) = self.connection_mut(id) {
-                connection.version = match fault {
-                    DecodeError::ProtocolLevel { form, .. } => *form,
-                    _ => Version::V311,
-                };
-            }
-            return self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
-        }
-        self.close_silently(id, None, &fault.to_string(), now); // [MQTT-3.1.4-1]
-    }
-
-    /// A first packet of more bytes than we take. One that is seen to be a CONNECT is answered in its own version, if
-    /// it has a code for this.
-    pub(super) fn on_large_connect(&mut self, id: ConnectionId, begun: &[u8], fault: &DecodeError, now: Moment) {
-        match Connect::version_of(begun) {
-            Some(Version::V5) => {
-                if let Some(connection) = self.connection_mut(id) {
-                    connection.version = Version::V5;
-                }
+    /// What should have been a CONNECT, of which the beginning is here. It is answered as its client writes, which is
+    /// known of versions with a code for it: all have one for another version [MQTT-3.1.2-2], MQTT 5 for the rest.
+    pub(super) fn on_connect_fault(&mut self, id: ConnectionId, begun: &[u8], fault: &DecodeError, now: Moment) {
+        let form = match fault {
+            DecodeError::ProtocolLevel { form, .. } => Some(*form),
+            DecodeError::ProtocolName => Some(Version::V311),
+            _ => Connect::version_of(begun).filter(|version| *version >= Version::V5),
+        };
+        match (form, self.connection_mut(id)) {
+            (Some(form), Some(connection)) => {
+                connection.version = form;
                 self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
             }
-            _ => self.close_silently(id, None, &fault.to_string(), now),
+            _ => self.close_silently(id, None, &fault.to_string(), now), // [3.1.1 MQTT-3.1.4-1]
         }
     }
 
