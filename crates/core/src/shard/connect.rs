@@ -533,14 +533,9 @@ impl Shard {
         self.durable.rebuild(&self.tables);
         self.rebuild_groups();
         let ids = self.connections.iter().map(|(slot, connection)| super::id_of(slot, connection));
-        let in_groups: Vec<ConnectionId> =
-            ids.filter(|id| !self.connections[id.slot as usize].memberships.is_empty()).collect();
-        for &id in &in_groups {
-            let memberships = self.connections[id.slot as usize].memberships.iter();
-            let filters: Vec<Arc<str>> = memberships.map(|membership| Arc::clone(&membership.filter)).collect();
-            for filter in filters {
-                self.leave_group(id, &filter);
-            }
+        let in_groups: Vec<_> = ids.map(|id| (id, self.memberships_of(id))).collect();
+        for (id, filters) in &in_groups {
+            filters.iter().for_each(|filter| self.leave_group(*id, filter));
         }
         for (slot, connection) in &mut self.connections {
             let id = super::id_of(slot, connection);
@@ -552,8 +547,8 @@ impl Shard {
             }
             rejoin(id, session, (&self.tables, &connection.rights), &mut self.interest);
         }
-        for id in in_groups {
-            self.enter_groups(id, now);
+        for (id, filters) in &in_groups {
+            filters.iter().for_each(|filter| self.enter_group(*id, filter, now.committed));
         }
     }
 }

@@ -75,7 +75,7 @@ impl Shard {
                 self.interest.guard(&filter, &held.subscription);
             }
         }
-        self.enter_groups(id, now);
+        self.renew_memberships(id, now);
     }
 
     /// Finds out, in the writer, what somebody may do: what their account says there counts. Without an account it is

@@ -101,6 +101,19 @@ impl Shard {
         self.tell_owner(&group, mail);
     }
 
+    /// Tells the groups that a connection is in what it is by now. It is in none that is still on its way to the disk.
+    pub(super) fn renew_memberships(&mut self, id: ConnectionId, now: Moment) {
+        for filter in self.memberships_of(id) {
+            self.enter_group(id, &filter, now.committed);
+        }
+    }
+
+    /// The filters of the shared subscriptions by which a connection is in a group.
+    pub(super) fn memberships_of(&self, id: ConnectionId) -> Vec<Arc<str>> {
+        let memberships = self.connection(id).into_iter().flat_map(|connection| &connection.memberships);
+        memberships.map(|membership| Arc::clone(&membership.filter)).collect()
+    }
+
     /// Enters the groups of all shared subscriptions of a session.
     pub(super) fn enter_groups(&mut self, id: ConnectionId, now: Moment) {
         let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };

@@ -410,7 +410,12 @@ impl Shard {
                 session.snapshots.put_back(snapshot, seen);
             }
             let Some(before) = before else {
-                session.subscriptions.remove(&filter);
+                // It may have begun already, when the schema was reloaded.
+                if let Some(held) = session.subscriptions.remove(&filter)
+                    && let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter))
+                {
+                    self.interest.unsubscribe(&filter, held.subscription.subscriber, held.subscription.spelling);
+                }
                 continue;
             };
             session.undo_end(&filter, &before);

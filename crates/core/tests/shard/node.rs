@@ -615,9 +615,13 @@ impl<S: Keep> Node<S> {
 
     /// A shard looks at its mail before it looks at anything else.
     fn read_mail(&mut self, shard: usize) {
-        while self.work().contains(&Work::Mail(shard)) {
+        for _ in 0..TURNS_MAX {
+            if !self.work().contains(&Work::Mail(shard)) {
+                return;
+            }
             self.perform(Work::Mail(shard), usize::MAX);
         }
+        panic!("the mail of shard {shard} does not end: {:?}", self.mail[shard]);
     }
 
     /// Lets everything happen until nothing is left to do, in a fixed order.
