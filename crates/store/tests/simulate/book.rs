@@ -12,6 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const TOPICS: [&str; 9] =
     ["note/a", "note/b", "note/b/c", "open/x", "open/y", "dog/1", "ticket/1", "visit/1", "lamp/1"];
 
+/// What some clients may not read, while their role says so.
+pub(crate) fn is_hidden(topic: &str) -> bool {
+    topic.starts_with("note") || topic == "open/x"
+}
+
 /// Whether a power cut may take what was acknowledged, with less than QoS 2.
 pub(crate) fn is_volatile(topic: &str, qos: QoS) -> bool {
     topic.starts_with("lamp") && qos < QoS::ExactlyOnce
@@ -191,6 +196,15 @@ struct Line {
     changed_before: Option<(QoS, u64)>,
 }
 
+/// Since when something is hidden from some clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hidden {
+    /// As [`Book::clock`] counts.
+    pub(crate) clock: u64,
+    /// The first message that was published since.
+    pub(crate) first: usize,
+}
+
 #[derive(Default)]
 pub(crate) struct Book {
     pub(crate) messages: Vec<Message>,
@@ -209,6 +223,8 @@ pub(crate) struct Book {
     pub(crate) lost_on: BTreeSet<&'static str>,
     /// Messages of which a copy went with the power last; another may be left.
     pub(crate) shortened: BTreeSet<usize>,
+    /// What [`is_hidden`] means is surely hidden from some.
+    pub(crate) hidden: Option<Hidden>,
     /// Messages that were looked at in the log just now, and when they were committed; milliseconds since 1970.
     pub(crate) news: Vec<(usize, u64)>,
 }

@@ -7,7 +7,7 @@ mod replaying;
 mod subscribing;
 
 use crate::Node;
-use crate::book::{ANSWERS, Book, Condition, Kind, Message};
+use crate::book::{ANSWERS, Book, Condition, Kind, Message, is_hidden};
 use crate::group::Note;
 use crate::node::{SocketId, Work};
 use crate::random::Random;
@@ -41,7 +41,12 @@ pub(crate) struct Nature {
     pub(crate) keep_alive_secs: u16,
     /// Its subscriptions ask for RETAIN as published, and for no retained state, so that the flag has one meaning.
     pub(crate) as_published: bool,
+    /// It has an account ([`GUARDED`]), which may not read everything at any time.
+    pub(crate) guarded: bool,
 }
+
+/// The user whose rights change, and the role.
+pub(crate) const GUARDED: &str = "rex";
 
 pub(crate) struct Client {
     pub(crate) index: usize,
@@ -239,6 +244,15 @@ impl Client {
         self.nature.version == Version::V5
     }
 
+    fn username(&self) -> Option<&'static str> {
+        self.nature.guarded.then_some(GUARDED)
+    }
+
+    /// Whether it need not get what comes on a topic: that may be hidden from it.
+    pub(crate) fn may_miss(&self, topic: &str) -> bool {
+        self.nature.guarded && is_hidden(topic)
+    }
+
     pub(crate) fn is_durable(&self) -> bool {
         self.nature.expiry_secs > 0
     }
@@ -255,7 +269,7 @@ impl Client {
         will: Option<(usize, u32)>,
     ) {
         let now = node.wall_ms();
-        self.socket = Some(node.connect(shard, true, false));
+        self.socket = Some(node.connect(shard, !self.nature.guarded, false));
         self.takes = true;
         self.clean = !self.is_durable() || (clean && self.is_v5()) || self.starts_clean; // Before MQTT 5, a clean session does not last.
         let expected = if self.clean { Some(false) } else { self.session.exists };
@@ -294,8 +308,8 @@ impl Client {
             keep_alive_secs: self.nature.keep_alive_secs,
             client_id: &name,
             will,
-            username: None,
-            password: None,
+            username: self.username(),
+            password: self.username().map(|name| name.as_bytes().into()),
             properties: ConnectProperties {
                 session_expiry_secs: Some(self.nature.expiry_asked).filter(|&secs| is_v5 && secs > 0),
                 receive_maximum: some(self.nature.receive_maximum),
@@ -317,8 +331,8 @@ impl Client {
             keep_alive_secs: 0,
             client_id: &name,
             will: None,
-            username: None,
-            password: None,
+            username: self.username(),
+            password: self.username().map(|name| name.as_bytes().into()),
             properties: ConnectProperties::default(),
         };
         let mut bytes = Vec::new();
@@ -680,12 +694,14 @@ impl Client {
 
     /// Everything has settled: what it must have, it has.
     pub(crate) fn check_complete(&self, book: &Book, cuts: bool) -> Result<(), String> {
-        // What the log does not hold any more, or what has expired, need not be sent again; nor what is too large by now,
-        // as it names another subscription that selects it as well [MQTT-3.1.2-25]. With QoS 2 it is ended all the same.
+        // What the log does not hold any more, or what has expired, need not be sent again; nor what its client may not
+        // read now; nor what is too large by now, as it names another subscription that selects it as well
+        // [MQTT-3.1.2-25]. With QoS 2 it is ended all the same.
         let kept = |(id, &((number, _), qos)): (&u16, &(Copy, QoS))| match book.messages.get(number) {
             _ if qos == QoS::ExactlyOnce => true,
-            Some(message) => !message.expires() && self.takes(message),
-            None => self.heard.get(id).is_none_or(|heard| heard.topic != ANSWERS), // Which expires as well.
+            Some(message) => !message.expires() && self.takes(message) && !self.may_miss(message.topic),
+            // An answer expires as well.
+            None => self.heard.get(id).is_none_or(|heard| heard.topic != ANSWERS && !self.may_miss(heard.topic)),
         };
         let left_over = !cuts && self.in_flight.iter().any(kept);
         if !self.outgoing.is_empty() || left_over {
@@ -706,7 +722,8 @@ impl Client {
         let Some(&(qos, at)) = book.changed.get(topic) else { return Ok(()) };
         let is_kept = qos > QoS::AtMostOnce && self.granted(topic, None) > QoS::AtMostOnce;
         let was_there = self.subscribed_before(topic, at, qos);
-        if state.is_some_and(|state| !self.takes(&book.messages[state.number])) || book.lost_on.contains(topic) {
+        let may_be_unknown = book.lost_on.contains(topic) || self.may_miss(topic);
+        if may_be_unknown || state.is_some_and(|state| !self.takes(&book.messages[state.number])) {
             return Ok(());
         }
         match (self.view.get(topic).map(|seen| seen.number), state.map(|state| state.number)) {

@@ -24,8 +24,8 @@ struct Holder {
     client: usize,
     qos: QoS,
     hold: Hold,
-    /// Its session ended since.
-    has_ended: bool,
+    /// Another may get it after a crash, if that was not written down: its session has ended, or may not read it any more.
+    is_loose: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,11 +115,12 @@ impl Groups {
             return Err(format!("{number} is given to client-{client} as well: {other:?}"));
         }
         holders.retain(|holder| holder.client != client);
+        let is_loose = hold == Hold::Returned;
         let hold = match (publish.qos, hold) {
             (QoS::AtMostOnce, _) | (QoS::ExactlyOnce, Hold::Returned) => Hold::Over,
             (_, hold) => hold,
         };
-        holders.push(Holder { client, qos: publish.qos, hold, has_ended: false });
+        holders.push(Holder { client, qos: publish.qos, hold, is_loose });
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl Groups {
         for (index, group) in self.0.iter_mut().enumerate() {
             for (&number, holders) in &mut group.holders {
                 for holder in holders.iter_mut().filter(|holder| holder.client == client) {
-                    holder.has_ended |= matches!(note, Note::Ended);
+                    holder.is_loose |= matches!(note, Note::Ended);
                     let returned = if holder.qos == QoS::ExactlyOnce { Hold::Over } else { Hold::Returned };
                     match note {
                         Note::Acknowledged(of, which) if of == index && which == number => holder.hold = Hold::Over,
@@ -172,8 +173,8 @@ impl Groups {
             for holder in holders {
                 holder.hold = match holder.hold {
                     _ if !clients[holder.client].is_durable() || holder.qos == QoS::AtMostOnce => Hold::Returned,
-                    // That need not be written down yet: to who has a session left, it still belongs.
-                    Hold::Over if holder.has_ended && holder.qos == QoS::AtLeastOnce => Hold::Returned,
+                    // That need not be written down yet; then it is still its own, or the group's.
+                    Hold::Over if holder.is_loose && holder.qos == QoS::AtLeastOnce => Hold::Returned,
                     Hold::Over => Hold::Has,
                     hold => hold,
                 };

@@ -2,9 +2,9 @@
 //! in any order that can happen. What must hold is said by `client`, `group`, `will` and `book`.
 
 use crate::Node;
-use crate::book::{ANSWERS, Book, Condition, ELSEWHERE, Kind, Message, TOPICS};
+use crate::book::{ANSWERS, Book, Condition, ELSEWHERE, Hidden, Kind, Message, TOPICS};
 use crate::bounds;
-use crate::client::{Client, FILTERS, GROUPS, Nature, World};
+use crate::client::{Client, FILTERS, GROUPS, GUARDED, Nature, World};
 use crate::group::{Groups, Note};
 use crate::kept::Kept;
 use crate::node::{EPOCH_MS, Failed, Keep, Setup, Work};
@@ -12,6 +12,7 @@ use crate::random::Random;
 use crate::will::Wills;
 use rowcast_codec::{QoS, Version};
 use rowcast_core::limits::Limits;
+use rowcast_core::policy::{Role, TableGrant, TopicGrant};
 use rowcast_core::shard::{Found, Gauges, Report, Shard};
 use rowcast_core::{Change, ChangeKind, Durability, Outcome, Proposals, Record, Rejection, SessionId, TableId, Token};
 use rowcast_store::Crash;
@@ -26,6 +27,8 @@ enum Focus {
     All,
     /// They share subscriptions: with each QoS, coming and going.
     Groups,
+    /// What some of them may read changes.
+    Rights,
 }
 
 /// How large a run is.
@@ -51,6 +54,8 @@ pub(crate) struct Run {
     size: Size,
     /// The disk has no room now.
     full: bool,
+    /// Some clients may not read some topics, or will not be able to in a moment.
+    hides: bool,
     /// Reports that were looked at.
     reported: usize,
 }
@@ -65,14 +70,23 @@ const PACKET_BYTES_MAX: usize = 500;
 impl Run {
     pub(crate) fn new(seed: u64, size: Size) -> Run {
         let mut random = Random(seed);
-        let focus = if seed % 10 == GROUPS_DIGIT { Focus::Groups } else { Focus::All };
+        let focus = match seed % 10 {
+            GROUPS_DIGIT => Focus::Groups,
+            RIGHTS_DIGIT => Focus::Rights,
+            _ => Focus::All,
+        };
         let shards = 1 + random.below(4);
         let limits = bounds::limits(&mut random, size.clients);
         let clients =
             (0..size.clients).map(|index| Client::new(index, nature(&mut random, &limits, (focus, index)), &limits));
         let clients: Vec<Client> = clients.collect();
         let setup = Setup { shards, limits: limits.clone(), open_topics: true, close_on_rejected: false, seed };
-        let node = Node::new(setup, Kept::new(seed, EPOCH_MS));
+        let mut node = Node::new(setup, Kept::new(seed, EPOCH_MS));
+        if focus == Focus::Rights {
+            node.set_role(GUARDED, Some(role(false)));
+            node.set_account(GUARDED, Some(GUARDED));
+            node.settle();
+        }
         Run {
             random,
             focus,
@@ -84,6 +98,7 @@ impl Run {
             groups: Groups::default(),
             size,
             full: false,
+            hides: false,
             reported: 0,
         }
     }
@@ -107,6 +122,10 @@ impl Run {
                 println!("        {work:?}, {amount}");
             }
             self.node.perform(work, amount);
+            return Ok(());
+        }
+        if self.focus == Focus::Rights && self.random.one_in(60) {
+            self.hide(!self.hides);
             return Ok(());
         }
         let index = self.random.below(self.clients.len());
@@ -135,7 +154,7 @@ impl Run {
                 client.set_takes(&mut self.node, takes);
             }
             6..11 if client.can_ask() => {
-                let shares = client.is_v5() && self.random.one_in(4) == (self.focus == Focus::All);
+                let shares = client.is_v5() && self.random.one_in(4) == (self.focus != Focus::Groups);
                 let mut filters = vec![if shares { self.random.of(&GROUPS) } else { self.random.of(&FILTERS) }];
                 while !shares && self.random.one_in(4) {
                     let another = self.random.of(&FILTERS);
@@ -146,7 +165,7 @@ impl Run {
             }
             11..12 if client.can_ask() => {
                 let filter = match self.focus {
-                    Focus::All => self.random.of(&FILTERS),
+                    Focus::All | Focus::Rights => self.random.of(&FILTERS),
                     Focus::Groups => self.random.of(&GROUPS),
                 };
                 client.unsubscribe(&mut self.node, &self.book, filter);
@@ -190,6 +209,8 @@ impl Run {
                 let left = client.leave(&mut self.node, wills, expiry_secs);
                 left.map_err(|mistake| format!("{}: {mistake}", client.name))?;
             }
+            // Of two connections, the one is heard last that is authenticated last.
+            _ if client.nature.guarded => client.cut(&mut self.node, wills),
             _ => {
                 client.vanish(&mut self.node, wills);
                 if self.random.one_in(2) {
@@ -212,7 +233,9 @@ impl Run {
             message.kind = Kind::Patch;
         }
         if is_v5 && kind == Kind::Event && self.random.one_in(8) {
-            (message.asks, message.topic) = (Some(topic), ANSWERS);
+            if !self.clients[publisher].may_miss(topic) {
+                (message.asks, message.topic) = (Some(topic), ANSWERS);
+            }
             return message;
         }
         if is_v5 && kind != Kind::Delete && self.random.one_in(8) {
@@ -242,7 +265,7 @@ impl Run {
         let now = self.node.wall_ms();
         message.epoch = self.clients.get(publisher).map_or(0, Client::epoch);
         message.expires_ms = message.expiry_secs.map(|secs| now + u64::from(secs) * 1000 + DELAY_MS);
-        if self.clients.iter().all(|client| client.takes(&message)) {
+        if self.clients.iter().all(|client| client.takes(&message) && !client.may_miss(message.topic)) {
             self.groups.expect(&message, number);
         }
         self.clients.iter_mut().for_each(|client| client.expect(&message, number, now));
@@ -302,6 +325,15 @@ impl Run {
     fn hear(&mut self, index: usize) -> Result<(), String> {
         let mut world = World { book: &mut self.book, wills: &mut self.wills, groups: &mut self.groups };
         self.clients[index].hear(&mut self.node, &mut world)
+    }
+
+    /// Takes the right to read some topics from some clients, or gives it back.
+    fn hide(&mut self, hides: bool) {
+        if crate::traces() {
+            println!("some is hidden from {GUARDED}: {hides}");
+        }
+        (self.hides, self.book.hidden) = (hides, None);
+        self.node.set_role(GUARDED, Some(role(hides)));
     }
 
     // What happens to the node -------------------------------------------------------------------------------------
@@ -454,6 +486,9 @@ impl Run {
         if idle {
             self.book.clock += 1;
             self.book.idle_at = self.book.clock;
+            if self.hides && self.book.hidden.is_none() {
+                self.book.hidden = Some(Hidden { clock: self.book.clock, first: self.book.messages.len() });
+            }
             self.wills.settled();
             self.wills.check(now)?;
             self.check_sessions()?;
@@ -547,6 +582,10 @@ impl Run {
             // Who gets copies from elsewhere as well may have no room; and nobody may know who is in.
             let is_crowded = |client: &Client| client.wants_itself(topic) || (group == 0 && client.is_in(1));
             let mut clients = self.clients.iter();
+            let is_guarded = |client: &Client| client.is_in(group) && client.nature.guarded;
+            if self.clients.iter().any(is_guarded) {
+                continue;
+            }
             if clients.any(|client| client.may_be_in_any() || (client.is_in(group) && is_crowded(client))) {
                 continue;
             }
@@ -606,7 +645,7 @@ impl Run {
     /// Everybody goes for good, and leaves nothing behind.
     fn check_empty(&mut self) -> Result<(), String> {
         for client in &self.clients {
-            let socket = self.node.connect(0, true, false);
+            let socket = self.node.connect(0, !client.nature.guarded, false);
             client.end_session(&mut self.node, socket);
             self.node.settle();
             self.node.lose(socket);
@@ -670,13 +709,16 @@ impl Run {
 }
 
 /// Seeds that end in this are about groups.
-pub(crate) const GROUPS_DIGIT: u64 = 7;
+const GROUPS_DIGIT: u64 = 7;
+/// Those that end in this are about rights.
+const RIGHTS_DIGIT: u64 = 5;
+pub(crate) const FOCUSED_DIGITS: [u64; 2] = [GROUPS_DIGIT, RIGHTS_DIGIT];
 /// How long a publish may be on its way to the server; milliseconds.
 const DELAY_MS: u64 = 20_000;
 
 fn nature(random: &mut Random, limits: &Limits, (focus, index): (Focus, usize)) -> Nature {
     let version = match focus {
-        Focus::All => random.of(&[Version::V5, Version::V5, Version::V5, Version::V311, Version::V31]),
+        Focus::All | Focus::Rights => random.of(&[Version::V5, Version::V5, Version::V5, Version::V311, Version::V31]),
         Focus::Groups => Version::V5,
     };
     let is_v5 = version == Version::V5;
@@ -689,8 +731,8 @@ fn nature(random: &mut Random, limits: &Limits, (focus, index): (Focus, usize)) 
         _ => 500_000,
     };
     let share_qos = match focus {
-        Focus::All if expiry_asked > 0 && index.is_multiple_of(2) => QoS::ExactlyOnce,
-        Focus::All => QoS::AtLeastOnce,
+        Focus::All | Focus::Rights if expiry_asked > 0 && index.is_multiple_of(2) => QoS::ExactlyOnce,
+        Focus::All | Focus::Rights => QoS::AtLeastOnce,
         Focus::Groups => {
             let (one, two) = (QoS::AtLeastOnce, QoS::ExactlyOnce);
             random.of(&[one, one, one, one, two, two, two, QoS::AtMostOnce])
@@ -706,5 +748,22 @@ fn nature(random: &mut Random, limits: &Limits, (focus, index): (Focus, usize)) 
         alias_maximum: random.of(&[0, 2, 10]),
         keep_alive_secs: random.of(&[0, 0, 5]),
         as_published: is_v5 && random.one_in(4),
+        guarded: focus == Focus::Rights && random.one_in(2),
     }
+}
+
+/// What the role of some clients is: whether what [`is_hidden`] means is hidden from it.
+fn role(hides: bool) -> Role {
+    let tables = ["Note", "Dog", "Ticket", "Visit", "Lamp"].map(|table| TableGrant {
+        table: table.into(),
+        read: !hides || table != "Note",
+        insert: true,
+        update: true,
+        delete: true,
+        publish: true,
+        attributes: None,
+    });
+    let read = |filter: &str| TopicGrant { filter: filter.into(), read: true, publish: false };
+    let publish = TopicGrant { filter: "#".into(), read: !hides, publish: true };
+    Role { super_user: false, tables: tables.into(), topics: vec![publish, read("open/y"), read("open/z")] }
 }

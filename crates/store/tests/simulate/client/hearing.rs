@@ -278,7 +278,8 @@ impl Client {
         }
         self.check_message(node, publish, topic, (number, group), world.book)?;
         if let Some(group) = group {
-            let was_returned = !self.is_durable() && self.socket.is_some_and(|socket| node.has_ended(socket));
+            let has_ended = !self.is_durable() && self.socket.is_some_and(|socket| node.has_ended(socket));
+            let was_returned = has_ended || self.may_miss(topic);
             let hold = if was_returned { Hold::Returned } else { Hold::Has };
             return world.groups.on_delivery(group, (self.index, hold), number, publish, world.book);
         }
@@ -377,6 +378,10 @@ impl Client {
         let message = book.messages.get(number).ok_or_else(|| format!("nobody published {number}"))?;
         if message.topic != topic {
             return Err(format!("{number} of {} came on {topic}", message.topic));
+        }
+        let is_hidden = self.may_miss(topic) && book.hidden.is_some_and(|hidden| number >= hidden.first);
+        if is_hidden && !message.is_will {
+            return Err(format!("{number} on {topic} came, and may not be read"));
         }
         let all: Vec<&Held> =
             self.subscriptions.values().chain(&self.past).filter(|held| held.selects(topic)).collect();

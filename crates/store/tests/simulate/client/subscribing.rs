@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::Node;
-use crate::book::{Book, Kind, Message};
+use crate::book::{Book, Kind, Message, is_hidden};
 use crate::random::Random;
 use rowcast_codec::{
     Packet, QoS, ReasonCode, RetainHandling, Suback, Subscribe, SubscribeFilter, SubscribeProperties,
@@ -97,6 +97,12 @@ impl Held {
         let plain = if let Some(rest) = plain.strip_prefix('N') { format!("n{rest}") } else { plain.to_owned() };
         let topic = Topic::new(topic).expect("a topic");
         TopicFilter::new(&plain).expect("a filter").matches(&topic)
+    }
+
+    /// Whether all that it selects is hidden from some.
+    fn is_hidden(&self) -> bool {
+        let plain = TopicFilter::new(self.filter).expect("a filter").filter();
+        is_hidden(&plain.to_ascii_lowercase())
     }
 
     /// Whether a message comes by it at all.
@@ -272,7 +278,9 @@ impl Client {
             let Wish { held, .. } = wish;
             if reason.is_error() {
                 let no_room = if self.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::UnspecifiedError };
-                let is_right = self.excused || (wish.may_be_refused && reason == no_room);
+                let not_allowed = if self.is_v5() { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError };
+                let may_be_hidden = self.nature.guarded && held.is_hidden() && reason == not_allowed;
+                let is_right = self.excused || (wish.may_be_refused && reason == no_room) || may_be_hidden;
                 if !is_right {
                     return Err(format!("{} is not granted: {reason}", held.filter));
                 }
@@ -281,6 +289,10 @@ impl Client {
             }
             if wish.must_be_refused {
                 return Err(format!("{} is granted, and is one too many", held.filter));
+            }
+            let is_hidden = book.hidden.is_some_and(|hidden| hidden.clock < held.packet) && held.is_hidden();
+            if self.nature.guarded && is_hidden {
+                return Err(format!("{} is granted, and may not be read", held.filter));
             }
             let granted = match reason {
                 ReasonCode::GrantedQoS2 => QoS::ExactlyOnce,
@@ -322,7 +334,7 @@ impl Client {
         };
         let must_come = |&number: &usize| {
             let message = &book.messages[number];
-            let comes = self.takes(message) && !message.expires();
+            let comes = self.takes(message) && !message.expires() && !self.may_miss(message.topic);
             comes && held.selects(message.topic) && message.qos.min(held.qos) > QoS::AtMostOnce
         };
         // Of several filters each has its own last changes, and SUBACK tells the earliest.
@@ -376,6 +388,7 @@ impl Client {
             && message.kind != Kind::Delete
             && message.qos > QoS::AtMostOnce
             && self.takes(message)
+            && !self.may_miss(message.topic)
             && self.granted(message.topic, Some(message)) > QoS::AtMostOnce
         {
             self.expected.insert(number);
