@@ -48,15 +48,14 @@ impl Shard {
             return self.begin_exchange(id, exchange, connect.properties.authentication_data.map(|data| data.0));
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        // Who leaves the fields of a form empty shows no credentials either: nobody is called nothing.
+        // A password says who it is. Without one a client is whoever anyone is here, under any name: libraries put words
+        // of their own into that field. Fields of a form that are left empty are none.
         let user = connect.username.filter(|user| !user.is_empty());
         let password = connect.password.filter(|password| user.is_some() || !password.0.is_empty());
-        match (user, password) {
-            (None, None) => match connection.peer.trusted.clone() {
-                Some(principal) => self.on_known(id, principal, now),
-                None => self.refuse_connect(id, ReasonCode::NotAuthorized, "a user name is needed", now),
-            },
-            (user, password) => {
+        match (user, password, connection.peer.trusted.clone()) {
+            (_, None, Some(principal)) => self.on_known(id, principal, now),
+            (None, None, None) => self.refuse_connect(id, ReasonCode::NotAuthorized, "a user name is needed", now),
+            (user, password, _) => {
                 connection.phase = Phase::Authenticating;
                 self.effects.push(Effect::Authenticate {
                     connection: id,
