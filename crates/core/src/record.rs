@@ -1,8 +1,8 @@
 //! A topic's current value, and how it stands in a table.
 
-use crate::change::Entry;
+use crate::change::{Change, ChangeKind, Entry};
 use crate::hlc::{Hlc, Stamp};
-use crate::position::{NodeId, Sequence, SessionId};
+use crate::position::{NodeId, Sequence, SessionId, TableId};
 use rowcast_codec::QoS;
 
 /// The current state of one topic. Borrowed from the table's bytes.
@@ -57,6 +57,14 @@ impl<'a> Record<'a> {
             properties: entry.change.properties,
             payload: entry.change.payload,
         }
+    }
+
+    /// The put that made it, as the log of its node said it.
+    #[must_use]
+    pub fn to_put(&self, table: TableId, key: &'a [u8]) -> Entry<'a> {
+        let &Record { version, stamp, qos, publisher, expires_ms, properties, payload } = self;
+        let change = Change { kind: ChangeKind::Put, qos, table, key, publisher, expires_ms, properties, payload };
+        Entry { sequence: version, hlc: stamp.hlc, origin: None, superseded: false, change }
     }
 
     /// Appends the stored form.

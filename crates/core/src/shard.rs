@@ -29,12 +29,16 @@ mod handshakes;
 mod input;
 mod key_set;
 mod lag;
+mod lost;
 mod publish;
 mod rate;
+mod redeliver;
 mod replay;
 mod restore;
 mod rights;
 mod share;
+mod snapshot;
+mod storing;
 mod subscribe;
 
 pub use authenticate::{Progress, Round};

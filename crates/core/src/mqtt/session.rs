@@ -5,7 +5,7 @@ use super::group::key_of;
 use super::replay::{Past, Replay};
 use super::snapshots::{Snapshot, Snapshots};
 use super::window::{Delivery, Window};
-use crate::interest::Subscription;
+use crate::interest::{Subscriber, Subscription};
 use crate::position::{Sequence, SessionId};
 use crate::sys;
 use rowcast_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions};
@@ -245,6 +245,28 @@ impl StoredSubscription {
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,
             retain_handling: RetainHandling::DoNotSend,
+        }
+    }
+
+    /// As it is matched, with its filter in the canonical spelling, from where it begins.
+    #[must_use]
+    pub fn subscription(self, subscriber: Subscriber, (since, own_since): (Sequence, Sequence)) -> Subscription {
+        let options = self.options();
+        Subscription {
+            subscriber,
+            qos: options.qos,
+            no_local: self.no_local,
+            retain_as_published: self.retain_as_published,
+            meta: self.meta,
+            conflate: self.conflate,
+            alias: false,
+            guarded: true, // Until somebody has looked.
+            spelling: 0,
+            identifier: self.identifier,
+            since,
+            own_since,
+            past: Sequence(self.past.map_or(0, |past| past.after)),
+            replay: self.past.map(|past| past.replay),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::publish::{Refused, Said, operation_of};
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::{Change, ChangeKind, Entry, internal_delete, internal_row};
-use crate::interest::Subscription;
+use crate::interest::{Interest, Subscriber, Subscription};
 use crate::limits::Limits;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::mqtt::window::Window;
@@ -507,7 +507,7 @@ impl Shard {
                 Some(0) => *version,
                 own_since => Sequence(own_since.unwrap_or_default()),
             };
-            let subscription = options.subscription(id, (since, own_since));
+            let subscription = options.subscription(Subscriber(id.slot), (since, own_since));
             session.subscriptions.insert(spelled.into(), Held { filter, share, subscription, options });
         }
         session.snapshots.settle(|filter| {
@@ -553,12 +553,8 @@ impl Shard {
 }
 
 /// Resolves all filters of a session anew and subscribes to them in its connection's name.
-fn rejoin(
-    id: ConnectionId,
-    session: &mut Session,
-    (tables, rights): (&Tables, &Rights),
-    interest: &mut crate::interest::Interest,
-) {
+fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &Rights), interest: &mut Interest) {
+    let subscriber = Subscriber(id.slot);
     for (spelled, held) in &mut session.subscriptions {
         let plain = TopicFilter::new(spelled).map_or(&**spelled, |filter| filter.filter());
         let Some((filter, alias)) = tables.canonical_filter(plain) else {
@@ -573,8 +569,13 @@ fn rejoin(
         let meta = session.meta || held.options.meta;
         let guarded = rights.sight(tables, &held.filter) != Sight::All;
         let Subscription { since, own_since, .. } = held.subscription;
-        held.subscription =
-            Subscription { meta, alias, guarded, spelling, ..held.options.subscription(id, (since, own_since)) };
+        held.subscription = Subscription {
+            meta,
+            alias,
+            guarded,
+            spelling,
+            ..held.options.subscription(Subscriber(id.slot), (since, own_since))
+        };
         if let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter)) {
             interest.subscribe(&filter, held.subscription);
         }
@@ -586,7 +587,7 @@ fn rejoin(
         let of_canonical = canonical.as_ref().map(|(filter, alias)| {
             let meta = session.meta || ended.options.meta;
             let spelling = spelling_of(&ended.filter, filter);
-            Subscription { meta, alias: *alias, spelling, ..ended.options.subscription(id, since) }
+            Subscription { meta, alias: *alias, spelling, ..ended.options.subscription(subscriber, since) }
         });
         ended.subscription = of_canonical;
         ended.canonical = canonical.map(|(filter, _)| filter.into()).unwrap_or_default();

@@ -335,7 +335,7 @@ impl Shard {
             options => options.own_since.map(|_| held.subscription.own_since.0),
         });
         let begins = (since.unwrap_or(now.committed), Sequence(options.own_since.unwrap_or_default()));
-        let subscription = options.subscription(id, begins);
+        let subscription = options.subscription(Subscriber(id.slot), begins);
         let meta = session.meta || asks.meta;
         let subscription = Subscription { meta, alias, guarded: sight != Sight::All, spelling, ..subscription };
         let held = Held { filter: canonical.into(), share, subscription, options };
