@@ -40,6 +40,7 @@ mod share;
 mod snapshot;
 mod storing;
 mod subscribe;
+mod wills;
 
 pub use authenticate::{Progress, Round};
 pub use connection::{ConnectionId, Peer};
@@ -64,7 +65,7 @@ use crate::tables::Tables;
 use crate::validate::Validator;
 use bytes::Bytes;
 use chores::Chores;
-use connection::{Connection, Joining, Opening, Overdue, Phase, Will};
+use connection::{Connection, Joining, Opening, Overdue, Phase};
 use deliver::Frames;
 use durable::DurableInterest;
 use end::Leaving;
@@ -76,6 +77,7 @@ use slab::Slab;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use wills::Will;
 
 /// The time and the state of the log, as the runtime sees them when it calls.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 //! Where a session or a group stands is not among it: the next thing that happens to it says that again, and more.
 
 use super::connect::session_row;
-use super::connection::Will;
+use super::wills::{Will, is_will};
 use super::{Effect, Shard, StoredRows};
 use crate::change::internal_delete;
 use crate::mqtt::session::Session;
@@ -162,12 +162,6 @@ impl Shard {
             }
         }
     }
-}
-
-/// Whether this is the row of that will.
-pub(super) fn is_will(row: Option<&Record<'_>>, number: u64) -> Result<(), Rejection> {
-    let stored = row.and_then(|row| Will::number_of(row.payload));
-    if stored == Some(number) { Ok(()) } else { Err(Rejection::Absent) }
 }
 
 #[cfg(test)]

@@ -5,26 +5,24 @@ use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::chores::Chore;
 use super::claims::ClaimingSession;
-use super::connection::{Agreed, ConnectionId, Opening, Phase, Then, Will};
-use super::decide::MERGE_PATCH;
+use super::connection::{Agreed, ConnectionId, Opening, Phase, Then};
 use super::end::{deletes_of, is_there, rows_of};
-use super::publish::{Refused, Said, operation_of};
+use super::publish::Refused;
+use super::wills::Will;
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
-use crate::change::{Change, ChangeKind, Entry, internal_delete, internal_row};
+use crate::change::{Change, internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::limits::Limits;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::mqtt::window::Window;
-use crate::policy::{Denied, Operation, Principal, Rights, Sight};
-use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Durability, Rejection};
+use crate::policy::{Operation, Principal, Rights, Sight};
+use crate::position::{Sequence, TableId};
+use crate::proposal::Durability;
 use crate::tables::Tables;
 use rowcast_codec::{
-    Connack, Connect, DecodeError, Packet, PublishProperties, ReasonCode, Secret, Topic, TopicFilter, UserProperties,
-    Version, Will as WireWill,
+    Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, UserProperties, Version,
 };
-use serde::{Deserialize, Serialize};
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -138,49 +136,6 @@ impl Shard {
         connection.response_information = connect.properties.request_response_information.unwrap_or(false);
         connection.opening = Some(Box::new(opening));
         Ok(())
-    }
-
-    /// A will is checked when it is set, so that a client learns of a mistake while it is there.
-    fn read_will(&mut self, id: ConnectionId, will: &WireWill<'_>, now: Moment) -> Result<Will, Refused> {
-        let publish = &will.properties.publish;
-        Topic::new(will.topic).map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
-        let said = Said {
-            topic: will.topic,
-            retain: will.retain,
-            qos: will.qos,
-            payload: will.payload,
-            content_type: publish.content_type,
-            expiry_secs: publish.message_expiry_secs,
-            condition: None,
-        };
-        let mut properties = Vec::new();
-        publish
-            .forwarded(&mut properties)
-            .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
-        // Nobody has said yet who this is: rights are checked once that is known.
-        let number = self.number();
-        let checked = self.check_as(id, &said, &properties, now, Some(&Rights::Everything))?;
-        if let Some(decide) = checked.decide.filter(|_| said.content_type != Some(MERGE_PATCH)) {
-            let decided = decide(None, now.wall_ms, &mut Vec::new());
-            if let Err(Rejection::Invalid(words)) = decided {
-                return Err(Refused(ReasonCode::PayloadFormatInvalid, words));
-            }
-        }
-        let mut entry = Vec::new();
-        Change {
-            kind: checked.kind,
-            qos: will.qos,
-            table: checked.spot.table,
-            key: &checked.spot.key,
-            publisher: SessionId::NONE, // No Local is about what a client sends while it is there.
-            expires_ms: None,
-            properties: &properties,
-            payload: will.payload,
-        }
-        .encode(&mut entry);
-        let delay_secs = will.properties.delay_secs.unwrap_or(0);
-        let (lifetime_secs, maker) = (publish.message_expiry_secs, Principal::default());
-        Ok(Will { number, delay_secs, lifetime_secs, maker, entry })
     }
 
     /// Somebody's credentials were checked.
@@ -345,7 +300,7 @@ impl Shard {
         rejoin(id, &mut session, (&self.tables, &connection.rights), &mut self.interest);
         // What it has begun of groups and could not claim before, it claims now.
         let stored = session.is_durable().then(|| ClaimingSession::connected(&session, seen, number.0));
-        let will_row = will.as_ref().map(|will| will_row(will, 0));
+        let will_row = will.as_ref().map(|will| will.row(0));
         // CONNACK waits for what ends too: who comes back after it must not find an earlier session.
         let mut changes = deletes_of(&client_id, ended);
         // It lasted, but will not outlive this connection: nothing of it stays stored.
@@ -612,88 +567,4 @@ pub(super) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
 /// The row a session is stored as. `expires_ms`: when it ends, once its connection has.
 pub(super) fn session_row<'a>(client_id: &'a str, stored: &'a [u8], expires_ms: Option<u64>) -> Change<'a> {
     Change { expires_ms, ..internal_row(TableId::SESSIONS, client_id.as_bytes(), stored) }
-}
-
-/// The row a will is stored as. Integers are little endian.
-///
-/// | bytes | field           |                                                                    |
-/// |-------|-----------------|--------------------------------------------------------------------|
-/// | 8     | `number`        |                                                                    |
-/// | 4     | `delay_secs`    |                                                                    |
-/// | 4     | `lifetime_secs` | `u32::MAX`: for ever                                               |
-/// | 8     | `due_ms`        | milliseconds since 1970, 0 while its connection is there           |
-/// | 4     | `maker` length  |                                                                    |
-/// | ..    | `maker`         | [`StoredMaker`], in JSON                                           |
-/// | ..    | `entry`         | the change as its client said it                                   |
-pub(super) fn will_row(will: &Will, due_ms: u64) -> Vec<u8> {
-    let mut row = Vec::with_capacity(128 + will.entry.len());
-    row.extend_from_slice(&will.number.to_le_bytes());
-    row.extend_from_slice(&will.delay_secs.to_le_bytes());
-    row.extend_from_slice(&will.lifetime_secs.unwrap_or(u32::MAX).to_le_bytes());
-    row.extend_from_slice(&due_ms.to_le_bytes());
-    let Principal { user, role, super_user, has_account, password: _ } = &will.maker;
-    let user = user.as_deref().map(Into::into);
-    let maker = StoredMaker { user, role: (&**role).into(), super_user: *super_user, has_account: *has_account };
-    let maker = serde_json::to_vec(&maker).expect("a maker is plain data");
-    row.extend_from_slice(&(maker.len() as u32).to_le_bytes());
-    row.extend_from_slice(&maker);
-    row.extend_from_slice(&will.entry);
-    row
-}
-
-/// Whose rights count for a will: [`Principal`], as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredMaker {
-    user: Option<Box<str>>,
-    role: Box<str>,
-    super_user: bool,
-    has_account: bool,
-}
-
-impl Will {
-    /// Whether somebody with these rights may set it. Whether it makes a record or replaces one is not known before it
-    /// is published, and asked again then.
-    fn is_allowed(&self, tables: &Tables, rights: &Rights) -> Result<(), Denied> {
-        let Ok((entry, _)) = Entry::decode(&self.entry, Sequence::ZERO) else { return Ok(()) };
-        let (change, mut topic) = (entry.change, String::new());
-        tables.topic(change.table, change.key, &mut topic);
-        if !rights.may(operation_of(change.kind), change.table, &topic) {
-            return Err(Denied::Record);
-        }
-        let Some(table) = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put) else { return Ok(()) };
-        let content_type =
-            PublishProperties::parse_forwarded(change.properties).ok().and_then(|found| found.content_type);
-        let writing = rights.writing(change.table);
-        let onto = |current| match content_type {
-            Some(MERGE_PATCH) => writing.patch(table, change.payload, current),
-            _ => writing.put(table, change.payload, content_type, current).map(|_| ()),
-        };
-        onto(None).or_else(|_| onto(Some(b"{}")))
-    }
-
-    /// The number of the will in a row.
-    pub(super) fn number_of(row: &[u8]) -> Option<u64> {
-        row.first_chunk().map(|number| u64::from_le_bytes(*number))
-    }
-
-    /// The will in a row, and when it is due.
-    pub(super) fn parse(row: &[u8]) -> Option<(Will, u64)> {
-        let (number, rest) = row.split_first_chunk::<8>()?;
-        let (delay_secs, rest) = rest.split_first_chunk::<4>()?;
-        let (lifetime_secs, rest) = rest.split_first_chunk::<4>()?;
-        let (due_ms, rest) = rest.split_first_chunk::<8>()?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (maker, entry) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let StoredMaker { user, role, super_user, has_account } = serde_json::from_slice(maker).ok()?;
-        let maker =
-            Principal { user: user.map(Into::into), role: role.into(), super_user, has_account, password: None };
-        let will = Will {
-            number: u64::from_le_bytes(*number),
-            delay_secs: u32::from_le_bytes(*delay_secs),
-            lifetime_secs: Some(u32::from_le_bytes(*lifetime_secs)).filter(|&secs| secs != u32::MAX),
-            maker,
-            entry: entry.to_vec(),
-        };
-        Some((will, u64::from_le_bytes(*due_ms)))
-    }
 }

@@ -6,6 +6,7 @@ use super::authenticate::Exchange;
 use super::conflate::Conflated;
 use super::rate::Rate;
 use super::share::Membership;
+use super::wills::Will;
 use crate::mqtt::session::{Held, Session};
 use crate::mqtt::snapshots::Snapshot;
 use crate::outbox::Outbox;
@@ -181,20 +182,6 @@ pub(super) struct Opening {
     pub will: Option<Will>,
     /// Another connection has claimed the client identifier meanwhile.
     pub superseded: Option<super::Claimant>,
-}
-
-/// A will, ready to be published.
-#[derive(Clone, Debug)]
-pub(super) struct Will {
-    /// Says which will a row in the store is.
-    pub number: u64,
-    pub delay_secs: u32,
-    /// How long its message is worth delivering, once it is published.
-    pub lifetime_secs: Option<u32>,
-    /// Whose rights count when it is published.
-    pub maker: Principal,
-    /// The change as its client said it, encoded.
-    pub entry: Vec<u8>,
 }
 
 /// A packet that cannot be handled before something is looked up or written. Those behind it stay in the socket

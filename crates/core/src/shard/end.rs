@@ -1,22 +1,21 @@
 //! How a connection ends: what becomes of its will, its subscriptions and its session.
 
 use super::acks::for_operator;
-use super::chores::{Chore, is_will};
+use super::chores::Chore;
 use super::claims::ClaimingSession;
-use super::connect::{session_row, will_row};
-use super::connection::{Connection, ConnectionId, Opening, Pending, Phase, Then, Will};
-use super::decide::decide_will;
+use super::connect::session_row;
+use super::connection::{Connection, ConnectionId, Opening, Pending, Phase, Then};
+use super::wills::Will;
 use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
-use crate::change::{Change, Entry, internal_delete, internal_row};
+use crate::change::{Change, internal_delete};
 use crate::interest::Subscriber;
 use crate::mqtt::session::{Flow, Session, rows};
 use crate::mqtt::window::Acknowledged;
-use crate::position::{Sequence, TableId};
-use crate::proposal::{Decide, Durability, Outcome, Rejection, Token};
+use crate::position::TableId;
+use crate::proposal::{Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode, TopicFilter};
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -361,71 +360,6 @@ impl Shard {
     pub(super) fn hand_off(&mut self, claimant: Claimant, session: Option<Box<Session>>) {
         let session = session.filter(|_| !claimant.clean_start);
         self.effects.push(Effect::HandOff { claimant, session });
-    }
-
-    // Wills --------------------------------------------------------------------------------------------------------------
-
-    /// A connection ended that had set a will, perhaps. Returns the number of the will that goes with its goodbye.
-    fn part_with_will(&mut self, session: &Session, will: Option<Will>, cause: Cause, now: Moment) -> Option<u64> {
-        let will = will?;
-        if cause == Cause::Goodbye {
-            return Some(will.number);
-        }
-        self.end_will(&session.client_id, will, session.expiry_secs, cause, now);
-        None
-    }
-
-    /// A connection ended without a goodbye.
-    fn end_will(&mut self, client_id: &str, will: Will, expiry_secs: u32, cause: Cause, now: Moment) {
-        let clean = matches!(cause, Cause::Taken(claimant) if claimant.clean_start);
-        // The session ends with the connection, or is thrown away by the next one: its will does not wait.
-        let delay_secs = if clean { 0 } else { will.delay_secs.min(expiry_secs) };
-        if delay_secs == 0 {
-            self.begin_chore(Chore::PublishWill { client_id: client_id.into(), will });
-        } else if !matches!(cause, Cause::Taken(_)) {
-            let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;
-            let row = will_row(&will, due_ms);
-            let key = client_id.as_bytes();
-            self.proposals.push(None, Durability::Sync, &[internal_row(TableId::WILLS, key, &row)]);
-            self.delayed_wills.insert((due_ms, client_id.into()), will);
-        } // Else the next connection came in time: it takes the row away [MQTT-3.1.3-9].
-    }
-
-    /// Proposes that a will is published and its row goes, together and only if the row is still there. `false`: there is
-    /// nothing to publish.
-    pub(super) fn propose_will(&mut self, token: Token, client_id: &str, will: &Will) -> bool {
-        let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return false };
-        let number = will.number;
-        let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| is_will(row, number));
-        let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
-        let rights = Arc::new(OnceLock::new());
-        decisions.extend(self.decide_rights(&will.maker, client_id, &rights));
-        let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs, rights);
-        decisions.push((entry.change.table, entry.change.key.to_vec(), publish));
-        let mut gone = Vec::new();
-        internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
-        self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);
-        true
-    }
-
-    pub(super) fn fire_due_wills(&mut self, now: Moment) {
-        while let Some(entry) = self.delayed_wills.first_entry() {
-            if entry.key().0 > now.wall_ms {
-                return;
-            }
-            let ((_, client_id), will) = entry.remove_entry();
-            self.begin_chore(Chore::PublishWill { client_id, will });
-        }
-    }
-
-    /// A row of [`TableId::WILLS`] that is there when the node starts: its connection is gone, without a goodbye.
-    /// `session_expiry_secs`: how long its session lasts, if it has one.
-    pub(super) fn restore_will(&mut self, client_id: &str, row: &[u8], session_expiry_secs: Option<u32>, now: Moment) {
-        let Some((will, due_ms)) = Will::parse(row) else { return };
-        let delay_secs = will.delay_secs.min(session_expiry_secs.unwrap_or(0));
-        let due_ms = if due_ms > 0 { due_ms } else { now.wall_ms + u64::from(delay_secs) * 1000 };
-        self.delayed_wills.insert((due_ms, client_id.into()), will);
-        self.fire_due_wills(now);
     }
 
     // Stored sessions ------------------------------------------------------------------------------------------------------
