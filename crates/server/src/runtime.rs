@@ -8,7 +8,10 @@
 mod directory;
 mod inbox;
 mod needed;
+mod reads;
 mod refused;
+mod report;
+mod sign_in;
 
 pub use directory::Directory;
 pub use inbox::{Inbox, Message};
@@ -16,23 +19,20 @@ pub use needed::NotWithout;
 
 use crate::access::Access;
 use crate::admission::{Admission, Place, Refusals};
-use crate::audit::{self, Audit, Event, Kind};
-use crate::auth::{AuthError, Authenticator, Exchange, Lease, Method, SignedIn, Step};
+use crate::audit::Audit;
+use crate::auth::{AuthError, Authenticator, Exchange, Method};
 use crate::clients::{Clients, Connected};
-use crate::db::{Db, DbError, now_ms};
+use crate::db::Db;
 use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
-use refused::{Again, Refused, Tell, brief};
-use rowcast_codec::ReasonCode;
+use refused::Refused;
 use rowcast_core::limits::TURN_EVENT_BYTES_MAX;
-use rowcast_core::policy::Principal;
-use rowcast_core::shard::{
-    Arrival, Claimant, ConnectionId, Effect, Input, Moment, Previous, Progress, Reader, Report, Round, Shard,
-};
-use rowcast_core::{Proposals, Sequence, TableId};
-use rowcast_store::{Origin, Queue, ReadError, Store, reads};
+use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Shard};
+use rowcast_core::{Proposals, TableId};
+use rowcast_store::{Origin, Queue, Store};
 use rustc_hash::{FxHashMap, FxHashSet};
+use sign_in::Visitor;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -114,31 +114,8 @@ pub struct Runtime {
     pub(crate) buffer: RefCell<Box<[u8]>>,
 }
 
-/// What is known of a connection's other end, and is not the shard's to know.
-struct Visitor {
-    address: IpAddr,
-    /// Keeps the password it came in with from being hashed again while it is here.
-    lease: Option<Lease>,
-    /// When the token it came in with expires, in seconds since 1970.
-    until_secs: Option<u64>,
-    method: Method,
-}
-
-impl Default for Visitor {
-    fn default() -> Visitor {
-        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None, until_secs: None, method: Method::Nothing }
-    }
-}
-
 /// Bytes read from a socket at once: many packets a system call, and few enough that others get their turn.
 const READ_BYTES: usize = 64 * 1024;
-/// What the audit log calls the doors of MQTT.
-const MQTT: &str = "mqtt";
-/// How long to wait before trying again what failed.
-const FAILED_WAIT: Duration = Duration::from_secs(1);
-/// How long to wait before asking busy readers again.
-const BUSY_WAIT: Duration = Duration::from_millis(2);
-
 impl Clients for Node {
     fn connected(&self, after: &str, max: usize) -> Vec<Connected> {
         self.directory.list(after, max)
@@ -339,17 +316,6 @@ impl Runtime {
         }
     }
 
-    /// Ends connections whose tokens have expired by now.
-    fn expire(self: &Rc<Self>) {
-        let now_secs = now_ms() / 1000;
-        loop {
-            let first = self.expiring.borrow().first().copied().filter(|(until_secs, _)| *until_secs <= now_secs);
-            let Some((until_secs, id)) = first else { return };
-            self.expiring.borrow_mut().remove(&(until_secs, id));
-            self.with(|shard, now| shard.input(Input::Expired(id), now));
-        }
-    }
-
     fn note_figures(&self) {
         let (counters, gauges) = self.look(|shard| (shard.counters(), shard.gauges()));
         self.node.sys.note(self.index, counters, gauges);
@@ -427,25 +393,7 @@ impl Runtime {
             }
             Effect::Exchange { connection, method, round, data } => {
                 let runtime = Rc::clone(self);
-                tokio::task::spawn_local(async move {
-                    let result = runtime.exchange(connection, &method, round, data.as_deref()).await;
-                    runtime.with(|shard, now| {
-                        let result = result.and_then(|progress| match progress {
-                            Progress::Known { principal, data } => {
-                                let principal = runtime.renew(principal).ok_or(AuthError::Refused)?;
-                                runtime.note_method(connection, Method::Scram);
-                                Ok(Progress::Known { principal, data })
-                            }
-                            challenge => Ok(challenge),
-                        });
-                        let result = result.map_err(|error| match (runtime.refuse(None, error), error) {
-                            (_, AuthError::Refused) => ReasonCode::NotAuthorized,
-                            (reason, _) => reason,
-                        });
-                        shard.input(Input::Exchanged { connection, result }, now);
-                    });
-                    runtime.why.set(None);
-                });
+                tokio::task::spawn_local(async move { runtime.exchange(connection, &method, round, data).await });
             }
             Effect::Claim { client_id, user, claimant } => {
                 match self.node.directory.claim(&client_id, user, claimant) {
@@ -469,45 +417,11 @@ impl Runtime {
                 self.post(self.index, Input::RecordsRead { connection, records: records.into(), complete });
             }
             Effect::ReadRecords { connection, range, after, records, bytes } => {
-                if let Some(found) = reads::records_from_memory(&self.node.store, &range, after.as_deref()) {
-                    let (records, complete) = found;
-                    let records = records.into();
-                    return self.post(self.index, Input::RecordsRead { connection, records, complete });
-                }
-                let store_read = move |store: &Store| reads::records(store, &range, after.as_deref(), records, bytes);
-                self.read(store_read, move |runtime, read| runtime.records_read(connection, read));
+                self.read_records(connection, range, after, (records, bytes));
             }
-            Effect::Fetch { reader, messages } => {
-                let again = Effect::Fetch { reader, messages: messages.clone() };
-                self.read(
-                    move |store: &Store| reads::fetch(store, messages),
-                    move |runtime, read| match read {
-                        Ok(messages) => runtime.tell(Input::Fetched { reader, messages }),
-                        Err(error) => runtime.read_failed(reader, &error, again),
-                    },
-                );
-            }
-            Effect::Locate { connection, sought } => {
-                self.read(
-                    move |store: &Store| reads::locate(store, &sought),
-                    move |runtime, read| match read {
-                        Ok(located) => runtime.tell(Input::Located { connection, located }),
-                        Err(error) => runtime.give_up(connection, &error),
-                    },
-                );
-            }
-            Effect::Get { connection, table, key } => {
-                if let Some(record) = reads::record_from_memory(&self.node.store, table, &key) {
-                    return self.post(self.index, Input::Got { connection, record });
-                }
-                self.read(
-                    move |store: &Store| reads::record(store, table, &key),
-                    move |runtime, read| match read {
-                        Ok(record) => runtime.tell(Input::Got { connection, record }),
-                        Err(error) => runtime.give_up(connection, &error),
-                    },
-                );
-            }
+            Effect::Fetch { reader, messages } => self.fetch(reader, messages),
+            Effect::Locate { connection, sought } => self.locate(connection, sought),
+            Effect::Get { connection, table, key } => self.get(connection, table, key),
             Effect::Later(input) => {
                 self.later.borrow_mut().push_back(*input);
                 self.inbox().notify();
@@ -517,16 +431,7 @@ impl Runtime {
                 let others = (0..self.node.inboxes.len() as u32).filter(|&shard| shard != self.index);
                 others.for_each(|shard| self.post(shard, Input::Lag(lag.clone())));
             }
-            Effect::CollectRows { client_id } => {
-                let id = client_id.clone();
-                self.read(
-                    move |store: &Store| reads::rows(store, &id, now_ms()),
-                    move |runtime, rows| match rows {
-                        Ok(rows) => runtime.tell(Input::Purge { client_id, rows }),
-                        Err(error) => tracing::error!(%error, "cannot read the rows of an expired session"),
-                    },
-                );
-            }
+            Effect::CollectRows { client_id } => self.collect_rows(client_id),
             Effect::Report(report) => self.report(&report),
         }
     }
@@ -537,260 +442,8 @@ impl Runtime {
         }
     }
 
-    async fn authenticate(self: Rc<Self>, connection: ConnectionId, user: &str, password: &[u8]) {
-        let address = self.address(connection);
-        let result = self.node.authenticator.sign_in(user, password, address).await;
-        let result = result.map(|known| {
-            let principal = known.principal.for_policy();
-            self.settle(connection, known);
-            principal
-        });
-        self.with(|shard, now| {
-            let result = result.and_then(|known| self.renew(known).ok_or(AuthError::Refused));
-            let result = result.map_err(|error| self.refuse(Some(user), error));
-            shard.input(Input::Authenticated { connection, result }, now);
-        });
-        self.why.set(None);
-    }
-
-    fn note_method(&self, connection: ConnectionId, method: Method) {
-        if let Some(visitor) = self.visitors.borrow_mut().get_mut(connection.slot as usize) {
-            visitor.method = method;
-        }
-    }
-
-    /// What a client is told that is refused for this. The shard reports the refusal next, and does not know why.
-    fn refuse(&self, user: Option<&str>, error: AuthError) -> ReasonCode {
-        self.why.replace(Some((user.map(Box::from), error)));
-        reason(error)
-    }
-
-    /// Tells the operator.
-    fn report(&self, report: &Report) {
-        let now = self.node.now();
-        let tell = self.rejected.borrow_mut().take(report, now.monotonic_ms);
-        match report {
-            Report::Refused { reason: ReasonCode::QuotaExceeded, .. } => {
-                self.node.refusals.add(); // The log has their number.
-                if tell == Tell::Now {
-                    self.note(report, None);
-                }
-            }
-            Report::RejectedPublish { .. } | Report::DeniedSubscribe { .. } if tell == Tell::Counted => {}
-            _ => {
-                self.note(report, None);
-                self.node.sys.report(report, now.wall_ms);
-                if tell == Tell::Now {
-                    log(report, None);
-                }
-            }
-        }
-    }
-
-    /// Tells the operator of a connection that came to nothing before its first packet.
-    pub(crate) fn turned_away(&self, peer: &Peer, user: Option<&str>, reason: ReasonCode, words: &str) {
-        let (client_id, user, address) = (Box::default(), user.map(Into::into), peer.to_string().into());
-        let report = Report::Refused { client_id, user, address, reason, words: words.into() };
-        if self.rejected.borrow_mut().take(&report, self.node.now().monotonic_ms) == Tell::Now {
-            log(&report, None);
-        }
-    }
-
-    /// Tells how often clients were refused the same again.
-    fn report_again(&self) {
-        let due = self.rejected.borrow_mut().due(self.node.now().monotonic_ms);
-        self.tell_again(due);
-    }
-
-    /// The same for all that is left, as the node stops.
-    pub(crate) fn report_rest(&self) {
-        let rest = self.rejected.borrow_mut().rest();
-        self.tell_again(rest);
-    }
-
-    fn tell_again(&self, due: Vec<Again>) {
-        for again in due {
-            match again {
-                Again::Same(report, count) => {
-                    let is_quota = matches!(report, Report::Refused { reason: ReasonCode::QuotaExceeded, .. });
-                    if is_quota || !matches!(report, Report::Refused { .. }) {
-                        self.note(&report, Some(count)); // Others that are not let in are counted there.
-                    }
-                    if !is_quota {
-                        log(&report, Some(count));
-                    }
-                }
-                Again::Others(count) => tracing::warn!(count, "of other clients, this much was refused"),
-            }
-        }
-    }
-
-    /// Writes down who came in and who did not, and who was denied something. `count`: so many times more.
-    fn note(&self, report: &Report, count: Option<u64>) {
-        let denied = |user: Option<&str>, client_id: &str, address: &str, what: &str| {
-            let event = Event::new(Kind::Denied).about(user.unwrap_or_default());
-            event.client(client_id).from(address, MQTT).because(what).again(count)
-        };
-        match report {
-            Report::RejectedPublish { client_id, user, address, topic, code: ReasonCode::NotAuthorized, .. } => {
-                self.node.audit.note(denied(user.as_deref(), client_id, address, &format!("PUBLISH {topic}")));
-            }
-            Report::DeniedSubscribe { client_id, user, address, filter } => {
-                self.node.audit.note(denied(user.as_deref(), client_id, address, &format!("SUBSCRIBE {filter}")));
-            }
-            Report::Connected(arrival) => {
-                let found = self.node.directory.find(&arrival.client_id).filter(|(shard, _)| *shard == self.index);
-                let visitors = self.visitors.borrow();
-                let visitor = found.and_then(|(_, id)| visitors.get(id.slot as usize));
-                let method = visitor.map_or(Method::Nothing, |visitor| visitor.method);
-                let login = Event::new(Kind::Login).about(arrival.user.as_deref().unwrap_or_default()).shown(method);
-                self.node.audit.note(login.client(&arrival.client_id).from(&arrival.address, MQTT));
-            }
-            Report::Refused { client_id, user, address, words, .. } => {
-                let refused = Event::new(Kind::Refused).client(client_id).from(address, MQTT).again(count);
-                let (claimed, why) = self.why.take().unzip();
-                let refused = match claimed.flatten().as_deref().or(user.as_deref()) {
-                    Some(user) => refused.about(user),
-                    None => refused,
-                };
-                self.node.audit.note(match why {
-                    Some(error) => refused.because(audit::reason(&error)),
-                    None => refused.because(words),
-                });
-            }
-            _ => {}
-        }
-    }
-
-    /// Notes what a connection came in with: a password is known for as long as it is here, a token ends it some time.
-    fn settle(&self, connection: ConnectionId, known: SignedIn) {
-        let is_there = self.shard.borrow().state(connection).is_some();
-        if let (true, Some(visitor)) = (is_there, self.visitors.borrow_mut().get_mut(connection.slot as usize)) {
-            visitor.lease = known.lease;
-            visitor.until_secs = known.until_secs;
-            visitor.method = known.method;
-            self.expiring.borrow_mut().extend(known.until_secs.map(|until_secs| (until_secs, connection)));
-        }
-    }
-
-    /// Who somebody is who was `known` a moment ago. To be asked behind what the shard has heard by now: it hears of
-    /// every change of an account that comes later.
-    fn renew(&self, known: Principal) -> Option<Principal> {
-        self.node.authenticator.renew(known)
-    }
-
-    async fn exchange(
-        &self,
-        connection: ConnectionId,
-        method: &str,
-        round: Round,
-        data: Option<&[u8]>,
-    ) -> Result<Progress, AuthError> {
-        let before = self.exchanges.borrow_mut().remove(&connection);
-        let mut exchange = match round {
-            Round::First => Exchange::new(method)?,
-            Round::Next => before.ok_or(AuthError::Refused)?,
-        };
-        let step = self.node.authenticator.advance(&mut exchange, data, self.address(connection)).await?;
-        Ok(match step {
-            Step::Challenge(data) => {
-                let is_there = self.shard.borrow().state(connection).is_some();
-                if is_there {
-                    self.exchanges.borrow_mut().insert(connection, exchange);
-                }
-                Progress::Challenge(data)
-            }
-            Step::Known(known, data) => Progress::Known { principal: known.for_policy(), data: Some(data) },
-        })
-    }
-
-    /// Where a connection comes from.
-    fn address(&self, connection: ConnectionId) -> IpAddr {
-        let visitors = self.visitors.borrow();
-        visitors.get(connection.slot as usize).map_or(Visitor::default().address, |visitor| visitor.address)
-    }
-
-    /// Looks for a stored session and answers the claim.
-    fn load(self: &Rc<Self>, client_id: Box<str>, connection: ConnectionId) {
-        self.read(
-            move |store: &Store| reads::rows(store, &client_id, now_ms()),
-            move |runtime, rows| {
-                let previous = match rows {
-                    Ok(rows) => Previous::Stored(rows),
-                    Err(error) => {
-                        tracing::error!(%error, "cannot read a session");
-                        Previous::Unreadable
-                    }
-                };
-                runtime.tell(Input::Claimed { connection, previous });
-            },
-        );
-    }
-
     fn claimed(self: &Rc<Self>, claimant: Claimant, previous: Previous) {
         self.post(claimant.shard, Input::Claimed { connection: claimant.connection, previous });
-    }
-
-    fn read_log(self: &Rc<Self>, reader: Reader, after: Sequence, bytes: usize) {
-        // The newest part is in memory: no thread is needed for it.
-        if let Some(page) = self.node.store.read_tail_for_clients(after, bytes) {
-            return self.post(self.index, Input::LogRead { reader, batches: page.batches, lost_until: None });
-        }
-        self.read(
-            move |store: &Store| reads::log(store, after, bytes),
-            move |runtime, read| match read {
-                Ok((batches, lost_until)) => runtime.tell(Input::LogRead { reader, batches, lost_until }),
-                Err(error) => runtime.read_failed(reader, &error, Effect::ReadLog { reader, after, bytes }),
-            },
-        );
-    }
-
-    /// What a reader needs could not be read. A client is closed, and reads on from there when it comes back; a group has
-    /// nobody to tell, and tries `again`.
-    fn read_failed(self: &Rc<Self>, reader: Reader, error: &DbError, again: Effect) {
-        match reader {
-            Reader::Connection(connection) => self.give_up(connection, error),
-            Reader::Group(_) => {
-                tracing::error!(%error, "cannot read for a shared subscription; it is tried again");
-                let runtime = Rc::clone(self);
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(FAILED_WAIT).await;
-                    runtime.perform(again);
-                });
-            }
-        }
-    }
-
-    fn records_read(self: &Rc<Self>, connection: ConnectionId, read: Result<reads::Records, DbError>) {
-        match read {
-            Ok((records, complete)) => {
-                self.tell(Input::RecordsRead { connection, records: records.into(), complete });
-            }
-            Err(error) => self.give_up(connection, &error),
-        }
-    }
-
-    fn give_up(self: &Rc<Self>, connection: ConnectionId, error: &DbError) {
-        tracing::error!(%error, "cannot read for a client; its connection is closed");
-        self.with(|shard, now| shard.abort(connection, now));
-    }
-
-    /// Has a reader thread look something up, and goes on here with what it found.
-    fn read<T: Send + 'static>(
-        self: &Rc<Self>,
-        read: impl FnOnce(&Store) -> Result<T, ReadError> + Clone + Send + 'static,
-        then: impl FnOnce(&Rc<Runtime>, Result<T, DbError>) + 'static,
-    ) {
-        let runtime = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            loop {
-                // One read at a time is under way for a connection, so what waits here is bounded by them.
-                match runtime.node.db.read(read.clone()).await {
-                    Err(DbError::Busy) => tokio::time::sleep(BUSY_WAIT).await,
-                    read => return then(&runtime, read.and_then(|found| found.map_err(DbError::from))),
-                }
-            }
-        });
     }
 
     fn tell(self: &Rc<Self>, input: Input) {
@@ -800,47 +453,5 @@ impl Runtime {
     /// Tells a shard something, this one or another.
     fn post(self: &Rc<Self>, shard: u32, input: Input) {
         self.node.inboxes[shard as usize].push(Message::Input(input));
-    }
-}
-
-fn reason(error: AuthError) -> ReasonCode {
-    match error {
-        AuthError::Refused | AuthError::Token(_) => ReasonCode::BadUserNameOrPassword,
-        AuthError::Required => ReasonCode::NotAuthorized,
-        AuthError::UnknownMethod => ReasonCode::BadAuthenticationMethod,
-        AuthError::Overloaded => ReasonCode::ServerBusy,
-        AuthError::Throttled { .. } => ReasonCode::ConnectionRateExceeded,
-    }
-}
-
-/// `count`: so many times more.
-fn log(report: &Report, count: Option<u64>) {
-    match report {
-        Report::Connected(arrival) => {
-            let Arrival { client_id, address, user, .. } = &**arrival;
-            tracing::debug!(%client_id, %address, user = user.as_deref().unwrap_or_default(), "client connected");
-        }
-        Report::Disconnected { client_id, address, reason, .. } => {
-            tracing::debug!(%client_id, %address, %reason, "client disconnected");
-        }
-        Report::Closed { client_id, address, reason } => {
-            tracing::debug!(%client_id, %address, %reason, "connection closed");
-        }
-        Report::Refused { client_id, user, address, words, .. } => {
-            let (client_id, user, reason) = (brief(client_id), user.as_deref(), brief(words));
-            tracing::warn!(%client_id, user, %address, %reason, count, "connection refused");
-        }
-        Report::RejectedPublish { client_id, topic, reason, .. } => {
-            let (client_id, topic) = (brief(client_id), brief(topic));
-            tracing::warn!(%client_id, %topic, %reason, count, "publish refused");
-        }
-        Report::DeniedSubscribe { client_id, filter, .. } => {
-            let (client_id, filter) = (brief(client_id), brief(filter));
-            tracing::warn!(%client_id, %filter, count, "subscription refused: it may read nothing of it");
-        }
-        Report::LostEvents { client_id, position, oldest } => {
-            let (position, oldest) = (position.0, oldest.0);
-            tracing::warn!(%client_id, position, oldest, "the log no longer reaches back to a session: events are lost");
-        }
     }
 }
