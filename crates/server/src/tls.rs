@@ -3,6 +3,7 @@
 //! Versions 1.2 and 1.3, by rustls. Certificates come from files, are read again when the files change, and are made
 //! where there are none ([`authority`]).
 
+mod anyone;
 pub mod authority;
 mod clients;
 mod connector;
