@@ -16,7 +16,7 @@ pub mod reach;
 mod record;
 pub mod replay;
 pub mod schema;
-pub mod seats;
+pub mod session_quota;
 pub mod shard;
 pub mod sys;
 pub mod tables;

@@ -60,7 +60,7 @@ use crate::policy::Policy;
 use crate::position::{Sequence, SessionId};
 use crate::proposal::{Proposals, Token};
 use crate::reach::Reach;
-use crate::seats::Seats;
+use crate::session_quota::SessionQuota;
 use crate::tables::Tables;
 use crate::validate::Validator;
 use bytes::Bytes;
@@ -110,7 +110,7 @@ pub struct Settings {
     /// What the node's shards see of each other's filters.
     pub reach: Arc<Reach>,
     /// The node's sessions.
-    pub seats: Arc<Seats>,
+    pub session_quota: Arc<SessionQuota>,
 }
 
 /// What a connection's task is to do next.
@@ -497,7 +497,7 @@ impl Shard {
             subscriptions: self.interest.len() as u64,
             shared_subscriptions: self.memberships as u64,
             lasting: self.lasting as u64,
-            sessions: self.settings.seats.len() as u64,
+            sessions: self.settings.session_quota.len() as u64,
         }
     }
 

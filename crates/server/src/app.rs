@@ -22,7 +22,7 @@ use crate::users::Users;
 use crate::{seed, tls, watch};
 use anyhow::Context;
 use rowcast_core::reach::Reach;
-use rowcast_core::seats::Seats;
+use rowcast_core::session_quota::SessionQuota;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
 use rowcast_store::limits::{FILES_OPEN_MAX, TABLE_FILES_OPEN_MAX};
@@ -150,7 +150,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
 
     let committed = node.store.committed();
     let found = Arc::new(reads::found(&node.store)?);
-    let shared = (reach, Seats::restored(random_seed, &found, committed));
+    let shared = (reach, SessionQuota::restored(random_seed, &found, committed));
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
@@ -275,7 +275,7 @@ fn settings(
     config: &Config,
     (index, shards): (u32, u32),
     seed: u64,
-    (reach, seats): &(Arc<Reach>, Arc<Seats>),
+    (reach, session_quota): &(Arc<Reach>, Arc<SessionQuota>),
 ) -> Settings {
     Settings {
         index,
@@ -285,7 +285,7 @@ fn settings(
         close_on_rejected: config.mqtt.rejected_publish == RejectedPublish::Disconnect,
         seed: seed.wrapping_add(u64::from(index) << 56),
         reach: Arc::clone(reach),
-        seats: Arc::clone(seats),
+        session_quota: Arc::clone(session_quota),
     }
 }
 

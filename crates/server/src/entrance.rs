@@ -168,9 +168,9 @@ impl Entrance {
         let _needed = NotWithout("door");
         let (own, inboxes) = (runtime.index() as usize, &runtime.node().inboxes);
         let mut next = own;
-        let accept = listener.accept(room, inboxes[own].seats(), |accepted| {
+        let accept = listener.accept(room, inboxes[own].connections(), |accepted| {
             self.serve(&runtime, accepted);
-            next = whose_turn(own, inboxes.iter().map(|inbox| inbox.seats().taken()));
+            next = whose_turn(own, inboxes.iter().map(|inbox| inbox.connections().get()));
             if next == own { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         accept.await;

@@ -5,7 +5,7 @@ mod room;
 mod stream;
 
 pub use room::Room;
-pub use stream::{Seats, Stream, Transport};
+pub use stream::{ConnectionCount, Stream, Transport};
 
 use crate::cli::screen::Address;
 use crate::config::{Host, Listen};
@@ -229,7 +229,12 @@ impl Listener {
 
     /// Accepts connections and hands each to `accepted`, until that says that enough were. Where there is no more room
     /// for them, those who come wait to be accepted until there is.
-    pub async fn accept(&mut self, room: Room, seats: &Seats, mut accepted: impl FnMut(Accepted) -> ControlFlow<()>) {
+    pub async fn accept(
+        &mut self,
+        room: Room,
+        count: &ConnectionCount,
+        mut accepted: impl FnMut(Accepted) -> ControlFlow<()>,
+    ) {
         let accepting = loop {
             match Accepting::new(&self.socket, &self.address) {
                 Ok(accepting) => break accepting,
@@ -238,7 +243,7 @@ impl Listener {
         };
         let mut at_once = 0;
         loop {
-            let (stream, peer) = match accepting.next(seats).await {
+            let (stream, peer) = match accepting.next(count).await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.is_stuck(&error).await;
@@ -292,15 +297,15 @@ impl Accepting {
         })
     }
 
-    async fn next(&self, seats: &Seats) -> io::Result<(Stream, Peer)> {
+    async fn next(&self, count: &ConnectionCount) -> io::Result<(Stream, Peer)> {
         Ok(match self {
             Self::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
-                (Stream::tcp(stream, seats.take()), Peer::tcp(address))
+                (Stream::tcp(stream, count.add()), Peer::tcp(address))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                (Stream::unix(stream, seats.take()), Peer::unix())
+                (Stream::unix(stream, count.add()), Peer::unix())
             }
         })
     }

@@ -99,7 +99,7 @@ impl Shard {
     fn forget_refused(&mut self, token: Token) {
         for leaving in self.leaving.values_mut() {
             if leaving.opening == Some(token) {
-                self.settings.seats.give_back(leaving.client_id.as_bytes());
+                self.settings.session_quota.give_back(leaving.client_id.as_bytes());
                 leaving.session = None; // What is stored is what was before it.
             }
             if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {

@@ -231,8 +231,8 @@ impl Shard {
             return self.refuse_claimed(id, opening.client_id, refused, now);
         }
         let resumed = session.filter(|_| !opening.clean_start);
-        let Settings { seats, limits, .. } = &self.settings;
-        if opening.expiry_secs > 0 && !seats.take(opening.client_id.as_bytes(), limits.sessions) {
+        let Settings { session_quota, limits, .. } = &self.settings;
+        if opening.expiry_secs > 0 && !session_quota.take(opening.client_id.as_bytes(), limits.sessions) {
             return self.refuse_claimed(id, opening.client_id, (ReasonCode::QuotaExceeded, "too many sessions"), now);
         }
         let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
@@ -246,7 +246,7 @@ impl Shard {
     /// one that lasts: that has to clear it away itself.
     fn may_be_stored(&self, opening: &Opening) -> bool {
         let client_id = opening.client_id.as_bytes();
-        opening.expiry_secs > 0 || self.settings.seats.has(client_id) || self.wills.contains(client_id)
+        opening.expiry_secs > 0 || self.settings.session_quota.has(client_id) || self.wills.contains(client_id)
     }
 
     /// A claim was answered whose connection is gone.
@@ -342,7 +342,7 @@ impl Shard {
     ) {
         if reason.is_error() {
             if lasts && let Some(connection) = self.connection(id) {
-                self.settings.seats.give_back(connection.client_id().as_bytes());
+                self.settings.session_quota.give_back(connection.client_id().as_bytes());
             }
             let is_gone = reason == ReasonCode::ServerUnavailable;
             let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };

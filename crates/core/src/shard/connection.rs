@@ -116,7 +116,7 @@ pub(super) enum Then {
     },
     Connack {
         session_present: bool,
-        /// Its session is to be stored, and has a seat for that.
+        /// Its session is to be stored, and is counted for that.
         lasts: bool,
     },
 }

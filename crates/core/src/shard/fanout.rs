@@ -85,9 +85,9 @@ impl Shard {
                 self.durable.remove(&self.tables, change.key);
                 self.release_group(change.key);
             }
-            (TableId::SESSIONS, ChangeKind::Put) => self.settings.seats.on_stored(change.key, entry.sequence),
+            (TableId::SESSIONS, ChangeKind::Put) => self.settings.session_quota.on_stored(change.key, entry.sequence),
             (TableId::SESSIONS, ChangeKind::Delete | ChangeKind::Expire) => {
-                self.settings.seats.on_gone(change.key, entry.sequence);
+                self.settings.session_quota.on_gone(change.key, entry.sequence);
                 self.on_session_gone(change.key);
                 if change.kind == ChangeKind::Expire && self.settings.index == 0 {
                     self.on_session_expired(change.key);

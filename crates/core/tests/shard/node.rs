@@ -10,7 +10,7 @@ use rowcast_core::policy::{PasswordMark, Policy, Principal, Role};
 use rowcast_core::reach::Reach;
 use rowcast_core::replay::{Located, Sought};
 use rowcast_core::schema::{Schema, Source};
-use rowcast_core::seats::Seats;
+use rowcast_core::session_quota::SessionQuota;
 use rowcast_core::shard::{
     Claimant, ConnectionId, Effect, Fetched, Found, Input, Moment, Peer, Previous, Progress, Reader, Report, Round,
     ScannedRecord, Settings, Shard, StoredRows, Wanted,
@@ -230,7 +230,7 @@ impl<S: Keep> Node<S> {
         let now = self.moment();
         let found = self.store.found();
         let reach = Reach::new(self.setup.shards);
-        let seats = Seats::restored(self.setup.seed ^ self.starts, &found, now.committed);
+        let session_quota = SessionQuota::restored(self.setup.seed ^ self.starts, &found, now.committed);
         self.shards = (0..self.setup.shards)
             .map(|index| {
                 let settings = Settings {
@@ -241,7 +241,7 @@ impl<S: Keep> Node<S> {
                     close_on_rejected: self.setup.close_on_rejected,
                     seed: self.setup.seed ^ self.starts << 32 ^ (index as u64) << 16,
                     reach: Arc::clone(&reach),
-                    seats: Arc::clone(&seats),
+                    session_quota: Arc::clone(&session_quota),
                 };
                 Shard::restored(settings, Arc::clone(&self.tables), self.policy(), &found, now)
             })

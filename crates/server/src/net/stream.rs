@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
-    _seat: Seat,
+    _counted: Counted,
 }
 
 #[derive(Debug)]
@@ -40,14 +40,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Box<TlsStream<S>> {
 impl Stream {
     /// Over TCP.
     #[must_use]
-    pub fn tcp(stream: TcpStream, seat: Seat) -> Stream {
-        Stream { socket: Socket::Tcp(stream), _seat: seat }
+    pub fn tcp(stream: TcpStream, counted: Counted) -> Stream {
+        Stream { socket: Socket::Tcp(stream), _counted: counted }
     }
 
     /// Over a Unix socket.
     #[must_use]
-    pub fn unix(stream: UnixStream, seat: Seat) -> Stream {
-        Stream { socket: Socket::Unix(stream), _seat: seat }
+    pub fn unix(stream: UnixStream, counted: Counted) -> Stream {
+        Stream { socket: Socket::Unix(stream), _counted: counted }
     }
 }
 
@@ -62,28 +62,28 @@ impl AsRawFd for Stream {
 
 /// One connection in the count of a thread's connections, until it is closed.
 #[derive(Debug)]
-pub struct Seat(Arc<AtomicUsize>);
+pub struct Counted(Arc<AtomicUsize>);
 
 /// How many connections a thread has.
 #[derive(Debug, Default)]
-pub struct Seats(Arc<AtomicUsize>);
+pub struct ConnectionCount(Arc<AtomicUsize>);
 
-impl Seats {
+impl ConnectionCount {
     /// One more.
     #[must_use]
-    pub fn take(&self) -> Seat {
+    pub fn add(&self) -> Counted {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Seat(Arc::clone(&self.0))
+        Counted(Arc::clone(&self.0))
     }
 
     /// How many there are.
     #[must_use]
-    pub fn taken(&self) -> usize {
+    pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Seat {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -139,10 +139,10 @@ mod tests {
     fn a_seat_is_taken_until_its_connection_is_closed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _entered = runtime.enter();
-        let (seats, (near, _far)) = (Seats::default(), UnixStream::pair().expect("a pair"));
-        let stream = Stream::unix(near, seats.take());
-        assert_eq!(seats.taken(), 1);
+        let (count, (near, _far)) = (ConnectionCount::default(), UnixStream::pair().expect("a pair"));
+        let stream = Stream::unix(near, count.add());
+        assert_eq!(count.get(), 1);
         drop(stream);
-        assert_eq!(seats.taken(), 0);
+        assert_eq!(count.get(), 0);
     }
 }

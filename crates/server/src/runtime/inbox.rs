@@ -1,6 +1,6 @@
 //! What other threads have for a shard.
 
-use crate::net::{Listener, Room, Seats};
+use crate::net::{ConnectionCount, Listener, Room};
 use bytes::Bytes;
 use rowcast_core::limits::INBOX_EVENT_BYTES_MAX;
 use rowcast_core::shard::Input;
@@ -30,7 +30,7 @@ pub struct Inbox {
     any: AtomicBool,
     event_bytes: AtomicUsize,
     notify: Notify,
-    seats: Seats,
+    connections: ConnectionCount,
 }
 
 impl Inbox {
@@ -48,8 +48,8 @@ impl Inbox {
     }
 
     /// The count of the shard's connections.
-    pub fn seats(&self) -> &Seats {
-        &self.seats
+    pub fn connections(&self) -> &ConnectionCount {
+        &self.connections
     }
 
     /// Adds events from another shard.
