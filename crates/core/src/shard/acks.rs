@@ -149,13 +149,15 @@ impl Shard {
             return;
         }
         let Pending { then, reason, .. } = &pending;
-        // A step of a handshake has no code for this: the client comes back and tries again.
-        let is_full = *reason == ReasonCode::QuotaExceeded;
         match then {
             Then::Nothing => {}
+            Then::Pubcomp(_) | Then::Pubrel(_) | Then::Finished(_) if *reason == ReasonCode::QuotaExceeded => {
+                // A step of a handshake has no code for this: the client comes back and tries again.
+                self.close(id, *reason, "the disk is full", now);
+            }
             Then::Puback(packet) => {
                 connection.close_inbound();
-                self.send_ack(id, *packet, &pending, Packet::Puback, now);
+                self.send_ack(id, *packet, &pending, now);
             }
             Then::Pubrec(packet) => {
                 if reason.is_error() {
@@ -164,32 +166,19 @@ impl Shard {
                         session.received.remove(packet);
                     }
                 }
-                self.send_ack(id, *packet, &pending, Packet::Pubrec, now);
+                self.send_ack(id, *packet, &pending, now);
             }
             Then::Pubcomp(packet) => {
-                if is_full {
-                    return self.close(id, *reason, "the disk is full", now);
-                }
                 if !reason.is_error() {
                     connection.close_inbound();
                     if let Some(session) = &mut connection.session {
                         session.received.remove(packet);
                     }
                 }
-                self.send_ack(id, *packet, &pending, Packet::Pubcomp, now);
+                self.send_ack(id, *packet, &pending, now);
             }
-            Then::Pubrel(packet) => {
-                if is_full {
-                    return self.close(id, *reason, "the disk is full", now);
-                }
-                self.send_ack(id, *packet, &pending, Packet::Pubrel, now);
-            }
-            Then::Finished(packet) => {
-                if is_full {
-                    return self.close(id, *reason, "the disk is full", now);
-                }
-                self.finish_delivery(id, *packet, now);
-            }
+            Then::Pubrel(packet) => self.send_ack(id, *packet, &pending, now),
+            Then::Finished(packet) => self.finish_delivery(id, *packet, now),
             Then::Suback { id: packet, reasons, replay, .. } => {
                 // Nothing could be stored: none of them is granted.
                 let failed = vec![*reason; reasons.len()];
@@ -240,14 +229,9 @@ impl Shard {
         fits
     }
 
-    fn send_ack<'a>(
-        &mut self,
-        id: ConnectionId,
-        packet: PacketId,
-        pending: &'a Pending,
-        make: fn(Ack<'a>) -> Packet<'a>,
-        now: Moment,
-    ) {
+    /// Sends an acknowledgement, with words and a version as far as the client wants and takes them; or ends the connection
+    /// where there is none to be sent.
+    fn send_ack(&mut self, id: ConnectionId, packet: PacketId, pending: &Pending, now: Moment) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if pending.reason.is_error() {
             self.counters.rejected += 1;
@@ -271,25 +255,10 @@ impl Shard {
                 let _ = user_properties.push("version", &version.to_string());
             }
         }
-        let version = connection.version;
-        let packet_max = connection.packet_max as usize;
-        if user_properties.as_ref().is_empty() {
-            let packet = make(ack);
-            connection.outbox.append(|out| encode_within(&packet, version, packet_max, out));
-        } else {
-            // The properties live shorter than what the caller's function is made for.
-            let mut bytes = Vec::new();
-            let reason = pending.reason;
-            let mut full = Ack::new(packet, reason);
-            full.properties.reason_string = pending.detail.as_deref();
-            full.properties.user_properties = user_properties.as_ref();
-            let full = match make(ack) {
-                Packet::Pubrec(_) => Packet::Pubrec(full),
-                _ => Packet::Puback(full),
-            };
-            encode_within(&full, version, packet_max, &mut bytes);
-            connection.outbox.append(|out| out.extend_from_slice(&bytes));
-        }
+        ack.properties.user_properties = user_properties.as_ref();
+        let (packet, version, packet_max) =
+            (pending.then.packet(ack), connection.version, connection.packet_max as usize);
+        connection.outbox.append(|out| encode_within(&packet, version, packet_max, out));
         self.wake(id);
     }
 
@@ -315,6 +284,18 @@ impl Shard {
             address: connection.peer.address.as_str().into(),
             filter: filter.into(),
         }));
+    }
+}
+
+impl Then {
+    /// The packet that an acknowledgement is, where it is one.
+    fn packet<'a>(&self, ack: Ack<'a>) -> Packet<'a> {
+        match self {
+            Then::Pubrec(_) => Packet::Pubrec(ack),
+            Then::Pubrel(_) => Packet::Pubrel(ack),
+            Then::Pubcomp(_) => Packet::Pubcomp(ack),
+            _ => Packet::Puback(ack),
+        }
     }
 }
 
