@@ -64,20 +64,29 @@ impl Shard {
         }
     }
 
-    /// What should have been a CONNECT, of which the beginning is here. It is answered as its client writes, which is
-    /// known of versions with a code for it: all have one for another version [MQTT-3.1.2-2], MQTT 5 for the rest.
+    /// What should have been a CONNECT, of which the beginning is here. It is answered where it is known how its client
+    /// reads an answer, and there is a code for it: for another version [MQTT-3.1.2-2], and in MQTT 5 for too many bytes
+    /// and for properties that say what they may not. What is no packet at all is not.
     pub(super) fn on_connect_fault(&mut self, id: ConnectionId, begun: &[u8], fault: &DecodeError, now: Moment) {
         let form = match fault {
             DecodeError::ProtocolLevel { form, .. } => Some(*form),
             DecodeError::ProtocolName => Some(Version::V311),
-            _ => Connect::version_of(begun).filter(|version| *version >= Version::V5),
+            DecodeError::TooLarge { .. }
+            | DecodeError::UnknownProperty { .. }
+            | DecodeError::PropertyNotAllowed { .. }
+            | DecodeError::DuplicateProperty { .. }
+            | DecodeError::PropertyValue { .. }
+            | DecodeError::NoAuthenticationMethod { .. } => {
+                Connect::version_of(begun).filter(|version| *version >= Version::V5)
+            }
+            _ => None,
         };
         match (form, self.connection_mut(id)) {
             (Some(form), Some(connection)) => {
                 connection.version = form;
                 self.refuse_connect(id, fault.reason(), &fault.to_string(), now);
             }
-            _ => self.close_silently(id, None, &fault.to_string(), now), // [3.1.1 MQTT-3.1.4-1]
+            _ => self.close_silently(id, None, &fault.to_string(), now), // [MQTT-3.1.4-1]
         }
     }
 
