@@ -6,8 +6,9 @@
 use crate::position::Sequence;
 use crate::reach::OwnReach;
 use rowcast_codec::{QoS, Topic, TopicFilter};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use slab::Slab;
+use std::hash::Hasher;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
@@ -339,6 +340,16 @@ enum Depth {
         hidden: bool,
     },
     Below,
+}
+
+/// [`Subscription::spelling`]: tells a filter's spelling from the others that select the same; 0: it is the canonical one.
+pub(crate) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
+    if spelled == canonical {
+        return 0;
+    }
+    let mut hasher = FxHasher::default();
+    hasher.write(spelled.as_bytes());
+    (hasher.finish() >> 32) as u32 | 1
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub use restore::Found;
 use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
+use crate::mqtt::session::Session;
 use crate::outbox::{Outbox, Spare};
 use crate::places::Places;
 use crate::policy::Policy;
@@ -633,6 +634,15 @@ impl Shard {
 
     fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
+    }
+
+    /// The session of a connection that has one.
+    fn session(&self, id: ConnectionId) -> Option<&Session> {
+        self.connection(id)?.session.as_deref()
+    }
+
+    fn session_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.connection_mut(id)?.session.as_deref_mut()
     }
 
     /// A token that finds its way back to a connection.

@@ -1,5 +1,6 @@
-//! What a client is owed beyond the live stream, at the client's own pace: deliveries of an earlier connection, the
-//! current records of a new subscription, and what the log holds since the client fell behind or was away.
+//! What a client gets next that is owed something beyond the live stream, at its own pace: deliveries of an earlier
+//! connection (`redeliver`), what waited for room, the state it asked for (`snapshot`), the past (`replay`), or what the
+//! log holds since it fell behind or was away, which is read here.
 //!
 //! One read at a time is under way for a connection, and a read is asked for only when there is room for what it
 //! brings; so a client that does not read costs nothing but its place.
@@ -84,7 +85,7 @@ impl Shard {
                     }
                     if is_level {
                         // Level with what this shard has shown: from here on as it comes.
-                        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
+                        if let Some(session) = self.session_mut(id) {
                             session.live_after = after;
                             session.flow = Flow::Live;
                             session.drop_ended();
@@ -258,7 +259,7 @@ impl Shard {
 
     /// Everything up to `sequence` was looked at.
     fn advance(&mut self, id: ConnectionId, sequence: Sequence) {
-        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+        if let Some(session) = self.session_mut(id)
             && let Flow::Behind { after } = &mut session.flow
         {
             *after = (*after).max(sequence);
@@ -305,7 +306,7 @@ impl Shard {
             if !subscriptions.is_empty() {
                 let message = Outgoing::of_entry(entry, &topic, &alias);
                 let sequence = entry.sequence;
-                let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
+                let session = self.session(id).map(|session| session.id);
                 let selected = Selected::by(&subscriptions, &message, session.unwrap_or_default());
                 // QoS 0 is not kept for those who are away.
                 if !(away && selected.qos == Some(QoS::AtMostOnce)) {
@@ -331,7 +332,7 @@ impl Shard {
         subscriptions: &'a [Subscription],
         goes_on: impl Fn(&Ended) -> bool,
     ) -> Cow<'a, [Subscription]> {
-        let session = self.connection(id).and_then(|found| found.session.as_ref());
+        let session = self.session(id);
         let Some(session) = session.filter(|session| !session.ended.is_empty()) else { return subscriptions.into() };
         let ended = session.ended.iter().filter(|ended| goes_on(ended) && selects(&ended.canonical, topic));
         let ended = ended.filter_map(|ended| ended.subscription);

@@ -3,7 +3,7 @@
 //!
 //! Where a session or a group stands is not among it: the next thing that happens to it says that again, and more.
 
-use super::connect::session_row;
+use super::storing::session_row;
 use super::wills::{Will, is_will};
 use super::{Effect, Shard, StoredRows};
 use crate::change::internal_delete;

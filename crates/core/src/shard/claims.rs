@@ -1,7 +1,7 @@
 //! What sessions have taken over from groups, as they say it to those: a claim is a row of its own, written together with a
 //! stored form of the session that says that there is nothing to be claimed any more.
 
-use super::connect::session_row;
+use super::storing::session_row;
 use crate::change::{Change, internal_row};
 use crate::mqtt::session::Session;
 use crate::position::{Sequence, TableId};

@@ -11,8 +11,8 @@ use super::publish::Refused;
 use super::wills::Will;
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
-use crate::change::{Change, internal_delete, internal_row};
-use crate::interest::{Interest, Subscriber, Subscription};
+use crate::change::{internal_delete, internal_row};
+use crate::interest::{Interest, Subscriber, Subscription, spelling_of};
 use crate::limits::Limits;
 use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
 use crate::mqtt::window::Window;
@@ -23,7 +23,6 @@ use crate::tables::Tables;
 use rowcast_codec::{
     Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, UserProperties, Version,
 };
-use std::hash::Hasher;
 use std::sync::Arc;
 
 impl Shard {
@@ -355,7 +354,7 @@ impl Shard {
             }
             let is_gone = reason == ReasonCode::ServerUnavailable;
             let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };
-            if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+            if let Some(session) = self.session_mut(id)
                 && (is_gone || !session_present)
             {
                 // Nothing of it is stored, and nothing is to be. What it had begun of groups is others' by now.
@@ -561,19 +560,4 @@ fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &
 /// Whether a CONNECT or SUBSCRIBE asks to be told with each delivery what happened and which version it made.
 pub(super) fn asks_for_meta(properties: &UserProperties<'_>) -> bool {
     properties.get("rowcast-meta") == Some("1")
-}
-
-/// Tells a filter's spelling from the others that select the same.
-pub(super) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
-    if spelled == canonical {
-        return 0;
-    }
-    let mut hasher = rustc_hash::FxHasher::default();
-    hasher.write(spelled.as_bytes());
-    (hasher.finish() >> 32) as u32 | 1
-}
-
-/// The row a session is stored as. `expires_ms`: when it ends, once its connection has.
-pub(super) fn session_row<'a>(client_id: &'a str, stored: &'a [u8], expires_ms: Option<u64>) -> Change<'a> {
-    Change { expires_ms, ..internal_row(TableId::SESSIONS, client_id.as_bytes(), stored) }
 }

@@ -16,7 +16,7 @@ impl Shard {
     /// replays as well, and its identifiers as taken; `until`: no less than that is lost.
     pub(super) fn give_up_doubt(&mut self, id: ConnectionId, until: Sequence, oldest: Sequence) {
         let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         let position = session.position(seen);
         let until = until.max(session.in_doubt).max(position);
         if session.may_be_sent_exactly_once() {
@@ -43,7 +43,7 @@ impl Shard {
 
     /// PUBCOMP came for an identifier without a delivery.
     pub(super) fn on_doubtful_pubcomp(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         let Some(is_last) = session.window.pubcomp_doubtful(packet) else { return };
         if session.window.forget_released(packet) {
             let key = rows::released(&session.client_id, packet);

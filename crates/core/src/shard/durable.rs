@@ -2,9 +2,8 @@
 //! on the node they are, and of those who lag behind. Each shard keeps its own copy, made from the log, and from what
 //! the others say of who lags (`lag`).
 
-use super::connect::spelling_of;
 use super::key_set::KeySet;
-use crate::interest::{Interest, Subscriber, Subscription};
+use crate::interest::{Interest, Subscriber, Subscription, spelling_of};
 use crate::mqtt::session::rows;
 use crate::tables::Tables;
 use rowcast_codec::TopicFilter;

@@ -3,8 +3,8 @@
 use super::acks::for_operator;
 use super::chores::Chore;
 use super::claims::ClaimingSession;
-use super::connect::session_row;
 use super::connection::{Connection, ConnectionId, Opening, Pending, Phase, Then};
+use super::storing::session_row;
 use super::wills::Will;
 use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, internal_delete};
@@ -144,7 +144,7 @@ impl Shard {
 
     /// A session is not to outlive its connection: what is stored of it goes.
     pub(super) fn forget_session(&mut self, id: ConnectionId) {
-        let Some(session) = self.connection_mut(id).and_then(|connection| connection.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         if !session.is_durable() {
             return;
         }

@@ -10,7 +10,7 @@ use super::claims::Claims;
 use super::durable::canonical;
 use super::lag::Lag;
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
-use crate::change::{Change, Entry, internal_delete, internal_row};
+use crate::change::{Entry, internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
@@ -207,7 +207,7 @@ impl Shard {
         let is_behind = qos > QoS::AtMostOnce && group.flow != Flow::Live;
         let waits = is_behind || group.due().is_some();
         if !waits && group.has_room(offer) {
-            let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
+            let encoded = encoded.get_or_insert_with(|| entry.change.to_bytes().into());
             if let Some(hand) = group.hand(offer, encoded, after) {
                 self.post_hand(slot, hand);
             }
@@ -215,7 +215,7 @@ impl Shard {
             group.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
             group.dirty = true;
         } else if group.could_give(offer) {
-            let encoded = encoded.get_or_insert_with(|| encode(&entry.change));
+            let encoded = encoded.get_or_insert_with(|| entry.change.to_bytes().into());
             let kept = group.keep(number, qos, encoded.clone(), after, bytes_max);
             let lags = group.waiting_bytes() > outbound_bytes / 2;
             self.counters.dropped += u64::from(!kept);
@@ -355,7 +355,7 @@ impl Shard {
         let is_late = qos == QoS::AtMostOnce && sequence <= group.away_until;
         let mut is_handed = true;
         if is_selected && !is_late {
-            let encoded = encode(&entry.change);
+            let encoded = entry.change.to_bytes().into();
             let offer = Offer { number: sequence.0, qos, table: entry.change.table, topic: &topic };
             match group.hand(offer, &encoded, Sequence::ZERO) {
                 Some(hand) => self.post_hand(slot, hand),
@@ -392,7 +392,7 @@ impl Shard {
             let entry = match fetched {
                 Fetched::Entry(batch, sequence) => {
                     let entry = batch.entries().find(|entry| entry.sequence == sequence);
-                    entry.map(|entry| (entry.change.qos, encode(&entry.change)))
+                    entry.map(|entry| (entry.change.qos, entry.change.to_bytes().into()))
                 }
                 Fetched::Record(..) => None,
                 Fetched::Gone => {
@@ -620,10 +620,4 @@ fn group_of_row(tables: &Tables, row: &[u8]) -> Option<Box<str>> {
     let filter = TopicFilter::new(spelled).ok()?;
     let name = filter.share()?;
     Some(key_of(name.as_str(), &canonical(tables, filter.filter())?))
-}
-
-fn encode(change: &Change<'_>) -> Bytes {
-    let mut bytes = Vec::new();
-    change.encode(&mut bytes);
-    bytes.into()
 }

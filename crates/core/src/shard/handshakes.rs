@@ -1,6 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client: the steps behind a PUBLISH, ours or theirs.
 
 use super::connection::{ConnectionId, Then};
+use super::storing::session_row;
 use super::{Moment, Shard};
 use crate::change::{internal_delete, internal_row};
 use crate::mqtt::session::rows;
@@ -63,7 +64,7 @@ impl Shard {
 
     /// A client that answers what it was not sent is in no state to go on from (MQTT 5 §4.13).
     fn on_unexpected(&mut self, id: ConnectionId, came: Awaited, packet: PacketId, now: Moment) {
-        let session = self.connection(id).and_then(|found| found.session.as_ref());
+        let session = self.session(id);
         let Some(awaited) = session.and_then(|session| session.window.awaited(packet)) else { return };
         let words = format!("{came} for packet identifier {}, which waits for {awaited}", packet.get());
         self.close(id, ReasonCode::ProtocolError, &words, now);
@@ -72,7 +73,7 @@ impl Shard {
     /// A delivery was released and goes on with PUBREL, once it is written down that PUBLISH must never go out again
     /// [MQTT-4.3.3-6], not even after a crash.
     pub(super) fn send_pubrel(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
-        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let Some(session) = self.session(id) else { return };
         if !session.is_durable() {
             return self.answer_now(id, Then::Pubrel(packet), ReasonCode::Success, now);
         }
@@ -84,7 +85,7 @@ impl Shard {
 
     pub(super) fn on_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>, now: Moment) {
         let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         match session.window.awaited(ack.packet_id) {
             Some(Awaited::Pubcomp) => {}
             Some(_) => return self.on_unexpected(id, Awaited::Pubcomp, ack.packet_id, now),
@@ -100,7 +101,7 @@ impl Shard {
         let key = rows::released(&session.client_id, ack.packet_id);
         let stored = session.store_without(seen, ack.packet_id);
         let client_id = session.client_id.clone();
-        let rows = [internal_delete(TableId::HANDSHAKES, &key), super::connect::session_row(&client_id, &stored, None)];
+        let rows = [internal_delete(TableId::HANDSHAKES, &key), session_row(&client_id, &stored, None)];
         let token = self.token(id.slot);
         self.proposals.push(Some(token), Durability::Memory, &rows);
         self.answer_later(id, Then::Finished(ack.packet_id), token, now);
@@ -108,7 +109,7 @@ impl Shard {
 
     /// PUBCOMP came for a delivery, and is written down where that is needed.
     pub(super) fn finish_delivery(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         if let Acknowledged::Done(shared) = session.window.pubcomp(packet) {
             session.dirty |= session.is_durable();
             self.tell_done(shared);

@@ -138,7 +138,7 @@ pub enum Input {
         /// The range holds no more.
         complete: bool,
     },
-    /// Messages that [`Effect::Fetch`](super::Effect::Fetch) asked for: each an entry, or a record behind its key; `None` if
+    /// Messages that [`Effect::Fetch`](super::Effect::Fetch) asked for: each an entry, or a record behind its key, unless
     /// it is gone.
     Fetched {
         /// For whom.

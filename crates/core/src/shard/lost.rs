@@ -35,7 +35,7 @@ impl Shard {
         replays: &[Replay],
     ) {
         let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         // QoS 0 is not kept for those who are away, and was dropped for those who are slow, unless they asked for more.
         let away_until = session.away_until;
         let missed = session.subscriptions.iter().filter_map(|(filter, held)| {

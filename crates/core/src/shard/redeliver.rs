@@ -68,7 +68,7 @@ impl Shard {
         let mut lost: Option<(Sequence, Sequence)> = None;
         let mut gone = Vec::new();
         for (number, fetched) in messages {
-            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+            let Some(session) = self.session_mut(id) else { return };
             while session.redeliver.front().is_some_and(|&front| front <= number) {
                 session.redeliver.pop_front();
             }
@@ -139,7 +139,7 @@ impl Shard {
 
     /// A delivery cannot be made again.
     fn give_up(&mut self, id: ConnectionId, packet: PacketId, now: Moment) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         session.dirty |= session.is_durable();
         if session.window.give_up(packet) == Acknowledged::Released {
             self.send_pubrel(id, packet, now);
@@ -213,7 +213,7 @@ impl Shard {
     /// cannot be sent again. Likewise.
     fn on_deliveries_lost(&mut self, id: ConnectionId, before: Sequence, behind: Sequence) {
         let seen = self.seen;
-        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let Some(session) = self.session(id) else { return };
         let until = session.position(seen);
         self.show_missed(id, (before, until), behind, &[]);
     }

@@ -62,7 +62,7 @@ impl Shard {
 
     /// Whether a session has a replay under way, or waiting.
     pub(super) fn replays(&self, id: ConnectionId) -> bool {
-        let session = self.connection(id).and_then(|found| found.session.as_ref());
+        let session = self.session(id);
         session.is_some_and(|session| !session.replays.is_empty())
     }
 
@@ -94,7 +94,7 @@ impl Shard {
         lost_until: Option<Sequence>,
         now: Moment,
     ) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         match session.walk() {
             Walk::Replay(replay) if replay.number == number => match lost_until {
                 Some(oldest) => self.on_replay_lost(id, replay, oldest),
@@ -113,7 +113,7 @@ impl Shard {
             return self.give_up_doubt(id, Sequence::ZERO, oldest);
         }
         let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         let client_id = session.client_id.clone();
         let until = Sequence(oldest.0.saturating_sub(1).min(replay.until));
         session.show_unreplayed(replay.number, Sequence(replay.after), Some(until), seen);
@@ -126,7 +126,7 @@ impl Shard {
         let mut turn = Turn::behind(Sequence(replay.after));
         for (at, batch) in batches.iter().enumerate() {
             for entry in batch.entries() {
-                let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+                let Some(session) = self.session(id) else { return };
                 let is_it = |found: &&Replay| found.number == replay.number;
                 let Some(&replay) = session.replays.front().filter(is_it) else { return };
                 if entry.sequence.0 <= replay.after {
@@ -142,7 +142,7 @@ impl Shard {
                 if is_past && self.replay_entry(id, replay, &entry, now) == Delivered::NoRoom {
                     return;
                 }
-                let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+                let Some(session) = self.session_mut(id) else { return };
                 session.advance_replay(entry.sequence);
             }
         }
@@ -156,7 +156,7 @@ impl Shard {
         let subscriptions = self.with_ended(id, (&topic, &mut alias), deliver::of_one(&matches, id), |_| true);
         let mut message = Outgoing::of_entry(entry, &topic, &alias);
         message.replay = Some(Replayed { number: replay.number, in_doubt: replay.in_doubt });
-        let session = self.connection(id).and_then(|found| found.session.as_ref()).map(|session| session.id);
+        let session = self.session(id).map(|session| session.id);
         let qos = Selected::by(&subscriptions, &message, session.unwrap_or_default()).qos;
         // With QoS 0 nothing is sent a second time; and it is not kept for those who are away.
         let is_in_vain = replay.in_doubt && qos == Some(QoS::AtMostOnce);

@@ -116,7 +116,7 @@ impl Shard {
 
     /// Enters the groups of all shared subscriptions of a session.
     pub(super) fn enter_groups(&mut self, id: ConnectionId, now: Moment) {
-        let Some(session) = self.connection(id).and_then(|found| found.session.as_ref()) else { return };
+        let Some(session) = self.session(id) else { return };
         let shared = session.subscriptions.iter().filter(|(_, held)| held.share.is_some());
         let shared: Vec<Box<str>> = shared.map(|(spelled, _)| spelled.clone()).collect();
         for spelled in shared {

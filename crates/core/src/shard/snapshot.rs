@@ -138,7 +138,7 @@ impl Shard {
         let version = record.version.0;
         let is_logged = record.version > Sequence::ZERO; // The server's own values are not.
         let is_own = || {
-            let session = self.connection(id).and_then(|found| found.session.as_ref());
+            let session = self.session(id);
             session.is_some_and(|session| session.id == record.publisher)
         };
         let is_had = if is_logged && record.version <= wanting.subscription.own_since && is_own() {

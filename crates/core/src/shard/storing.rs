@@ -2,10 +2,10 @@
 //! something goes out, where a restart could not repeat it.
 
 use super::claims::ClaimingSession;
-use super::connect::session_row;
 use super::connection::{Connection, ConnectionId, Phase};
 use super::{Moment, Shard};
-use crate::position::Sequence;
+use crate::change::{Change, internal_row};
+use crate::position::{Sequence, TableId};
 use crate::proposal::{Durability, Proposals};
 
 impl Shard {
@@ -59,4 +59,9 @@ pub(super) fn store_if_dirty(connection: &mut Connection, seen: Sequence, propos
     session.dirty = false;
     let stored = session.store(seen);
     proposals.push(None, Durability::Memory, &[session_row(&session.client_id, &stored, None)]);
+}
+
+/// The row a session is stored as. `expires_ms`: when it ends, once its connection has.
+pub(super) fn session_row<'a>(client_id: &'a str, stored: &'a [u8], expires_ms: Option<u64>) -> Change<'a> {
+    Change { expires_ms, ..internal_row(TableId::SESSIONS, client_id.as_bytes(), stored) }
 }

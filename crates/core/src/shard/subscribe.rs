@@ -2,17 +2,18 @@
 
 use super::connect::asks_for_meta;
 use super::connection::{Changed, ConnectionId, Join, Joining, LookUp, Pending, ReplayTold, Then};
+use super::storing::session_row;
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
 use crate::change::{Change, internal_delete, internal_row};
-use crate::interest::{Subscriber, Subscription};
+use crate::interest::{Subscriber, Subscription, spelling_of};
 use crate::limits::{Limits, REPLAYS_MAX};
 use crate::mqtt::replay::{Past, Replay};
 use crate::mqtt::session::{Flow, Held, StoredSubscription, rows};
 use crate::places::levels;
 use crate::policy::Sight;
 use crate::position::{Sequence, TableId};
-use crate::proposal::Durability;
+use crate::proposal::{Durability, Token};
 use crate::replay::{AskError, Located, Start};
 use crate::sys;
 use rowcast_codec::{
@@ -28,6 +29,17 @@ struct Granted {
     /// It replaces this one.
     replaced: Option<StoredSubscription>,
     join: Join,
+}
+
+/// What a SUBSCRIBE is granted.
+struct Grants<'s> {
+    /// For each of its filters.
+    reasons: Vec<ReasonCode>,
+    granted: Vec<Granted>,
+    /// The first filter that the client may not read.
+    denied: Option<&'s str>,
+    /// Why the first filter is not granted that was refused for what is asked beyond the standard.
+    words: Option<String>,
 }
 
 /// Why a SUBSCRIBE, or one filter of it, is not granted.
@@ -106,42 +118,15 @@ impl Shard {
         {
             return;
         }
-        let (mut words, mut denied) = (None, None);
-        let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
-        let mut granted: Vec<Granted> = Vec::with_capacity(subscribe.filters.len().min(1024));
-        let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
-        for (index, asked) in subscribe.filters.iter().enumerate() {
-            if index >= self.settings.limits.filters_per_subscribe as usize {
-                reasons.push(ReasonCode::QuotaExceeded);
-                continue;
-            }
-            // Like one SUBSCRIBE after the other [MQTT-3.8.4-5].
-            let before = latest.get(asked.filter).map(|&index| &granted[index].held);
-            let past = located.and_then(|located| located.after.get(index)).copied();
-            match self.grant(id, &asked, (&asks, past), (before, latest.len()), now) {
-                Ok(subscription) => {
-                    reasons.push(granted_reason(subscription.held.subscription.qos));
-                    latest.insert(asked.filter, granted.len());
-                    granted.push(subscription);
-                }
-                Err(Fault::Filter(reason)) => {
-                    reasons.push(reason);
-                    if reason == ReasonCode::NotAuthorized {
-                        denied.get_or_insert(asked.filter);
-                    }
-                }
-                Err(Fault::Beyond(reason, why)) => {
-                    reasons.push(reason);
-                    words.get_or_insert(why);
-                }
-                Err(Fault::Packet(reason, words)) => return self.close(id, reason, &words, now),
-            }
-        }
+        let Grants { reasons, granted, denied, words } = match self.grant_all(id, subscribe, &asks, located, now) {
+            Ok(grants) => grants,
+            Err((reason, words)) => return self.close(id, reason, &words, now),
+        };
         if let Some(filter) = denied {
             self.report_denied(id, filter);
         }
         let seen = self.seen;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         let packet = subscribe.packet_id;
         let detail = words.map(Into::into);
         if session.is_durable() {
@@ -167,8 +152,61 @@ impl Shard {
             return self.answer(id, Pending { token: None, then, reason, detail, version: None, topic: None }, now);
         }
         // A session that lasts has its subscriptions on disk before it is told so.
-        let client_id = session.client_id.clone();
+        let (token, changed) = self.store_subscriptions(id, granted);
+        let then = Then::Suback { id: packet, reasons, changed, replay };
+        let reason = ReasonCode::Success;
+        self.answer(id, Pending { token: Some(token), then, reason, detail, version: None, topic: None }, now);
+    }
+
+    /// What is granted of each filter. `Err`: the packet breaks the protocol; words for the client.
+    fn grant_all<'s>(
+        &self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'s>,
+        asks: &Result<Asks, AskError>,
+        located: Option<&Located>,
+        now: Moment,
+    ) -> Result<Grants<'s>, (ReasonCode, String)> {
+        let (mut words, mut denied) = (None, None);
+        let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
+        let mut granted: Vec<Granted> = Vec::with_capacity(subscribe.filters.len().min(1024));
+        let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
+        for (index, asked) in subscribe.filters.iter().enumerate() {
+            if index >= self.settings.limits.filters_per_subscribe as usize {
+                reasons.push(ReasonCode::QuotaExceeded);
+                continue;
+            }
+            // Like one SUBSCRIBE after the other [MQTT-3.8.4-5].
+            let before = latest.get(asked.filter).map(|&index| &granted[index].held);
+            let past = located.and_then(|located| located.after.get(index)).copied();
+            match self.grant(id, &asked, (asks, past), (before, latest.len()), now) {
+                Ok(subscription) => {
+                    reasons.push(granted_reason(subscription.held.subscription.qos));
+                    latest.insert(asked.filter, granted.len());
+                    granted.push(subscription);
+                }
+                Err(Fault::Filter(reason)) => {
+                    reasons.push(reason);
+                    if reason == ReasonCode::NotAuthorized {
+                        denied.get_or_insert(asked.filter);
+                    }
+                }
+                Err(Fault::Beyond(reason, why)) => {
+                    reasons.push(reason);
+                    words.get_or_insert(why);
+                }
+                Err(Fault::Packet(reason, words)) => return Err((reason, words)),
+            }
+        }
+        Ok(Grants { reasons, granted, denied, words })
+    }
+
+    /// Proposes that what was granted is written, together with its session: the proposal, and what is taken back if there
+    /// is no room for it. Each subscription begins where its row stands.
+    fn store_subscriptions(&mut self, id: ConnectionId, granted: Vec<Granted>) -> (Token, Vec<Changed>) {
         let token = self.token(id.slot);
+        let Some(session) = self.session(id) else { return (token, Vec::new()) };
+        let client_id = session.client_id.clone();
         let mut stored_rows = Vec::new();
         for granted in &granted {
             let key = rows::subscription(&client_id, &granted.join.filter, &granted.held.options);
@@ -180,7 +218,7 @@ impl Shard {
         for (granted, (_, key, _)) in granted.into_iter().zip(&stored_rows) {
             let Join { filter, before, joining } = self.hold_subscription(id, granted);
             self.joining.insert(key.as_slice().into(), (id, joining));
-            let session = self.connection_mut(id).and_then(|found| found.session.as_mut());
+            let session = self.session_mut(id);
             let snapshot = match (session, joining) {
                 (Some(session), Joining::WithRecords) => session.snapshots.expect(&filter),
                 _ => None,
@@ -188,7 +226,8 @@ impl Shard {
             let snapshots = snapshot.into_iter().collect();
             changed.push(Changed { filter, row: Some(key.clone()), before, snapshots });
         }
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let seen = self.seen;
+        let Some(session) = self.session_mut(id) else { return (token, changed) };
         session.dirty = false;
         let session_form = session.store(seen);
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(stored_rows.len() + 1);
@@ -196,13 +235,12 @@ impl Shard {
             changes.extend(old.as_ref().map(|old| internal_delete(TableId::SUBSCRIPTIONS, old)));
             changes.push(internal_row(TableId::SUBSCRIPTIONS, key, value));
         }
-        changes.push(super::connect::session_row(&client_id, &session_form, None));
+        changes.push(session_row(&client_id, &session_form, None));
         self.proposals.push(Some(token), Durability::Sync, &changes);
-        let then = Then::Suback { id: packet, reasons, changed, replay };
-        let reason = ReasonCode::Success;
-        self.answer(id, Pending { token: Some(token), then, reason, detail, version: None, topic: None }, now);
+        (token, changed)
     }
 
+    /// What is granted of one filter.
     fn grant(
         &self,
         id: ConnectionId,
@@ -327,7 +365,7 @@ impl Shard {
             let existing = existing.filter(|held| !session.replay_in_doubt(&held.options));
             options.past = existing.and_then(|held| held.options.past);
         }
-        let spelling = super::connect::spelling_of(plain, &canonical);
+        let spelling = spelling_of(plain, &canonical);
         // What the client published itself while that was not for it does not come later [MQTT-3.8.3-3].
         let own_since = existing.filter(|_| !options.no_local && joining != Joining::WithPast);
         options.own_since = own_since.and_then(|held| match held.options {
@@ -345,7 +383,7 @@ impl Shard {
     fn hold_subscription(&mut self, id: ConnectionId, granted: Granted) -> Join {
         let seen = self.seen;
         let Granted { held, mut join, .. } = granted;
-        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) {
+        if let Some(session) = self.session_mut(id) {
             let before = session.subscriptions.insert(join.filter.clone(), held.clone());
             if let Some(before) = &before {
                 session.end_subscription(&join.filter, before, seen);
@@ -368,7 +406,7 @@ impl Shard {
     /// A subscription begins: what is committed after `since` is delivered, and the state up to it if that was asked
     /// for.
     fn join(&mut self, id: ConnectionId, filter: &str, joining: Joining, since: Sequence) {
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         let Some(held) = session.subscriptions.get_mut(filter) else { return }; // Unsubscribed already.
         if held.options.since.is_none() {
             held.subscription.since = since;
@@ -439,7 +477,7 @@ impl Shard {
         let mut rows = Vec::new();
         let mut changed = Vec::new();
         let seen = self.seen;
-        if let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut())
+        if let Some(session) = self.session_mut(id)
             && session.is_durable()
         {
             session.flow = Flow::Behind { after: session.position(seen) }; // As when it subscribes.
@@ -448,7 +486,7 @@ impl Shard {
             if let Err(error) = TopicFilter::new(spelled) {
                 return self.close(id, fault_reason(&error), &error.to_string(), now);
             }
-            let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+            let Some(session) = self.session_mut(id) else { return };
             let Some(held) = session.subscriptions.remove(spelled) else {
                 reasons.push(ReasonCode::NoSubscriptionExisted);
                 continue;
@@ -465,7 +503,7 @@ impl Shard {
             changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)), snapshots });
         }
         let packet = unsubscribe.packet_id;
-        let Some(session) = self.connection_mut(id).and_then(|found| found.session.as_mut()) else { return };
+        let Some(session) = self.session_mut(id) else { return };
         if !session.is_durable() || rows.is_empty() {
             session.drop_replays();
             let then = Then::Unsuback { id: packet, reasons, changed: Vec::new() };
@@ -476,7 +514,7 @@ impl Shard {
         let client_id = session.client_id.clone();
         let mut changes: Vec<Change<'_>> =
             rows.iter().map(|key| internal_delete(TableId::SUBSCRIPTIONS, key)).collect();
-        changes.push(super::connect::session_row(&client_id, &stored, None));
+        changes.push(session_row(&client_id, &stored, None));
         let token = self.token(id.slot);
         self.proposals.push(Some(token), Durability::Sync, &changes);
         self.answer_later(id, Then::Unsuback { id: packet, reasons, changed }, token, now);
