@@ -10,7 +10,6 @@ use crate::interest::Subscription;
 use crate::position::Sequence;
 use rowcast_codec::QoS;
 use serde::{Deserialize, Serialize};
-use std::num::NonZeroU32;
 
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,14 +26,6 @@ pub struct Ended {
     /// What it asks for. Likewise.
     #[serde(skip)]
     pub subscription: Option<Subscription>,
-}
-
-impl Ended {
-    /// Whether its past is part of this replay.
-    #[must_use]
-    pub fn is_replayed_by(&self, number: NonZeroU32) -> bool {
-        self.options.past.is_some_and(|past| past.replay == number)
-    }
 }
 
 impl Session {
@@ -95,7 +86,8 @@ impl Session {
     pub fn drop_ended(&mut self) {
         let Flow::Behind { after } = self.flow else { return self.ended.clear() };
         let replays = &self.replays;
-        self.ended
-            .retain(|ended| ended.until > after.0 || replays.iter().any(|replay| ended.is_replayed_by(replay.number)));
+        self.ended.retain(|ended| {
+            ended.until > after.0 || replays.iter().any(|replay| ended.options.is_replayed_by(replay.number))
+        });
     }
 }

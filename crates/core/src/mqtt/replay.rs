@@ -98,9 +98,9 @@ impl Session {
     /// Each replay ends where its subscriptions begin; one without any is over.
     pub fn settle_replays(&mut self) {
         for replay in &mut self.replays {
-            let of_replay = self.subscriptions.values().filter(|held| held.is_replayed_by(replay.number));
+            let of_replay = self.subscriptions.values().filter(|held| held.options.is_replayed_by(replay.number));
             let since = of_replay.map(|held| held.subscription.since.0);
-            let ended = self.ended.iter().filter(|ended| ended.is_replayed_by(replay.number));
+            let ended = self.ended.iter().filter(|ended| ended.options.is_replayed_by(replay.number));
             replay.until = since.chain(ended.filter_map(|ended| ended.options.since)).max().unwrap_or(0);
         }
         self.drop_replays();
@@ -112,7 +112,7 @@ impl Session {
         for replay in self.replays.iter_mut().filter(|replay| replay.until == Replay::NOT_YET.0) {
             replay.until = until.0;
             let number = replay.number;
-            for held in self.subscriptions.values_mut().filter(|held| held.is_replayed_by(number)) {
+            for held in self.subscriptions.values_mut().filter(|held| held.options.is_replayed_by(number)) {
                 held.subscription.since = until;
             }
         }
@@ -122,8 +122,8 @@ impl Session {
     pub fn drop_replays(&mut self) {
         let (subscriptions, ended) = (&self.subscriptions, &self.ended);
         self.replays.retain(|&Replay { number, .. }| {
-            subscriptions.values().any(|held| held.is_replayed_by(number))
-                || ended.iter().any(|ended| ended.is_replayed_by(number))
+            subscriptions.values().any(|held| held.options.is_replayed_by(number))
+                || ended.iter().any(|ended| ended.options.is_replayed_by(number))
         });
     }
 

@@ -79,12 +79,6 @@ impl Held {
         let name = self.share.as_deref().filter(|_| !self.filter.is_empty())?;
         Some(key_of(name, &self.filter))
     }
-
-    /// Whether its past is part of this replay.
-    #[must_use]
-    pub fn is_replayed_by(&self, number: NonZeroU32) -> bool {
-        self.options.past.is_some_and(|past| past.replay == number)
-    }
 }
 
 /// How committed changes reach a client.
@@ -110,12 +104,9 @@ impl Flow {
     }
 }
 
-fn is_none(count: &u32) -> bool {
-    *count == 0
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+/// Zeros are not part of what is stored.
+pub(super) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// A session as it is stored in [`TableId::SESSIONS`](crate::TableId::SESSIONS), in JSON. Enough to continue with the same packet identifiers:
@@ -156,7 +147,7 @@ pub struct StoredSession {
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub replays: VecDeque<Replay>,
     /// [`Session::replays_begun`].
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub replays_begun: u32,
     /// Its client was there: more may have been delivered since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -235,6 +226,12 @@ impl StoredSubscription {
             state: None,
             past: None,
         }
+    }
+
+    /// Whether its past is part of this replay.
+    #[must_use]
+    pub fn is_replayed_by(&self, number: NonZeroU32) -> bool {
+        self.past.is_some_and(|past| past.replay == number)
     }
 
     /// As the options of a SUBSCRIBE.

@@ -4,7 +4,7 @@
 //! not part of the session's stored form: the row of each subscription says that it asked, and the stored form up to
 //! which row those who asked were served.
 
-use super::session::Flow;
+use super::session::{Flow, is_zero};
 use crate::position::Sequence;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -34,10 +34,6 @@ pub struct Snapshot {
     pub range: usize,
     /// The last key that was looked at in that range, encoded.
     pub after: Option<Vec<u8>>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 impl Snapshot {
