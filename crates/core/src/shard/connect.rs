@@ -354,12 +354,13 @@ impl Shard {
             }
             let is_gone = reason == ReasonCode::ServerUnavailable;
             let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };
-            if let Some(session) = self.session_mut(id)
-                && (is_gone || !session_present)
-            {
-                // Nothing of it is stored, and nothing is to be. What it had begun of groups is others' by now.
-                session.expiry_secs = 0;
-                session.window = Window::new(1, 0);
+            if let Some(connection) = self.connection_mut(id) {
+                connection.will = None; // Its row was to be written with the session.
+                if let Some(session) = connection.session.as_mut().filter(|_| is_gone || !session_present) {
+                    // Nothing of it is stored, and nothing is to be. What it had begun of groups is others' by now.
+                    session.expiry_secs = 0;
+                    session.window = Window::new(1, 0);
+                }
             }
             return self.refuse_connect(id, reason, words, now);
         }
