@@ -15,7 +15,7 @@ mqtt: { requireAuthentication: true, limits: { connectTimeout: 1h } }
 fn where_there_is_room_for_no_more_connections_they_wait_and_all_else_goes_on() {
     let application = application();
     let mut server = limited(&application, 100).unwrap_or_else(|log| panic!("rowcast did not start:\n{log}"));
-    assert!(server.log().contains("`ulimit -n` raises it"), "{}", server.log());
+    server.wait_for_log("`ulimit -n` raises it");
     let mut kept = Kept::open(&server);
     kept.ask(401);
     let mut user = Connect::new(Version::V5, "user").with_user("admin", "secret").open(server.mqtt());
