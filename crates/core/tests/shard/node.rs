@@ -175,7 +175,7 @@ pub(crate) enum Work {
 pub(crate) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Accounts: name, password, whether it may do everything.
 const USERS: [(&str, &str, bool); 3] = [("rex", "bone", true), ("eve", "apple", true), ("bob", "stick", false)];
-const SCHEMA: &str = include_str!("../scripts/schema.graphql");
+pub(crate) const SCHEMA: &str = include_str!("../scripts/schema.graphql");
 
 impl<S: Keep> Node<S> {
     pub(crate) fn new(setup: Setup, store: S) -> Node<S> {

@@ -223,13 +223,20 @@ pub(crate) struct Book {
     pub(crate) lost_on: BTreeSet<&'static str>,
     /// Messages of which a copy went with the power last; another may be left.
     pub(crate) shortened: BTreeSet<usize>,
-    /// What [`is_hidden`] means is surely hidden from some.
+    /// What [`is_hidden`] means is hidden from some, at times.
+    pub(crate) guards: bool,
+    /// It surely is now.
     pub(crate) hidden: Option<Hidden>,
     /// Messages that were looked at in the log just now, and when they were committed; milliseconds since 1970.
     pub(crate) news: Vec<(usize, u64)>,
 }
 
 impl Book {
+    /// `guards`: what some clients may read changes.
+    pub(crate) fn new(guards: bool) -> Book {
+        Book { guards, ..Book::default() }
+    }
+
     /// Looks at what was committed.
     pub(crate) fn read(&mut self, store: &Store, tables: &Tables) -> Result<(), String> {
         while self.read_until < store.committed() {

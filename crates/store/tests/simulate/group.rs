@@ -1,6 +1,6 @@
 //! What groups that share a subscription owe their members: each message to one of them, and none lost.
 
-use crate::book::{Book, Kind, Message};
+use crate::book::{Book, Kind, Message, is_hidden};
 use crate::client::{Client, GROUPS, Nature};
 use rowcast_codec::{Publish, QoS, Topic, TopicFilter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,10 @@ impl Groups {
         let mut others = holders.iter().filter(|other| other.hold != Hold::Returned && !is_its_own(other));
         // What is heard of a connection that has ended went back to the group before another got it.
         let is_late = hold == Hold::Returned && publish.qos == QoS::AtLeastOnce;
-        if let Some(other) = others.next().filter(|_| !message.may_repeat() && !is_late) {
+        // Who may not read any more what it had gives it back, which need not be written down yet when the node crashes.
+        let may_be_given_back = book.guards && is_hidden(message.topic) && publish.qos == QoS::AtLeastOnce;
+        let is_free = message.may_repeat() || is_late || may_be_given_back;
+        if let Some(other) = others.next().filter(|_| !is_free) {
             return Err(format!("{number} is given to client-{client} as well: {other:?}"));
         }
         holders.retain(|holder| holder.client != client);

@@ -7,7 +7,7 @@ use crate::bounds;
 use crate::client::{Client, FILTERS, GROUPS, GUARDED, Nature, World};
 use crate::group::{Groups, Note};
 use crate::kept::Kept;
-use crate::node::{EPOCH_MS, Failed, Keep, Setup, Work};
+use crate::node::{EPOCH_MS, Failed, Keep, SCHEMA, Setup, Work};
 use crate::random::Random;
 use crate::will::Wills;
 use rowcast_codec::{QoS, Version};
@@ -93,7 +93,7 @@ impl Run {
             node,
             limits,
             clients,
-            book: Book::default(),
+            book: Book::new(focus == Focus::Rights),
             wills: Wills::default(),
             groups: Groups::default(),
             size,
@@ -125,7 +125,10 @@ impl Run {
             return Ok(());
         }
         if self.focus == Focus::Rights && self.random.one_in(60) {
-            self.hide(!self.hides);
+            match self.random.one_in(3) {
+                true => self.reload(),
+                false => self.hide(!self.hides),
+            }
             return Ok(());
         }
         let index = self.random.below(self.clients.len());
@@ -334,6 +337,14 @@ impl Run {
         }
         (self.hides, self.book.hidden) = (hides, None);
         self.node.set_role(GUARDED, Some(role(hides)));
+    }
+
+    /// Reads the schema again, which is what it was: nobody may notice.
+    fn reload(&mut self) {
+        if crate::traces() {
+            println!("the schema is read again");
+        }
+        self.node.reload(SCHEMA);
     }
 
     // What happens to the node -------------------------------------------------------------------------------------
