@@ -118,8 +118,9 @@ pub(crate) struct Client {
     states: BTreeMap<&'static str, (u64, usize)>,
     /// What it last heard of a topic's record; `None`: that it is gone.
     view: BTreeMap<&'static str, Seen>,
-    /// The log was cut before it had read it.
+    /// The log was cut before it had read it, and before a group had.
     lost_events: bool,
+    group_lost_events: bool,
     will: Option<usize>,
     /// Copies it has acknowledged, and of which the server may not have heard.
     acknowledged: Vec<(usize, usize)>,
@@ -234,6 +235,7 @@ impl Client {
             states: BTreeMap::new(),
             view: BTreeMap::new(),
             lost_events: false,
+            group_lost_events: false,
             will: None,
             acknowledged: Vec::new(),
             notes: Vec::new(),
@@ -504,6 +506,7 @@ impl Client {
         self.states.clear();
         self.view.clear();
         self.lost_events = false;
+        self.group_lost_events = false;
     }
 
     /// Until when its session surely goes on while it is away.
@@ -516,6 +519,11 @@ impl Client {
         self.lost_events = true;
         self.replays.cut();
         self.expected.retain(|number| self.got.contains(number));
+    }
+
+    /// The log no longer reached back to something of a group: it may have been this one's.
+    pub(crate) fn lose_group_events(&mut self) {
+        self.group_lost_events = true;
     }
 
     /// Which of its sessions this is.

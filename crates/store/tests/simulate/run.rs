@@ -488,6 +488,9 @@ impl Run {
                 if !self.node.store.cuts() {
                     return Err(format!("{client_id} loses events of a log that is whole"));
                 }
+                if client_id.starts_with("$share/") {
+                    self.clients.iter_mut().for_each(Client::lose_group_events);
+                }
                 self.groups.lose_events(client_id);
                 let lost = self.clients.iter_mut().filter(|client| *client.name == **client_id);
                 lost.for_each(|client| client.lose_events());

@@ -524,8 +524,11 @@ impl Client {
     /// A delivery's identifier is that of no other delivery under way, and of this one when it comes again.
     fn on_identifier(&mut self, id: PacketId, publish: &Publish<'_>, copy: Copy) -> Result<(), String> {
         // A delivery that the log had lost was given up: who does not wait for its end need not remember it.
-        let given_up = self.lost_events && !self.open.contains(&id.get()) && !self.received.contains(&id.get());
-        match self.in_flight.get(&id.get()) {
+        let before = self.in_flight.get(&id.get());
+        let was_by_group = before.is_some_and(|((_, group), _)| group.is_some());
+        let is_lost = self.lost_events || (self.group_lost_events && was_by_group);
+        let given_up = is_lost && !self.open.contains(&id.get()) && !self.received.contains(&id.get());
+        match before {
             _ if given_up => {}
             Some(&(other, _)) if other.0 != copy.0 => {
                 return Err(format!("identifier {} of {} came back with {}", id.get(), other.0, copy.0));
