@@ -13,7 +13,7 @@ pub struct Hand {
     pub group: Arc<str>,
     /// Who gets it.
     pub member: MemberId,
-    /// Its place in the log, or [`UNLOGGED`] and a count.
+    /// Its place in the log, or [`UNLOGGED`](super::UNLOGGED) and a count.
     pub number: u64,
     /// As the member's [`Turn`](ShareMail::Back) was.
     pub turn: u32,
