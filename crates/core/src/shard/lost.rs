@@ -42,10 +42,10 @@ impl Shard {
             let Subscription { qos, conflate, since, .. } = held.subscription;
             let from = position.max(since).max(if qos > QoS::AtMostOnce { Sequence::ZERO } else { away_until });
             let is_kept = held.share.is_none() && (qos > QoS::AtMostOnce || conflate); // A group reads for itself.
-            (is_kept && from < until).then(|| (filter.clone(), from))
+            (is_kept && from < until).then(|| (filter.clone(), from, held.options.since.is_none()))
         });
-        for (filter, from) in missed.collect::<Vec<_>>() {
-            session.snapshots.begin_again(&filter, (from, until), seen);
+        for (filter, from, is_new) in missed.collect::<Vec<_>>() {
+            session.snapshots.begin_again(&filter, (from, until), seen, is_new);
         }
         for replay in replays {
             session.show_unreplayed(replay.number, Sequence(replay.after), Some(until), seen);
