@@ -473,6 +473,8 @@ impl Client {
             let is_whole = |message: &Message| message.logged > 0 && !book.shortened.contains(&number);
             qos == QoS::ExactlyOnce || book.messages.get(number).is_some_and(is_whole)
         });
+        // What was before a state that is gone may be shown once more.
+        self.states.retain(|_, &mut (_, number)| book.messages[number].logged > 0);
         self.replays.lose(&book.lost);
     }
 
