@@ -164,7 +164,7 @@ impl Session {
         for (filter, held) in &self.subscriptions {
             if let Some(past) = held.options.past.filter(|past| past.replay == number) {
                 let missed = (from.max(Sequence(past.after)), until.unwrap_or(held.subscription.since));
-                self.snapshots.begin_again(filter, missed, seen, false);
+                self.snapshots.begin_again(filter, missed, seen);
             }
         }
     }

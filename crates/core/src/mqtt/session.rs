@@ -475,7 +475,7 @@ impl Session {
         let own = self.subscriptions.iter().filter(|(_, held)| held.share.is_none()).map(|(spelled, _)| spelled);
         let of_sys: Vec<Box<str>> = own.filter(|spelled| sys::is_below(spelled)).cloned().collect();
         for spelled in of_sys {
-            self.snapshots.begin_again(&spelled, (Sequence::ZERO, Sequence::ZERO), seen, false);
+            self.snapshots.begin_again(&spelled, (Sequence::ZERO, Sequence::ZERO), seen);
         }
     }
 

@@ -181,29 +181,23 @@ impl Snapshots {
 
     /// Begins sending the current records of a subscription that changed behind `from` and up to `until`, in the place of
     /// changes that were lost; `at`: what has been shown to all by now. Where `from` is 0 that is all of its state.
-    /// `is_new`: it has no part in what stood in the log before it, so the state that it asked for reaches up to itself.
-    pub fn begin_again(&mut self, filter: &str, (from, until): (Sequence, Sequence), at: Sequence, is_new: bool) {
+    pub fn begin_again(&mut self, filter: &str, (from, until): (Sequence, Sequence), at: Sequence) {
         let again = Snapshot { until: until.0, at: at.0, ..Snapshot::of_row(filter, Sequence::ZERO) };
         if from == Sequence::ZERO {
             let row = self.row_of(filter).unwrap_or_default().0;
             return self.push(Snapshot { row, ..again });
         }
         // What the one under way was still to bring, this one brings.
-        let mut again = Snapshot { from: from.0, row: 0, ..again };
-        let reach = |until: u64, other: u64| if is_new { until.max(other) } else { until };
-        if let Some(under_way) = self.missed.find(filter) {
-            (again.from, again.until) = (from.0.min(under_way.from), reach(again.until, under_way.until));
-        }
+        let under_way = self.missed.find(filter).map_or(from.0, |found| found.from);
+        self.push(Snapshot { from: under_way.min(from.0), row: 0, ..again });
         // And of what was asked for, it brings this part.
         if let Some(asked) = self.asked.find_mut(filter)
             && asked.until > from.0
             && asked.until != Snapshot::NOT_YET.0
         {
-            again.until = reach(again.until, asked.until);
             asked.until = from.0;
             self.odd = self.odd.max(asked.number);
         }
-        self.push(again);
     }
 
     /// The state that a subscription asked for is not wanted any more; what stands for changes that were lost is.
@@ -331,7 +325,7 @@ mod tests {
     }
 
     fn again(snapshots: &mut Snapshots, filter: &str, from: u64, until: u64) {
-        snapshots.begin_again(filter, (Sequence(from), Sequence(until)), Sequence(until), false);
+        snapshots.begin_again(filter, (Sequence(from), Sequence(until)), Sequence(until));
     }
 
     #[test]
@@ -356,9 +350,13 @@ mod tests {
     fn a_new_subscription_gets_its_state_up_to_itself_where_the_log_was_cut_before_it() {
         let mut snapshots = Snapshots::default();
         snapshots.begin("a", Sequence(20));
-        snapshots.begin_again("a", (Sequence(5), Sequence(10)), Sequence(20), true);
+        let up_to_itself =
+            |snapshots: &Snapshots, until| snapshots.row_of("a").max(Some(Sequence(until))).expect("a row");
+        let until = up_to_itself(&snapshots, 10);
+        snapshots.begin_again("a", (Sequence(5), until), Sequence(20));
         check(&snapshots, &[("a", 5, 20), ("a", 0, 5)]);
-        snapshots.begin_again("a", (Sequence(7), Sequence(12)), Sequence(21), true);
+        let until = up_to_itself(&snapshots, 12);
+        snapshots.begin_again("a", (Sequence(7), until), Sequence(21));
         check(&snapshots, &[("a", 5, 20), ("a", 0, 5)]);
     }
 

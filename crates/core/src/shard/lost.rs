@@ -13,8 +13,7 @@ impl Shard {
     /// The log was cut before the client had read it: the client gets the current state of what changed meanwhile, then
     /// the log from where it begins, and we say that events may be lost.
     pub(super) fn on_log_lost(&mut self, id: ConnectionId, oldest: Sequence) {
-        let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
-        let Some(session) = &mut connection.session else { return };
+        let Some(session) = self.session_mut(id) else { return };
         let Flow::Behind { after: position } = session.flow else { return };
         let until = Sequence(oldest.0.saturating_sub(1));
         if position < session.in_doubt {
@@ -42,10 +41,12 @@ impl Shard {
             let Subscription { qos, conflate, since, .. } = held.subscription;
             let from = position.max(since).max(if qos > QoS::AtMostOnce { Sequence::ZERO } else { away_until });
             let is_kept = held.share.is_none() && (qos > QoS::AtMostOnce || conflate); // A group reads for itself.
-            (is_kept && from < until).then(|| (filter.clone(), from, held.options.since.is_none()))
+            // What stood in the log before a new one is not for it: the state that it asked for reaches up to itself.
+            let row = session.snapshots.row_of(filter).filter(|_| held.options.since.is_none());
+            (is_kept && from < until).then(|| (filter.clone(), (from, until.max(row.unwrap_or_default()))))
         });
-        for (filter, from, is_new) in missed.collect::<Vec<_>>() {
-            session.snapshots.begin_again(&filter, (from, until), seen, is_new);
+        for (filter, missed) in missed.collect::<Vec<_>>() {
+            session.snapshots.begin_again(&filter, missed, seen);
         }
         for replay in replays {
             session.show_unreplayed(replay.number, Sequence(replay.after), Some(until), seen);
