@@ -30,6 +30,8 @@ pub struct Window {
     doubtful: Doubtful,
     /// No more than so many deliveries are made, in all, before the session is stored; `u64::MAX`: it is not.
     stored_for: u64,
+    /// There are deliveries of [`Window::withhold`] that are not on disk.
+    withheld: bool,
 }
 
 /// One QoS 1 or 2 delivery under way.
@@ -152,6 +154,7 @@ impl Window {
             released_ahead: FxHashSet::default(),
             doubtful: Doubtful::default(),
             stored_for: u64::MAX,
+            withheld: false,
         }
     }
 
@@ -197,6 +200,7 @@ impl Window {
     pub fn resume(&mut self, receive_maximum: u16) {
         self.doubtful.resume();
         self.stored_for = u64::MAX;
+        self.withheld = false;
         self.receive_maximum = usize::from(receive_maximum.max(1));
     }
 
@@ -210,18 +214,24 @@ impl Window {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let is_full = self.full >= self.receive_maximum || self.slots.len() >= PacketId::COUNT;
-        !is_full && !self.is_doubtful() && !self.is_to_store()
+        !is_full && !self.is_doubtful() && !self.is_beyond_stored()
     }
 
-    /// Whether the session is to be on disk as it is now before another delivery begins.
+    /// Whether the session is to be on disk as it is now before anything else is read for it.
     #[must_use]
     pub fn is_to_store(&self) -> bool {
+        self.withheld || self.is_beyond_stored()
+    }
+
+    /// Whether that has to be so before another delivery begins.
+    fn is_beyond_stored(&self) -> bool {
         self.count() >= self.stored_for
     }
 
     /// The session is on disk as it is now: it is known of so many deliveries from here on that they may have been made.
     pub fn stored(&mut self) {
         self.stored_for = self.count() + IN_DOUBT_MAX;
+        self.withheld = false;
     }
 
     /// Whether the next identifier has to be released first.
@@ -250,6 +260,16 @@ impl Window {
         self.slots.push_back(Some(delivery));
         self.full += 1;
         Some(id)
+    }
+
+    /// Takes the identifier for a delivery that is not made after all, and that the client may have in its hands from before
+    /// a crash: then it waits for PUBREL. Returns the number of the delivery, whose PUBREL may go out once that is on disk:
+    /// or after another crash PUBLISH could go out again [MQTT-4.3.3-6].
+    pub fn withhold(&mut self, delivery: Delivery) -> Option<u64> {
+        let number = self.count();
+        self.take(Delivery { released: true, ..delivery })?;
+        self.withheld = true;
+        Some(number)
     }
 
     /// Counts a delivery that is not made after all (it expired, or is too large for the client), so that those

@@ -261,7 +261,7 @@ pub(super) fn deliver(
     }
     let view = if selected.guarded { connection.rights.view(message.table, message.topic) } else { View::Whole };
     if message.is_expired(now) || view == View::Nothing {
-        leave_out(connection, counters, message, qos, delivery); // [MQTT-3.3.2-5]
+        leave_out(connection, message, qos, delivery); // [MQTT-3.3.2-5]
         return Delivered::Done;
     }
     let how = (selected, qos, outbound_bytes, now);
@@ -312,7 +312,7 @@ fn put(
     };
     let packet_bytes = packet.bytes();
     if packet_bytes > packet_max {
-        leave_out(connection, counters, message, qos, delivery);
+        leave_out(connection, message, qos, delivery);
         counters.dropped += 1;
         connection.dropped += 1;
         return Delivered::TooLarge;
@@ -344,13 +344,7 @@ fn put(
 
 /// The client is not sent a message that is for it. One of the log's is counted all the same, so that those behind it keep
 /// their identifiers, even if rights change between now and a crash.
-fn leave_out(
-    connection: &mut Connection,
-    counters: &mut Counters,
-    message: &Outgoing<'_>,
-    qos: QoS,
-    delivery: impl FnOnce(QoS) -> Delivery,
-) {
+fn leave_out(connection: &mut Connection, message: &Outgoing<'_>, qos: QoS, delivery: impl FnOnce(QoS) -> Delivery) {
     let Some(session) = connection.session.as_mut().filter(|_| qos > QoS::AtMostOnce && message.is_counted()) else {
         return;
     };
@@ -358,10 +352,7 @@ fn leave_out(
         return session.window.skip();
     }
     // It was sent, perhaps, before the node ended: then the client waits for a PUBREL.
-    session.dirty = true;
-    if let Some(id) = session.window.take(Delivery { released: true, ..delivery(qos) }) {
-        send_pubrel(&mut connection.outbox, connection.version, counters, id);
-    }
+    session.redeliver.extend(session.window.withhold(delivery(qos)));
 }
 
 /// A handshake goes on whose PUBREC was not answered, or did not come.
