@@ -24,6 +24,10 @@ impl Shard {
     pub(super) fn hold_back(&mut self, id: ConnectionId, sent: Vec<u8>) {
         let (seen, token, unique) = (self.seen, self.token(id.slot), self.number());
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
+        if let Some(session) = connection.session.as_mut().filter(|session| !session.is_durable()) {
+            session.window.stored(); // Nothing of it is on disk, and nothing has to be.
+            return connection.outbox.append(|out| out.extend_from_slice(&sent));
+        }
         // What is held already goes first, and waits for the later of both.
         let mut bytes = connection.held.take().map(|(_, bytes)| bytes).unwrap_or_default();
         bytes.extend(sent);
