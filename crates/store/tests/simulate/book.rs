@@ -3,7 +3,7 @@
 use crate::random::Random;
 use rowcast_codec::{PublishProperties, QoS};
 use rowcast_core::tables::Tables;
-use rowcast_core::{Change, ChangeKind, Entry, Sequence};
+use rowcast_core::{Change, ChangeKind, Entry, Sequence, TableId};
 use rowcast_store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -229,6 +229,8 @@ pub(crate) struct Book {
     pub(crate) hidden: Option<Hidden>,
     /// Messages that were looked at in the log just now, and when they were committed; milliseconds since 1970.
     pub(crate) news: Vec<(usize, u64)>,
+    /// Client identifiers whose sessions were seen to go just now, whether their clients know it or not.
+    pub(crate) ended: Vec<String>,
 }
 
 impl Book {
@@ -255,6 +257,9 @@ impl Book {
         let change = &entry.change;
         if crate::traces() {
             println!("        log {}", shown(entry));
+        }
+        if change.table == TableId::SESSIONS && matches!(change.kind, ChangeKind::Delete | ChangeKind::Expire) {
+            self.ended.push(String::from_utf8_lossy(change.key).into_owned());
         }
         let mut topic = String::new();
         if change.table.is_internal() || !tables.topic(change.table, change.key, &mut topic) {

@@ -86,6 +86,13 @@ impl Groups {
         }
     }
 
+    /// A session is gone, which its client need not have seen: what it had is others'.
+    pub(crate) fn end_session(&mut self, client: usize) {
+        let holders = self.0.iter_mut().flat_map(|group| group.holders.values_mut()).flatten();
+        let had = holders.filter(|holder| holder.client == client && holder.qos == QoS::AtLeastOnce);
+        had.filter(|holder| holder.hold == Hold::Has).for_each(|holder| holder.hold = Hold::Returned);
+    }
+
     /// The log was cut before a group had read it.
     pub(crate) fn lose_events(&mut self, key: &str) {
         for (group, _) in self.0.iter_mut().zip(GROUPS).filter(|(_, filter)| filter.eq_ignore_ascii_case(key)) {

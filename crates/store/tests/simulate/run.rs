@@ -474,6 +474,10 @@ impl Run {
                 self.groups.note(client.index, &client.nature, note);
             }
         }
+        for client_id in std::mem::take(&mut self.book.ended) {
+            let client = self.clients.iter().find(|client| client.name == client_id);
+            client.into_iter().for_each(|client| self.groups.end_session(client.index));
+        }
         self.groups.look(&self.clients, now);
         for report in &self.node.reports[self.reported..] {
             if crate::traces() {
