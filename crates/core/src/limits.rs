@@ -33,6 +33,9 @@ pub const REPLAYS_MAX: usize = 16;
 /// identifiers are left out where nobody can tell any more which of them it has (decision 13).
 pub const IN_DOUBT_MAX: u64 = 16_384;
 
+/// Wills whose time has come that a shard reads from the store at once: one may be as large as a packet.
+pub const WILLS_LOADED_MAX: usize = 64;
+
 /// Messages that a group hands out to be acknowledged between two stored forms, and that it knows behind its position
 /// after a crash (decision 8).
 pub const HANDED_MAX: usize = 8_192;

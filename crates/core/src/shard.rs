@@ -40,6 +40,7 @@ mod share;
 mod snapshot;
 mod storing;
 mod subscribe;
+mod waiting_wills;
 mod wills;
 
 pub use authenticate::{Progress, Round};
@@ -75,10 +76,9 @@ use key_set::KeySet;
 use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, Suback, frame_length};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use wills::Will;
+use waiting_wills::WaitingWills;
 
 /// The time and the state of the log, as the runtime sees them when it calls.
 #[derive(Clone, Copy, Debug)]
@@ -166,8 +166,8 @@ pub struct Shard {
     joining: FxHashMap<Box<[u8]>, (ConnectionId, Joining)>,
     /// Connections that were closed before their claim was answered.
     abandoned: FxHashMap<ConnectionId, Box<Opening>>,
-    /// Wills that wait for their delay, by when they are due (milliseconds since 1970).
-    delayed_wills: BTreeMap<(u64, Box<str>), Will>,
+    /// Wills that wait to be published.
+    waiting_wills: WaitingWills,
     tokens: u64,
     numbers: u64,
     generation: u32,
@@ -224,7 +224,7 @@ impl Shard {
             to_store: FxHashSet::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
-            delayed_wills: BTreeMap::new(),
+            waiting_wills: WaitingWills::default(),
             tokens: 0,
             numbers: 0,
             generation: 0,
@@ -358,6 +358,9 @@ impl Shard {
             Input::Got { connection, record } => self.on_got(connection, record.as_deref(), now),
             Input::Share(mail) => self.on_share(mail, now),
             Input::Lag(lag) => self.on_lag(&lag),
+            Input::WillLoaded { client_id, number, row } => {
+                self.on_will_loaded(&client_id, number, row.as_deref(), now)
+            }
             Input::Purge { client_id, rows } => self.on_purge(&client_id, rows),
             Input::Tables(tables) => self.on_tables(tables, now),
             Input::Policy(policy) => self.on_policy(policy, now),
@@ -388,8 +391,8 @@ impl Shard {
             }
         }
         self.resume_rated(now);
-        self.fire_due_wills(now);
         self.resume_chores();
+        self.load_due_wills(now);
         self.end_lags();
         self.end_group_lags();
         self.store_full_sessions(now);

@@ -431,6 +431,7 @@ impl Runtime {
                 let others = (0..self.node.inboxes.len() as u32).filter(|&shard| shard != self.index);
                 others.for_each(|shard| self.post(shard, Input::Lag(lag.clone())));
             }
+            Effect::LoadWill { client_id, number } => self.load_will(client_id, number),
             Effect::CollectRows { client_id } => self.collect_rows(client_id),
             Effect::Report(report) => self.report(&report),
         }

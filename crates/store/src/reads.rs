@@ -153,17 +153,17 @@ pub fn rows(store: &Store, client_id: &str, now_ms: u64) -> Result<StoredRows, R
     let prefix = rows::prefix(client_id);
     let session = payload(store, TableId::SESSIONS, client_id, now_ms)?;
     let has_expired = session.is_none() && store.get(TableId::SESSIONS, client_id.as_bytes())?.is_some();
-    let mut found = StoredRows {
-        session,
-        has_expired,
-        will: payload(store, TableId::WILLS, client_id, now_ms)?,
-        ..StoredRows::default()
-    };
+    let mut found = StoredRows { session, has_expired, will: will(store, client_id, now_ms)?, ..StoredRows::default() };
     each(store, TableId::SUBSCRIPTIONS, Some(&prefix), |key, record| {
         found.subscriptions.push((key.to_vec(), record.payload.to_vec(), record.version));
     })?;
     each(store, TableId::HANDSHAKES, Some(&prefix), |key, _| found.handshakes.push(key.to_vec()))?;
     Ok(found)
+}
+
+/// The row of a client's will.
+pub fn will(store: &Store, client_id: &str, now_ms: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    payload(store, TableId::WILLS, client_id, now_ms)
 }
 
 fn payload(store: &Store, table: TableId, key: &str, now_ms: u64) -> Result<Option<Vec<u8>>, ReadError> {

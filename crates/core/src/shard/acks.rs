@@ -33,15 +33,15 @@ impl Shard {
     /// A proposal of this shard was decided.
     pub(super) fn on_completion(&mut self, completion: Completion, now: Moment) {
         let Completion { token, outcome } = completion;
+        if let Outcome::Rejected(_) | Outcome::Full = outcome {
+            self.forget_refused(token);
+        }
         if let Some(leaving) = self.leaving.remove(&token) {
             self.on_left(leaving, &outcome, now);
             return;
         }
         if self.on_chore(token, &outcome) || self.on_group_stored(token, &outcome) {
             return;
-        }
-        if let Outcome::Rejected(_) | Outcome::Full = outcome {
-            self.forget_refused(token);
         }
         let slot = (token.0 >> 40) as usize;
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -95,16 +95,23 @@ impl Shard {
     }
 
     /// A publish was refused whose connection is gone: its client will repeat it, and must not be told it was received. Or
-    /// a session, which never was.
+    /// a session or a will, which never was.
     fn forget_refused(&mut self, token: Token) {
+        let mut will = None;
         for leaving in self.leaving.values_mut() {
-            if leaving.opening == Some(token) {
-                self.settings.session_quota.give_back(leaving.client_id.as_bytes());
-                leaving.session = None; // What is stored is what was before it.
+            if let Some(opening) = leaving.opening.take_if(|opening| opening.token == token) {
+                will = opening.will;
+                if opening.lasts {
+                    self.settings.session_quota.give_back(leaving.client_id.as_bytes());
+                    leaving.session = None; // What is stored is what was before it.
+                }
             }
             if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {
                 leaving.session.as_mut().map(|session| session.received.remove(&packet));
             }
+        }
+        if let Some(number) = will {
+            self.forget_will(number);
         }
     }
 

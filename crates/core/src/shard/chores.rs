@@ -6,7 +6,7 @@
 use super::storing::session_row;
 use super::wills::{Will, is_will};
 use super::{Effect, Shard, StoredRows};
-use crate::change::internal_delete;
+use crate::change::{internal_delete, internal_row};
 use crate::mqtt::session::Session;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Decide, Durability, Outcome, Rejection, Token};
@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 
 /// Something to be written that nobody waits for. Each says of one row that there is what becomes of it.
 pub(super) enum Chore {
-    /// A will is published and its row goes, together and only if the row is still there.
-    PublishWill { client_id: Box<str>, will: Will },
+    /// The client is gone without a goodbye, and its will is published.
+    PublishWill { client_id: Box<str>, number: u64 },
+    /// Likewise, and its will is to wait. `due_ms`: until then, in milliseconds since 1970.
+    DelayWill { client_id: Box<str>, number: u64, due_ms: u64 },
     /// The client said goodbye, and the row of this will would be published when the node is started again.
     WithdrawWill { client_id: Box<str>, number: u64 },
     /// The client is gone, and the row of its session says that it is there: the session would never end.
@@ -39,12 +41,22 @@ impl Chore {
     fn place(&self) -> (TableId, Box<[u8]>) {
         let of_client = |table, client_id: &str| (table, client_id.as_bytes().into());
         match self {
-            Chore::PublishWill { client_id, .. } | Chore::WithdrawWill { client_id, .. } => {
-                of_client(TableId::WILLS, client_id)
-            }
+            Chore::PublishWill { client_id, .. }
+            | Chore::DelayWill { client_id, .. }
+            | Chore::WithdrawWill { client_id, .. } => of_client(TableId::WILLS, client_id),
             Chore::LeaveSession { client_id, .. } => of_client(TableId::SESSIONS, client_id),
             Chore::Purge { client_id } => of_client(TableId::SUBSCRIPTIONS, client_id),
             Chore::RemoveGroupRow { table, key } => (*table, key.clone()),
+        }
+    }
+
+    /// The number of the will it is about.
+    fn will(&self) -> Option<u64> {
+        match self {
+            Chore::PublishWill { number, .. }
+            | Chore::DelayWill { number, .. }
+            | Chore::WithdrawWill { number, .. } => Some(*number),
+            Chore::LeaveSession { .. } | Chore::Purge { .. } | Chore::RemoveGroupRow { .. } => None,
         }
     }
 }
@@ -70,10 +82,18 @@ impl Shard {
     pub(super) fn begin_chore(&mut self, chore: Chore) {
         let token = self.token(0);
         match &chore {
-            Chore::PublishWill { client_id, will } => {
-                if !self.propose_will(token, client_id, will) {
-                    return;
-                }
+            Chore::PublishWill { client_id, number } => {
+                // What it says has to be read: it goes on in `on_will_loaded`.
+                return self.waiting_wills.put(client_id, 0, *number);
+            }
+            Chore::DelayWill { client_id, number, due_ms } => {
+                let (key, number, due_ms) = (client_id.clone(), *number, *due_ms);
+                self.propose_chore(token, TableId::WILLS, client_id, move |row, out| {
+                    is_will(row, number)?;
+                    let will = row.and_then(|row| Will::parse(row.payload)).ok_or(Rejection::Absent)?.0;
+                    internal_row(TableId::WILLS, key.as_bytes(), &will.row(due_ms)).encode(out);
+                    Ok(())
+                });
             }
             Chore::WithdrawWill { client_id, number } => {
                 let (key, number) = (client_id.clone(), *number);
@@ -101,7 +121,18 @@ impl Shard {
                 self.proposals.push(Some(token), Durability::Memory, &[internal_delete(*table, key)]);
             }
         }
+        self.expect_chore(token, chore);
+    }
+
+    /// What is proposed with this token is a chore.
+    pub(super) fn expect_chore(&mut self, token: Token, chore: Chore) {
         self.chores.under_way.insert(token, chore);
+    }
+
+    /// A will was not stored that a connection was to have which is gone by now: there is none to be published or put off,
+    /// nor anything to be taken away.
+    pub(super) fn forget_will(&mut self, number: u64) {
+        self.chores.under_way.retain(|_, chore| chore.will() != Some(number));
     }
 
     /// Proposes what depends on the row that a client has in a table of the server's own.
@@ -132,7 +163,7 @@ impl Shard {
         });
         let token = self.token(0);
         self.proposals.push_decided(Some(token), Durability::Flush, place, absent, &changes);
-        self.chores.under_way.insert(token, Chore::Purge { client_id: client_id.into() });
+        self.expect_chore(token, Chore::Purge { client_id: client_id.into() });
     }
 
     /// What became of a chore. `false`: the proposal was another one.

@@ -3,7 +3,6 @@
 use super::acks::for_operator;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
-use super::chores::Chore;
 use super::claims::ClaimingSession;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then};
 use super::end::{deletes_of, is_there, rows_of};
@@ -281,9 +280,10 @@ impl Shard {
         let session_present = resumed.is_some();
         let seen = self.seen;
         if !session_present {
-            // The session whose will was waiting is over [MQTT-3.1.2-8].
-            if let Some((will, _)) = ended.will.as_deref().and_then(Will::parse) {
-                self.begin_chore(Chore::PublishWill { client_id: client_id.clone(), will });
+            // The session whose will was waiting is over [MQTT-3.1.2-8]. One whose row does not say that it waits is being
+            // published already, or taken away, where the disk had no room for it before.
+            if let Some((will, 1..)) = ended.will.as_deref().and_then(Will::parse) {
+                self.publish_will(&client_id, &will);
             }
         }
         let number = self.session_number();

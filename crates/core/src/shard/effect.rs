@@ -132,6 +132,13 @@ pub enum Effect {
     },
     /// Tell all other shards: [`Input::Lag`].
     Lag(Lag),
+    /// Read the row of a client's will, answer with [`Input::WillLoaded`].
+    LoadWill {
+        /// Whose.
+        client_id: Box<str>,
+        /// Which of its wills it was; said again in the answer.
+        number: u64,
+    },
     /// Collect the rows of a session whose time ran out, answer with [`Input::Purge`].
     CollectRows {
         /// Whose.

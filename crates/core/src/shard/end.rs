@@ -70,16 +70,16 @@ impl Ending {
         changed.flatten().filter_map(|changed| changed.row.as_deref())
     }
 
-    /// What is kept of it until its end is decided; `withdrawn`: see [`Leaving::withdrawn`].
+    /// What is kept of it until its end is decided. `will`: its number; `withdrawn`: see [`Leaving::withdrawn`].
     fn leaving(
         self,
         connection: ConnectionId,
         session: Box<Session>,
-        (claimant, withdrawn): (Option<Claimant>, Option<u64>),
+        (claimant, will, withdrawn): (Option<Claimant>, Option<u64>, Option<u64>),
         now: Moment,
     ) -> Leaving {
         let opening = self.acks.iter().find_map(|pending| match pending.then {
-            Then::Connack { lasts: true, .. } => pending.token,
+            Then::Connack { lasts, .. } => Some(InDoubt { token: pending.token?, lasts, will }),
             _ => None,
         });
         let undecided = self.acks.iter().filter_map(|pending| match (pending.token, &pending.then) {
@@ -108,12 +108,21 @@ pub(super) struct Leaving {
     pub claimant: Option<Claimant>,
     /// Publishes of QoS 2 that the writer may still refuse.
     pub undecided: Vec<(Token, PacketId)>,
-    /// With this the session was to be stored first, if that was not decided by then.
-    pub opening: Option<Token>,
+    /// What was to be stored for it before CONNACK, if that was not decided by then.
+    pub opening: Option<InDoubt>,
     /// Its row says that its client is there, and is to end then: milliseconds since 1970; the inner `None`: never.
     pub ends_ms: Option<Option<u64>>,
     /// The will that goes with its goodbye.
     pub withdrawn: Option<u64>,
+}
+
+/// What a connection was to have on disk, and has not if it is refused.
+pub(super) struct InDoubt {
+    pub token: Token,
+    /// A session, which was counted for it.
+    pub lasts: bool,
+    /// The number of its will.
+    pub will: Option<u64>,
 }
 
 impl Shard {
@@ -225,6 +234,7 @@ impl Shard {
         };
         let finished = self.finish_answered(&mut session, &ending.acks);
         self.stop_listening(id, &session);
+        let will = ending.will.as_ref().map(|will| will.number);
         let withdrawn = self.part_with_will(&session, ending.will.take(), cause, now);
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
@@ -238,7 +248,7 @@ impl Shard {
         };
         // Who comes next finds what is left, and nothing else; and who sees that we close the connection behind a
         // goodbye knows that no crash undoes it.
-        let leaving = ending.leaving(id, session, (claimant, withdrawn), now);
+        let leaving = ending.leaving(id, session, (claimant, will, withdrawn), now);
         self.leaving.insert(token, leaving);
         if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
             connection.parting = true;
@@ -370,9 +380,14 @@ impl Shard {
     pub(super) fn restore_session(&mut self, client_id: &str, row: &[u8], now: Moment) -> Option<u32> {
         let (session, interrupted) = Session::interrupted(row, now.committed)?;
         if let Some(interrupted) = interrupted {
-            let expires_ms = expires_ms(session.expiry_secs, now);
+            let (expires_ms, token) = (expires_ms(session.expiry_secs, now), self.token(0));
             let row = session_row(client_id, &interrupted, expires_ms);
-            self.proposals.push(None, Durability::Sync, &[row]); // Nobody is let in before it is written.
+            // Where there is room, nobody is let in before it is written.
+            self.proposals.push(Some(token), Durability::Sync, &[row]);
+            self.expect_chore(
+                token,
+                Chore::LeaveSession { client_id: client_id.into(), until: now.committed, expires_ms },
+            );
         }
         Some(session.expiry_secs)
     }

@@ -93,8 +93,7 @@ impl Shard {
                     self.on_session_expired(change.key);
                 }
             }
-            (TableId::WILLS, ChangeKind::Put) => drop(self.wills.insert(change.key)),
-            (TableId::WILLS, ChangeKind::Delete | ChangeKind::Expire) => drop(self.wills.remove(change.key)),
+            (TableId::WILLS, kind) => self.on_will_row(change.key, (kind == ChangeKind::Put).then_some(change.payload)),
             (TableId::USERS, kind) => {
                 self.on_account(change.key, (kind == ChangeKind::Put).then_some(change.payload), now)
             }

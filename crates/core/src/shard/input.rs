@@ -164,6 +164,15 @@ pub enum Input {
     Share(Vec<ShareMail>),
     /// What another shard has to say of who lags behind.
     Lag(Lag),
+    /// The row that [`Effect::LoadWill`](super::Effect::LoadWill) asked for.
+    WillLoaded {
+        /// Whose.
+        client_id: Box<str>,
+        /// Which will was asked for.
+        number: u64,
+        /// The row of [`TableId::WILLS`], if there is one and it could be read.
+        row: Option<Vec<u8>>,
+    },
     /// A session's time ran out: its remaining rows, to be deleted unless it has come back.
     Purge {
         /// Whose.

@@ -5,12 +5,12 @@ use super::connection::ConnectionId;
 use super::decide::{MERGE_PATCH, decide_will};
 use super::end::Cause;
 use super::publish::{Refused, Said, operation_of};
-use super::{Moment, Shard};
-use crate::change::{Change, ChangeKind, Entry, internal_delete, internal_row};
+use super::{Effect, Moment, Shard};
+use crate::change::{Change, ChangeKind, Entry, internal_delete};
 use crate::mqtt::session::Session;
 use crate::policy::{Denied, Principal, Rights};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability, Rejection, Token};
+use crate::proposal::{Decide, Durability, Rejection};
 use crate::record::Record;
 use crate::tables::Tables;
 use rowcast_codec::{PublishProperties, ReasonCode, Topic, Will as WireWill};
@@ -91,6 +91,13 @@ impl Will {
     /// The number of the will in a row.
     pub(super) fn number_of(row: &[u8]) -> Option<u64> {
         row.first_chunk().map(|number| u64::from_le_bytes(*number))
+    }
+
+    /// The number of a will that waits, and until when; `None`: its connection is there.
+    fn waiting(row: &[u8]) -> Option<(u64, u64)> {
+        let (number, rest) = row.split_first_chunk::<8>()?;
+        let due_ms = u64::from_le_bytes(*rest.get(8..)?.first_chunk()?);
+        (due_ms > 0).then_some((u64::from_le_bytes(*number), due_ms))
     }
 
     /// The will in a row, and when it is due.
@@ -178,24 +185,24 @@ impl Shard {
     /// A connection ended without a goodbye.
     fn end_will(&mut self, client_id: &str, will: Will, expiry_secs: u32, cause: Cause, now: Moment) {
         let clean = matches!(cause, Cause::Taken(claimant) if claimant.clean_start);
-        // The session ends with the connection, or is thrown away by the next one: its will does not wait.
-        let delay_secs = if clean { 0 } else { will.delay_secs.min(expiry_secs) };
-        if delay_secs == 0 {
-            self.begin_chore(Chore::PublishWill { client_id: client_id.into(), will });
-        } else if !matches!(cause, Cause::Taken(_)) {
-            let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;
-            let row = will.row(due_ms);
-            let key = client_id.as_bytes();
-            self.proposals.push(None, Durability::Sync, &[internal_row(TableId::WILLS, key, &row)]);
-            self.delayed_wills.insert((due_ms, client_id.into()), will);
-        } // Else the next connection came in time: it takes the row away [MQTT-3.1.3-9].
+        // The session ends with the connection, or is thrown away by the next one: its will does not wait. One that goes
+        // on with it takes the row away [MQTT-3.1.3-9], unless it is refused.
+        match if clean { 0 } else { will.delay_secs.min(expiry_secs) } {
+            0 => self.publish_will(client_id, &will),
+            delay_secs => self.delay_will(client_id, &will, delay_secs, now),
+        }
     }
 
-    /// Proposes that a will is published and its row goes, together and only if the row is still there. `false`: there is
-    /// nothing to publish.
-    pub(super) fn propose_will(&mut self, token: Token, client_id: &str, will: &Will) -> bool {
-        let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return false };
-        let number = will.number;
+    /// A will waits so long from now on: it is known to do so once its row says it.
+    fn delay_will(&mut self, client_id: &str, will: &Will, delay_secs: u32, now: Moment) {
+        let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;
+        self.begin_chore(Chore::DelayWill { client_id: client_id.into(), number: will.number, due_ms });
+    }
+
+    /// A will is published and its row goes, together and only if the row is still there.
+    pub(super) fn publish_will(&mut self, client_id: &str, will: &Will) {
+        let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return };
+        let (token, number) = (self.token(0), will.number);
         let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| is_will(row, number));
         let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
         let rights = Arc::new(OnceLock::new());
@@ -205,27 +212,44 @@ impl Shard {
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);
-        true
+        self.expect_chore(token, Chore::PublishWill { client_id: client_id.into(), number });
     }
 
-    pub(super) fn fire_due_wills(&mut self, now: Moment) {
-        while let Some(entry) = self.delayed_wills.first_entry() {
-            if entry.key().0 > now.wall_ms {
-                return;
-            }
-            let ((_, client_id), will) = entry.remove_entry();
-            self.begin_chore(Chore::PublishWill { client_id, will });
+    /// The log has a row of [`TableId::WILLS`], or took it away (`None`). Those that wait are the first shard's.
+    pub(super) fn on_will_row(&mut self, key: &[u8], row: Option<&[u8]>) {
+        let _ = if row.is_some() { self.wills.insert(key) } else { self.wills.remove(key) };
+        let Ok(client_id) = std::str::from_utf8(key) else { return };
+        match row.and_then(Will::waiting) {
+            Some((number, due_ms)) if self.settings.index == 0 => self.waiting_wills.put(client_id, due_ms, number),
+            _ => self.waiting_wills.remove(client_id),
         }
+    }
+
+    /// Reads the wills whose time has come.
+    pub(super) fn load_due_wills(&mut self, now: Moment) {
+        while let Some((client_id, number)) = self.waiting_wills.take_due(now.wall_ms) {
+            self.effects.push(Effect::LoadWill { client_id: (&*client_id).into(), number });
+        }
+    }
+
+    /// A will whose time has come was read, if it is still there.
+    pub(super) fn on_will_loaded(&mut self, client_id: &str, number: u64, row: Option<&[u8]>, now: Moment) {
+        self.waiting_wills.loaded();
+        if let Some((will, _)) = row.and_then(Will::parse).filter(|(will, _)| will.number == number) {
+            self.publish_will(client_id, &will);
+        }
+        self.load_due_wills(now);
     }
 
     /// A row of [`TableId::WILLS`] that is there when the node starts: its connection is gone, without a goodbye.
     /// `session_expiry_secs`: how long its session lasts, if it has one.
     pub(super) fn restore_will(&mut self, client_id: &str, row: &[u8], session_expiry_secs: Option<u32>, now: Moment) {
         let Some((will, due_ms)) = Will::parse(row) else { return };
-        let delay_secs = will.delay_secs.min(session_expiry_secs.unwrap_or(0));
-        let due_ms = if due_ms > 0 { due_ms } else { now.wall_ms + u64::from(delay_secs) * 1000 };
-        self.delayed_wills.insert((due_ms, client_id.into()), will);
-        self.fire_due_wills(now);
+        match (due_ms, will.delay_secs.min(session_expiry_secs.unwrap_or(0))) {
+            (0, delay_secs) if delay_secs > 0 => self.delay_will(client_id, &will, delay_secs, now),
+            (due_ms, _) if due_ms > now.wall_ms => self.waiting_wills.put(client_id, due_ms, will.number),
+            _ => self.publish_will(client_id, &will),
+        }
     }
 }
 

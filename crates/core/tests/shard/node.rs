@@ -796,6 +796,10 @@ impl<S: Keep> Node<S> {
                 Ok(messages) => Input::Fetched { reader, messages },
                 Err(_) => return self.not_read(shard, reader, Input::Fetched { reader, messages: Vec::new() }),
             },
+            Effect::LoadWill { client_id, number } => {
+                let row = self.store.session_rows(&client_id, self.wall_ms()).will;
+                Input::WillLoaded { client_id, number, row }
+            }
             Effect::CollectRows { client_id } => {
                 let rows = self.store.session_rows(&client_id, self.wall_ms());
                 Input::Purge { client_id, rows }

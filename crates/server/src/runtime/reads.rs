@@ -107,6 +107,21 @@ impl Runtime {
         );
     }
 
+    /// A will whose time has come.
+    pub(super) fn load_will(self: &Rc<Self>, client_id: Box<str>, number: u64) {
+        let id = client_id.clone();
+        self.read(
+            move |store: &Store| reads::will(store, &id, now_ms()),
+            move |runtime, row| {
+                let row = row.unwrap_or_else(|error| {
+                    tracing::error!(%error, "cannot read a will; it is published once the node is started again");
+                    None
+                });
+                runtime.tell(Input::WillLoaded { client_id, number, row });
+            },
+        );
+    }
+
     /// What is left of a session whose time ran out.
     pub(super) fn collect_rows(self: &Rc<Self>, client_id: Box<str>) {
         let id = client_id.clone();
