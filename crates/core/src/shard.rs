@@ -78,6 +78,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use waiting_wills::WaitingWills;
 
 /// The time and the state of the log, as the runtime sees them when it calls.
@@ -112,6 +113,8 @@ pub struct Settings {
     pub reach: Arc<Reach>,
     /// The node's sessions.
     pub session_quota: Arc<SessionQuota>,
+    /// How many CONNECTs have come to the node.
+    pub arrivals: Arc<AtomicU64>,
 }
 
 /// What a connection's task is to do next.

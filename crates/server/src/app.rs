@@ -33,6 +33,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -150,7 +151,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
 
     let committed = node.store.committed();
     let found = Arc::new(reads::found(&node.store)?);
-    let shared = (reach, SessionQuota::restored(random_seed, &found, committed));
+    let shared = (reach, SessionQuota::restored(random_seed, &found, committed), Arc::default());
     let (restored, all_restored) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..shards as u32 {
@@ -275,7 +276,7 @@ fn settings(
     config: &Config,
     (index, shards): (u32, u32),
     seed: u64,
-    (reach, session_quota): &(Arc<Reach>, Arc<SessionQuota>),
+    (reach, session_quota, arrivals): &(Arc<Reach>, Arc<SessionQuota>, Arc<AtomicU64>),
 ) -> Settings {
     Settings {
         index,
@@ -286,6 +287,7 @@ fn settings(
         seed: seed.wrapping_add(u64::from(index) << 56),
         reach: Arc::clone(reach),
         session_quota: Arc::clone(session_quota),
+        arrivals: Arc::clone(arrivals),
     }
 }
 

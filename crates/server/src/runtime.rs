@@ -399,6 +399,7 @@ impl Runtime {
                 match self.node.directory.claim(&client_id, user, claimant) {
                     Claim::Granted => self.claimed(claimant, Previous::Unread),
                     Claim::Refused => self.claimed(claimant, Previous::Refused),
+                    Claim::Overtaken => self.claimed(claimant, Previous::Overtaken),
                     Claim::Evict(owner, connection) => self.post(owner, Input::Evict { connection, claimant }),
                 }
             }

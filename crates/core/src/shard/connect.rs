@@ -5,7 +5,7 @@ use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::claims::ClaimingSession;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then};
-use super::end::{deletes_of, is_there, rows_of};
+use super::end::{TAKEN_OVER, deletes_of, is_there, rows_of};
 use super::publish::Refused;
 use super::wills::Will;
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
@@ -23,6 +23,7 @@ use rowcast_codec::{
     Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, UserProperties, Version,
 };
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Shard {
     pub(super) fn on_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, now: Moment) {
@@ -118,6 +119,7 @@ impl Shard {
         let opening = Opening {
             client_id,
             assigned,
+            arrival: self.settings.arrivals.fetch_add(1, Ordering::Relaxed),
             clean_start: connect.clean_start,
             expiry_secs: asked_secs.min(limits.session_expiry_max_secs),
             receive_maximum: wanted.min(limits.inflight),
@@ -177,7 +179,7 @@ impl Shard {
             }
             will.maker = principal.in_name();
         }
-        let claimant = Claimant { shard, connection: id, clean_start: opening.clean_start };
+        let claimant = Claimant { shard, connection: id, clean_start: opening.clean_start, arrival: opening.arrival };
         let claim = Effect::Claim { client_id: opening.client_id.clone(), user: principal.user.clone(), claimant };
         connection.principal = principal;
         connection.rights = rights;
@@ -211,7 +213,7 @@ impl Shard {
                 _ => None,
             };
             self.hand_off(claimant, session);
-            return self.close_silently(id, None, "another connection has the same client identifier", now);
+            return self.close_silently(id, None, TAKEN_OVER, now);
         }
         let user = connection.principal.user.clone();
         let fits = |session: &Session| session.user.as_deref() == user.as_deref();
@@ -220,6 +222,7 @@ impl Shard {
                 let refused = (ReasonCode::NotAuthorized, "the session belongs to another user");
                 return self.refuse_client(id, opening.client_id, refused, now);
             }
+            Previous::Overtaken => return self.close_silently(id, None, TAKEN_OVER, now),
             Previous::Unreadable => {
                 let refused = (ReasonCode::ServerUnavailable, "the session cannot be read");
                 return self.refuse_claimed(id, opening.client_id, refused, now);

@@ -174,6 +174,8 @@ pub(super) struct Opening {
     pub client_id: Box<str>,
     /// We made the client identifier.
     pub assigned: bool,
+    /// [`super::Claimant::arrival`].
+    pub arrival: u64,
     pub clean_start: bool,
     pub expiry_secs: u32,
     pub receive_maximum: u16,

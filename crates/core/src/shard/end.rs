@@ -17,6 +17,9 @@ use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode, TopicFilter};
 use std::collections::VecDeque;
 
+/// Why a connection ends that has lost its client identifier to another, in words for an operator.
+pub(super) const TAKEN_OVER: &str = "another connection has the same client identifier";
+
 /// Why a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Cause {
@@ -206,8 +209,7 @@ impl Shard {
             let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
             self.send(id, &taken, now);
         }
-        let words = "another connection has the same client identifier";
-        self.end(id, Cause::Taken(claimant), (Some(ReasonCode::SessionTakenOver), words), now);
+        self.end(id, Cause::Taken(claimant), (Some(ReasonCode::SessionTakenOver), TAKEN_OVER), now);
     }
 
     /// Takes a connection's session and will away from it; what is in its outbox still goes out. `said`: what the client

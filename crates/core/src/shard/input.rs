@@ -26,6 +26,8 @@ pub struct Claimant {
     pub connection: ConnectionId,
     /// It wants nothing of an earlier session.
     pub clean_start: bool,
+    /// Which of the node's CONNECTs it came with: who came later takes over, however long it took to prove who they are.
+    pub arrival: u64,
 }
 
 /// What there was under a client identifier.
@@ -39,6 +41,8 @@ pub enum Previous {
     Stored(StoredRows),
     /// It belongs to another user.
     Refused,
+    /// A connection has it whose CONNECT came later.
+    Overtaken,
     /// The store could not be read.
     Unreadable,
 }

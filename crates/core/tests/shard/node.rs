@@ -134,6 +134,7 @@ pub(crate) struct Owner {
     shard: usize,
     connection: ConnectionId,
     user: Option<Arc<str>>,
+    arrival: u64,
 }
 
 /// One client's connection.
@@ -230,6 +231,7 @@ impl<S: Keep> Node<S> {
         let now = self.moment();
         let found = self.store.found();
         let reach = Reach::new(self.setup.shards);
+        let arrivals = Arc::default();
         let session_quota = SessionQuota::restored(self.setup.seed ^ self.starts, &found, now.committed);
         self.shards = (0..self.setup.shards)
             .map(|index| {
@@ -242,6 +244,7 @@ impl<S: Keep> Node<S> {
                     seed: self.setup.seed ^ self.starts << 32 ^ (index as u64) << 16,
                     reach: Arc::clone(&reach),
                     session_quota: Arc::clone(&session_quota),
+                    arrivals: Arc::clone(&arrivals),
                 };
                 Shard::restored(settings, Arc::clone(&self.tables), self.policy(), &found, now)
             })
@@ -705,13 +708,15 @@ impl<S: Keep> Node<S> {
     }
 
     fn claim(&mut self, client_id: Box<str>, user: Option<Arc<str>>, claimant: Claimant) {
-        let owner = Owner { shard: claimant.shard as usize, connection: claimant.connection, user };
+        let Claimant { connection, arrival, .. } = claimant;
+        let owner = Owner { shard: claimant.shard as usize, connection, user, arrival };
         match self.directory.get(&client_id) {
             None => {
                 self.directory.insert(client_id, owner);
                 self.answer(claimant, Previous::Unread);
             }
             Some(current) if current.user != owner.user => self.answer(claimant, Previous::Refused),
+            Some(current) if current.arrival > arrival => self.answer(claimant, Previous::Overtaken),
             Some(current) => {
                 let evict = Input::Evict { connection: current.connection, claimant };
                 self.mail[current.shard].push_back(evict);

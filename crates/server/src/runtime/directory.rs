@@ -15,6 +15,7 @@ struct Owner {
     shard: u32,
     connection: ConnectionId,
     user: Option<Arc<str>>,
+    arrival: u64,
 }
 
 /// The answer to a claim.
@@ -26,19 +27,24 @@ pub enum Claim {
     Evict(u32, ConnectionId),
     /// It belongs to another user.
     Refused,
+    /// A connection has it that came later.
+    Overtaken,
 }
 
 impl Directory {
-    /// Makes the claimant the owner, unless the client identifier belongs to another user.
+    /// Makes the claimant the owner, unless the client identifier belongs to another user, or to a connection that came
+    /// later and was faster to prove who it is.
     pub fn claim(&self, client_id: &str, user: Option<Arc<str>>, claimant: Claimant) -> Claim {
         let mut owners = self.lock();
-        let owner = Owner { shard: claimant.shard, connection: claimant.connection, user };
+        let Claimant { shard, connection, arrival, .. } = claimant;
+        let owner = Owner { shard, connection, user, arrival };
         match owners.get_mut(client_id) {
             None => {
                 owners.insert(client_id.into(), owner);
                 Claim::Granted
             }
             Some(current) if current.user != owner.user => Claim::Refused,
+            Some(current) if current.arrival > arrival => Claim::Overtaken,
             Some(current) => {
                 let last = std::mem::replace(current, owner);
                 Claim::Evict(last.shard, last.connection)
@@ -83,15 +89,16 @@ mod tests {
     use super::*;
 
     fn claimant(shard: u32, slot: u32) -> Claimant {
-        Claimant { shard, connection: ConnectionId { slot, generation: 1 }, clean_start: false }
+        Claimant { shard, connection: ConnectionId { slot, generation: 1 }, clean_start: false, arrival: slot.into() }
     }
 
     #[test]
     fn the_last_to_claim_has_it_and_nobody_else_gives_it_back() {
         let directory = Directory::default();
-        let (first, second) = (claimant(0, 1), claimant(1, 1));
+        let (first, second) = (claimant(0, 1), claimant(1, 2));
         assert_eq!(directory.claim("c", None, first), Claim::Granted);
         assert_eq!(directory.claim("c", None, second), Claim::Evict(0, first.connection));
+        assert_eq!(directory.claim("c", None, first), Claim::Overtaken);
         directory.release("c", 0, first.connection);
         assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Refused);
         directory.release("c", 1, second.connection);
