@@ -486,6 +486,11 @@ impl<S: Keep> Node<S> {
         socket.open && socket.inbound.is_empty() && socket.outbound.is_empty() && self.outbox_len(id) == 0
     }
 
+    /// Whether the shard has taken all that the client sent.
+    pub(crate) fn has_read(&self, id: SocketId) -> bool {
+        self.sockets[id.0].inbound.is_empty()
+    }
+
     /// What shards hold, all of them together.
     pub(crate) fn shard(&self, index: usize) -> &Shard {
         &self.shards[index]

@@ -84,6 +84,8 @@ pub(crate) struct Client {
     was_quiet: bool,
     /// When its connection was seen without anything on the way to it.
     clear_ms: u64,
+    /// When all that it had said was seen to have been read.
+    read_ms: u64,
     /// Publishes that are not settled, in the order they were made.
     outgoing: VecDeque<Outgoing>,
     /// Topics that it has aliases for, in this connection, and those that the server has.
@@ -214,6 +216,7 @@ impl Client {
             takes: true,
             was_quiet: false,
             clear_ms: 0,
+            read_ms: 0,
             outgoing: VecDeque::new(),
             aliases_out: Vec::new(),
             aliases_in: BTreeMap::new(),
@@ -643,10 +646,11 @@ impl Client {
         }
     }
 
-    /// Whether it said nothing for so long that the server may close its connection.
+    /// Whether it said nothing for so long that the server may close its connection, or the server had no time to hear it.
     fn is_quiet(&self, now: u64) -> bool {
-        let patience_ms = u64::from(self.keep_alive_secs) * 1500;
-        self.was_quiet || !self.takes || (self.connected && patience_ms > 0 && now >= self.sent_ms + patience_ms)
+        let half_ms = u64::from(self.keep_alive_secs) * 500;
+        let is_overdue = now >= self.sent_ms + 3 * half_ms || now >= self.read_ms + half_ms;
+        self.was_quiet || !self.takes || (self.connected && half_ms > 0 && is_overdue)
     }
 
     /// Whether what it says now may come too late for its keep alive: until CONNACK comes it can say nothing.

@@ -51,6 +51,9 @@ impl Client {
                 return Ok(());
             }
         }
+        if node.has_read(socket) {
+            self.read_ms = node.wall_ms();
+        }
         if node.is_clear(socket) {
             self.clear_ms = node.wall_ms();
             self.was_quiet &= node.has_ended(socket);
@@ -185,6 +188,7 @@ impl Client {
         // A group may have given something to its last connection, which the server did not know yet that it had left.
         self.notes.push(Note::Left);
         self.connected = true;
+        self.read_ms = now;
         self.starts_clean = false;
         world.wills.returned(self.index, self.will);
         if !present {
