@@ -26,7 +26,8 @@ pub struct SessionQuota {
 struct Known {
     /// Those that a session is stored of, or about to be.
     all: FxHashSet<u64>,
-    /// Those that a session is about to be stored of, and whether one is already.
+    /// Those that a session is about to be stored of, and whether one is now. They keep their place until it is known what
+    /// became of that, whatever the log says of an earlier one meanwhile.
     expected: FxHashMap<u64, bool>,
 }
 
@@ -52,8 +53,8 @@ impl SessionQuota {
         true
     }
 
-    /// It was not stored, and will not be.
-    pub(crate) fn give_back(&self, client_id: &[u8]) {
+    /// It is known whether it was stored, and the log was read up to there.
+    pub(crate) fn settle(&self, client_id: &[u8]) {
         let (key, mut known) = (self.key(client_id), self.lock());
         if let Some(false) = known.expected.remove(&key) {
             known.all.remove(&key);
@@ -63,7 +64,7 @@ impl SessionQuota {
     /// A line of the log says that a session is stored, ...
     pub(crate) fn on_stored(&self, client_id: &[u8], at: Sequence) {
         self.on_line(client_id, at, |known, key| {
-            known.expected.remove(&key);
+            known.expected.entry(key).and_modify(|is_there| *is_there = true);
             known.all.insert(key);
         });
     }
@@ -127,8 +128,12 @@ mod tests {
         assert!(!quota.take(b"c", 2) && quota.len() == 2);
         quota.on_gone(b"a", Sequence(2)); // It is about to have another: nobody comes in between.
         assert!(!quota.take(b"c", 2));
-        quota.on_stored(b"a", Sequence(3));
+        quota.on_stored(b"a", Sequence(3)); // Nor where that is the earlier one, written once more.
         quota.on_gone(b"a", Sequence(4));
+        assert!(!quota.take(b"c", 2));
+        quota.on_stored(b"a", Sequence(5));
+        quota.settle(b"a");
+        quota.on_gone(b"a", Sequence(6));
         assert!(quota.take(b"c", 2) && quota.len() == 2);
     }
 
@@ -136,17 +141,17 @@ mod tests {
     fn what_could_not_be_stored_takes_no_place() {
         let quota = quota(&[], 0);
         assert!(quota.take(b"a", 1) && quota.has(b"a") && !quota.take(b"b", 1));
-        quota.give_back(b"a");
+        quota.settle(b"a");
         assert!(!quota.has(b"a") && quota.take(b"b", 1));
         quota.on_stored(b"b", Sequence(1));
-        quota.give_back(b"b"); // It was.
+        quota.settle(b"b"); // It was.
         assert!(quota.has(b"b"));
         assert!(quota.take(b"b", 1));
-        quota.give_back(b"b"); // Only the one before it was.
+        quota.settle(b"b"); // Only the one before it was.
         assert!(quota.has(b"b"));
         assert!(quota.take(b"b", 1));
         quota.on_gone(b"b", Sequence(2));
-        quota.give_back(b"b");
+        quota.settle(b"b");
         assert!(!quota.has(b"b") && quota.len() == 0);
     }
 

@@ -102,7 +102,7 @@ impl Shard {
             if let Some(opening) = leaving.opening.take_if(|opening| opening.token == token) {
                 will = opening.will;
                 if opening.lasts {
-                    self.settings.session_quota.give_back(leaving.client_id.as_bytes());
+                    self.settings.session_quota.settle(leaving.client_id.as_bytes());
                     leaving.session = None; // What is stored is what was before it.
                 }
             }

@@ -351,10 +351,10 @@ impl Shard {
         reason: ReasonCode,
         now: Moment,
     ) {
+        if lasts && let Some(connection) = self.connection(id) {
+            self.settings.session_quota.settle(connection.client_id().as_bytes());
+        }
         if reason.is_error() {
-            if lasts && let Some(connection) = self.connection(id) {
-                self.settings.session_quota.give_back(connection.client_id().as_bytes());
-            }
             let is_gone = reason == ReasonCode::ServerUnavailable;
             let words = if is_gone { "the session has just ended" } else { "the session cannot be stored" };
             if let Some(connection) = self.connection_mut(id) {

@@ -335,7 +335,10 @@ impl Shard {
     /// A session that was left is on disk, or gone from there: it can be taken over, or forgotten here. If its row was not
     /// there any more, neither is the session.
     pub(super) fn on_left(&mut self, leaving: Leaving, outcome: &Outcome, now: Moment) {
-        let Leaving { client_id, connection, session, claimant, ends_ms, withdrawn, .. } = leaving;
+        let Leaving { client_id, connection, session, claimant, opening, ends_ms, withdrawn, .. } = leaving;
+        if opening.is_some_and(|opening| opening.lasts) {
+            self.settings.session_quota.settle(client_id.as_bytes()); // It was stored before it was left.
+        }
         if *outcome == Outcome::Full {
             if let Some(expires_ms) = ends_ms {
                 let (client_id, until) = (client_id.clone(), now.committed);
