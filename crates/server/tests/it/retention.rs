@@ -86,10 +86,10 @@ fn who_comes_back_to_an_altered_log_is_closed_and_the_place_is_named() {
         assert_eq!(reader.rest(), []);
         writer.publish("bark", "others are served", 1, false);
     }
-    let log = server.log();
+    server.assert_alive();
+    let (_, log) = server.terminate(); // Lines are written by a thread of their own.
     let named: Vec<&str> = log.lines().filter(|line| line.contains("00000000000000000001.log")).collect();
     assert!((2..10).contains(&named.len()), "it is said each time, and no more: {log}");
-    server.assert_alive();
 }
 
 #[track_caller]

@@ -174,7 +174,7 @@ fn nothing_of_a_proof_is_in_the_log() {
     let server = application.with("--log-level").with("trace").start();
     prove(&server, "admin", PASSWORD).expect("in");
     assert_eq!(prove(&server, "admin", "wrong").err(), Some(0x87));
-    let log = server.log();
+    let (_, log) = server.terminate();
     assert!(!log.contains("p=") && !log.contains("SCRAM-SHA-256$") && !log.contains("biws"), "{log}");
 }
 
