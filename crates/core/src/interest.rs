@@ -3,8 +3,11 @@
 //! Matching walks the trie once per new topic and remembers the answer; subscribing and unsubscribing take just the
 //! answers that change out of the cache. Topics here are canonical (`Catalog::canonical_topic`).
 
+mod holders;
+
 use crate::position::Sequence;
 use crate::reach::OwnReach;
+use holders::Holders;
 use rowcast_codec::{QoS, Topic, TopicFilter};
 use rustc_hash::{FxHashMap, FxHasher};
 use slab::Slab;
@@ -99,9 +102,6 @@ struct Node {
     plus: Option<usize>,
 }
 
-/// By subscriber and spelling.
-type Holders = FxHashMap<(Subscriber, u32), Subscription>;
-
 /// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
 const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
 /// Cached topics that are looked at one by one when a filter with wildcards changes. With more of them all are
@@ -144,7 +144,7 @@ impl Interest {
         }
         let node = &mut self.nodes[at];
         let holders = if below { &mut node.below } else { &mut node.exact };
-        let replaced = holders.insert((subscription.subscriber, subscription.spelling), subscription);
+        let replaced = holders.insert(subscription);
         if replaced.is_none() {
             self.filters += 1;
             self.reach.iter().for_each(|reach| reach.add(filter));
@@ -177,10 +177,7 @@ impl Interest {
         }
         let node = &mut self.nodes[at];
         let holders = if below { &mut node.below } else { &mut node.exact };
-        let removed = holders.remove(&(subscriber, spelling))?;
-        if holders.is_empty() {
-            *holders = Holders::default(); // Gives the memory back.
-        }
+        let removed = holders.remove((subscriber, spelling))?;
         self.filters -= 1;
         self.reach.iter().for_each(|reach| reach.remove(filter));
         while let Some((parent, level)) = path.pop() {
@@ -243,7 +240,7 @@ impl Interest {
         }
         let node = &mut self.nodes[at];
         let holders = if below { &mut node.below } else { &mut node.exact };
-        if let Some(found) = holders.get_mut(&(subscription.subscriber, subscription.spelling)) {
+        if let Some(found) = holders.get_mut((subscription.subscriber, subscription.spelling)) {
             found.guarded = subscription.guarded;
             self.forget(filter);
         }
@@ -290,7 +287,7 @@ impl Interest {
         let node = &self.nodes[at];
         let wildcards = !matches!(depth, Depth::First { hidden: true }); // [MQTT-4.7.2-1]
         if wildcards {
-            found.extend(node.below.values());
+            node.below.collect(found);
         }
         let (level, rest) = match rest.split_once('/') {
             Some((level, rest)) => (level, Some(rest)),
@@ -302,8 +299,8 @@ impl Interest {
                 Some(rest) => self.collect(child, rest, Depth::Below, found),
                 None => {
                     let last = &self.nodes[child];
-                    found.extend(last.exact.values());
-                    found.extend(last.below.values()); // `dog/#` selects `dog` (MQTT 5 §4.7.1.2).
+                    last.exact.collect(found);
+                    last.below.collect(found); // `dog/#` selects `dog` (MQTT 5 §4.7.1.2).
                 }
             }
         }
