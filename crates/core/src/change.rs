@@ -143,6 +143,12 @@ pub enum EntryError {
 }
 
 impl<'a> Entry<'a> {
+    /// What the entry at the start of `bytes` does, without a look at the rest of it; `None`: there is none.
+    #[must_use]
+    pub fn kind_of(bytes: &[u8]) -> Option<ChangeKind> {
+        bytes.get(4).map(|&flags| kind_in(flags))
+    }
+
     /// Reads the entry at the start of `bytes`; returns it and its size in bytes.
     pub fn decode(bytes: &'a [u8], sequence: Sequence) -> Result<(Entry<'a>, usize), EntryError> {
         let truncated = |length| EntryError::Truncated { length, left: bytes.len() };
@@ -153,12 +159,7 @@ impl<'a> Entry<'a> {
         if flags & RESERVED != 0 {
             return Err(EntryError::Flags(flags));
         }
-        let kind = match flags & 3 {
-            0 => ChangeKind::Put,
-            1 => ChangeKind::Delete,
-            2 => ChangeKind::Expire,
-            _ => ChangeKind::Message,
-        };
+        let kind = kind_in(flags);
         let qos = QoS::try_from(flags >> 2 & 3).map_err(|_| EntryError::Flags(flags))?;
         let mut rest = entry.get(FIXED_BYTES..).ok_or(truncated(FIXED_BYTES))?;
         let mut take = |length: usize| -> Result<&'a [u8], EntryError> {
@@ -187,6 +188,15 @@ impl<'a> Entry<'a> {
         };
         let superseded = flags & SUPERSEDED != 0;
         Ok((Entry { sequence, hlc: Hlc(u64_at(head, 9)), origin, superseded, change }, size))
+    }
+}
+
+fn kind_in(flags: u8) -> ChangeKind {
+    match flags & 3 {
+        0 => ChangeKind::Put,
+        1 => ChangeKind::Delete,
+        2 => ChangeKind::Expire,
+        _ => ChangeKind::Message,
     }
 }
 
@@ -281,6 +291,7 @@ mod tests {
         assert_eq!(entries.len(), 2);
         assert_eq!((entries[0].sequence, entries[1].sequence), (Sequence(10), Sequence(11)));
         assert_eq!((entries[0].hlc, entries[1].hlc), (Hlc(0), Hlc(5)));
+        assert_eq!((Entry::kind_of(&bytes), Entry::kind_of(&bytes[..4])), (Some(ChangeKind::Put), None));
         assert_eq!((entries[0].change.payload, entries[0].change.expires_ms), (&b"{}"[..], None));
         assert_eq!((entries[1].change.payload, entries[1].change.expires_ms), (&b""[..], Some(77)));
         assert_eq!((entries[1].change.key, entries[1].change.properties), (&b"123"[..], &b"\x01\x01"[..]));

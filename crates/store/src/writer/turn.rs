@@ -200,6 +200,9 @@ impl<'a> Turn<'a> {
             let words = "the changes of this turn together are too large for one commit; propose fewer at a time";
             return Some(Rejection::Invalid(words.to_owned()));
         }
+        if decided.len().max(given.len()) <= KEY_BYTES_MAX {
+            return None;
+        }
         let longest = entries(decided)
             .chain(entries(given))
             .filter(|(entry, _)| entry.change.kind.is_state())
@@ -275,9 +278,13 @@ fn hash_of(table: TableId, key: &[u8], seed: u64) -> u64 {
 
 /// The table and key of a proposal that is one delete and nothing else, of a table that clients see.
 fn plain_delete(given: &[u8]) -> Option<(TableId, &[u8])> {
+    // Of most proposals, this is all that is looked at here.
+    if Entry::kind_of(given)? != ChangeKind::Delete {
+        return None;
+    }
     let (entry, encoded) = entries(given).next()?;
     let change = entry.change;
-    let plain = change.kind == ChangeKind::Delete && encoded.len() == given.len() && entry.origin.is_none();
+    let plain = encoded.len() == given.len() && entry.origin.is_none();
     (plain && !change.table.is_internal()).then_some((change.table, change.key))
 }
 
