@@ -29,6 +29,8 @@ struct Waiting {
     bytes: usize,
     refused: Vec<Origin>,
     closed: bool,
+    /// The writer waits for something to arrive.
+    sleeps: bool,
 }
 
 impl Queue {
@@ -57,8 +59,11 @@ impl Queue {
         waiting.bytes += cost;
         self.0.undecided.fetch_add(1, Ordering::Relaxed);
         waiting.work.push_back((origin, proposals));
+        let sleeps = std::mem::take(&mut waiting.sleeps);
         drop(waiting);
-        self.0.arrived.notify_one();
+        if sleeps {
+            self.0.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -67,8 +72,12 @@ impl Queue {
     #[must_use]
     pub fn drain(&self, patience: Duration) -> Option<Vec<(Origin, Proposals)>> {
         let waiting = self.0.waiting.lock().expect("no holder panics");
-        let nothing = |waiting: &mut Waiting| waiting.work.is_empty() && !waiting.closed;
+        let nothing = |waiting: &mut Waiting| {
+            waiting.sleeps = waiting.work.is_empty() && !waiting.closed;
+            waiting.sleeps
+        };
         let (mut waiting, _) = self.0.arrived.wait_timeout_while(waiting, patience, nothing).expect("no holder panics");
+        waiting.sleeps = false;
         if waiting.work.is_empty() {
             return if waiting.closed { None } else { Some(Vec::new()) };
         }
