@@ -17,6 +17,18 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of such buffers that one shard keeps.
 pub const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Lists of answers that wait for the disk which one shard keeps for connections that have such again.
+pub const SPARE_ACK_LISTS_MAX: usize = 16;
+
+/// Answers that such a list has room for; larger ones are freed.
+pub const SPARE_ACKS_MAX: usize = 1024;
+
+/// Bytes of proposals that a shard has room for before there are any, if those before were as many.
+pub const NEXT_BYTES_MAX: usize = 256 * 1024;
+
+/// Proposals that it has room for, likewise.
+pub const NEXT_PROPOSALS_MAX: usize = 1024;
+
 /// Topics published to lately that one shard knows the place of, ...
 pub const PLACES_MAX: usize = 1024;
 

@@ -1,6 +1,7 @@
 //! Wishes for the log, and what became of them.
 
 use crate::change::{Change, Entries, Entry};
+use crate::limits::{NEXT_BYTES_MAX, NEXT_PROPOSALS_MAX};
 use crate::position::{Sequence, TableId};
 use crate::record::Record;
 use bytes::Bytes;
@@ -95,6 +96,15 @@ impl Proposals {
         self.list.is_empty()
     }
 
+    /// None yet, with room for as many as these are, as far as that is not much: nearly as many will follow, and nothing is
+    /// moved again and again while they gather.
+    #[must_use]
+    pub fn next(&self) -> Proposals {
+        let bytes = self.bytes.len().min(NEXT_BYTES_MAX);
+        let list = self.list.len().min(NEXT_PROPOSALS_MAX);
+        Proposals { bytes: Vec::with_capacity(bytes), list: Vec::with_capacity(list) }
+    }
+
     /// Puts other proposals behind these.
     pub fn append(&mut self, other: Proposals) {
         let offset = self.bytes.len();
@@ -181,5 +191,26 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_as_many_as_before_up_to_a_bound() {
+        for (bytes, list, room) in [
+            (0, 0, (0, 0)),
+            (100, 3, (100, 3)),
+            (NEXT_BYTES_MAX + 1, NEXT_PROPOSALS_MAX + 1, (NEXT_BYTES_MAX, NEXT_PROPOSALS_MAX)),
+        ] {
+            let mut proposals = Proposals::default();
+            (0..list).for_each(|_| proposals.push(None, Durability::Memory, &[]));
+            proposals.bytes = vec![0; bytes];
+            let next = proposals.next();
+            assert!(next.is_empty());
+            assert_eq!((next.bytes.capacity(), next.list.capacity()), room);
+        }
     }
 }

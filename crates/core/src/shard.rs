@@ -65,6 +65,7 @@ use crate::reach::Reach;
 use crate::session_quota::SessionQuota;
 use crate::tables::Tables;
 use crate::validate::Validator;
+use acks::SpareAcks;
 use bytes::Bytes;
 use chores::Chores;
 use connection::{Connection, Joining, Opening, Overdue, Phase};
@@ -175,6 +176,7 @@ pub struct Shard {
     numbers: u64,
     generation: u32,
     scratch: Scratch,
+    spare_acks: SpareAcks,
 }
 
 /// Buffers that keep their allocation between packets.
@@ -232,6 +234,7 @@ impl Shard {
             numbers: 0,
             generation: 0,
             scratch: Scratch::default(),
+            spare_acks: SpareAcks::default(),
         }
     }
 
@@ -438,7 +441,11 @@ impl Shard {
 
     /// What is to be handed to the writer.
     pub fn take_proposals(&mut self) -> Option<Proposals> {
-        (!self.proposals.is_empty()).then(|| std::mem::take(&mut self.proposals))
+        if self.proposals.is_empty() {
+            return None;
+        }
+        let next = self.proposals.next();
+        Some(std::mem::replace(&mut self.proposals, next))
     }
 
     /// Whether there are proposals or events to be taken.
@@ -639,7 +646,7 @@ impl Shard {
     }
 
     fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
+        connection::find_mut(&mut self.connections, id)
     }
 
     /// The session of a connection that has one.
@@ -685,6 +692,11 @@ fn without_words<'a>(packet: &Packet<'a>) -> Option<Packet<'a>> {
         Packet::Suback(suback) => Some(Packet::Suback(Suback { properties: Default::default(), ..suback })),
         _ => None,
     }
+}
+
+/// Where the connection is that a token finds back to, if it was made for one.
+fn slot_of(token: Token) -> usize {
+    (token.0 >> 40) as usize
 }
 
 const TOKEN_MASK: u64 = (1 << 40) - 1;

@@ -1,20 +1,25 @@
 //! Answers in the order of the packets they answer, whatever each of them waits for.
 
-use super::connection::{ConnectionId, Pending, Phase, Then};
-use super::{Effect, Report, Shard};
+use super::connection::{self, ConnectionId, Pending, Phase, Then};
+use super::{Effect, Report, Shard, slot_of};
+use crate::limits::{SPARE_ACK_LISTS_MAX, SPARE_ACKS_MAX};
 use crate::proposal::{Completion, Outcome, Rejection, Token};
 use crate::shard::Moment;
 use crate::validate;
 use rowcast_codec::{Ack, AckProperties, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
+use std::collections::VecDeque;
 
 impl Shard {
     /// Queues an answer; it leaves when it is ready and nothing before it is not.
     pub(super) fn answer(&mut self, id: ConnectionId, pending: Pending, now: Moment) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = connection::find_mut(&mut self.connections, id) else { return };
         if connection.acks.is_empty() && pending.token.is_none() {
             self.complete(id, pending, now);
         } else {
             connection.changing += usize::from(pending.then.changes());
+            if connection.acks.capacity() == 0 {
+                connection.acks = self.spare_acks.take();
+            }
             connection.acks.push_back(pending);
         }
     }
@@ -33,8 +38,10 @@ impl Shard {
     /// A proposal of this shard was decided.
     pub(super) fn on_completion(&mut self, completion: Completion, now: Moment) {
         let Completion { token, outcome } = completion;
-        if let Outcome::Rejected(_) | Outcome::Full = outcome {
-            self.forget_refused(token);
+        match outcome {
+            Outcome::Done { .. } if self.is_next_answer(token, now) => return,
+            Outcome::Rejected(_) | Outcome::Full => self.forget_refused(token),
+            _ => {}
         }
         if let Some(leaving) = self.leaving.remove(&token) {
             self.on_left(leaving, &outcome, now);
@@ -43,7 +50,7 @@ impl Shard {
         if self.on_chore(token, &outcome) || self.on_group_stored(token, &outcome) {
             return;
         }
-        let slot = (token.0 >> 40) as usize;
+        let slot = slot_of(token);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let id = super::id_of(slot, connection);
         if connection.looking_up.as_ref().is_some_and(|looking_up| looking_up.behind == Some(token)) {
@@ -94,6 +101,20 @@ impl Shard {
         self.flush_acks(id, now);
     }
 
+    /// Sends the answer that waits for a proposal which was written, if that is all that waits for it, and its turn: of the
+    /// many that a turn of the writer decides, all but a few are like that. `false`: it was not.
+    fn is_next_answer(&mut self, token: Token, now: Moment) -> bool {
+        let slot = slot_of(token);
+        let Some(connection) = self.connections.get_mut(slot) else { return false };
+        let id = super::id_of(slot, connection);
+        match connection.acks.front_mut() {
+            Some(first) if first.token == Some(token) => first.token = None,
+            _ => return false,
+        }
+        self.flush_acks(id, now);
+        true
+    }
+
     /// A publish was refused whose connection is gone: its client will repeat it, and must not be told it was received. Or
     /// a session or a will, which never was.
     fn forget_refused(&mut self, token: Token) {
@@ -118,18 +139,17 @@ impl Shard {
     /// Sends the answers whose turn it is.
     fn flush_acks(&mut self, id: ConnectionId, now: Moment) {
         loop {
-            let Some(connection) = self.connection_mut(id) else { return };
-            if connection.acks.front().is_none_or(|pending| pending.token.is_some()) {
-                return;
+            let Some(connection) = connection::find_mut(&mut self.connections, id) else { return };
+            let Some(pending) = connection.acks.pop_front_if(|pending| pending.token.is_none()) else { return };
+            if pending.then.changes() {
+                connection.settle_change();
             }
-            if let Some(pending) = connection.acks.pop_front() {
-                if pending.then.changes() {
-                    connection.settle_change();
-                }
-                if connection.acks.is_empty() {
-                    connection.acks = Default::default(); // An idle client holds no memory here.
-                }
-                self.complete(id, pending, now);
+            let is_last = connection.acks.is_empty();
+            if is_last {
+                self.spare_acks.keep(std::mem::take(&mut connection.acks)); // An idle client holds no memory here.
+            }
+            self.complete(id, pending, now);
+            if is_last {
                 self.look_up(id);
             }
         }
@@ -294,6 +314,22 @@ impl Shard {
     }
 }
 
+/// Lists of the answers of one connection, for those that have some to wait for again.
+#[derive(Default)]
+pub(super) struct SpareAcks(Vec<VecDeque<Pending>>);
+
+impl SpareAcks {
+    fn take(&mut self) -> VecDeque<Pending> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn keep(&mut self, acks: VecDeque<Pending>) {
+        if self.0.len() < SPARE_ACK_LISTS_MAX && acks.capacity() <= SPARE_ACKS_MAX {
+            self.0.push(acks);
+        }
+    }
+}
+
 impl Then {
     /// The packet that an acknowledgement is, where it is one.
     fn packet<'a>(&self, ack: Ack<'a>) -> Packet<'a> {
@@ -358,5 +394,24 @@ fn apply_outcome(pending: &mut Pending, outcome: Outcome) {
             pending.reason = ReasonCode::QuotaExceeded;
             pending.detail = Some("the disk is full".into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_lists_are_to_spare_than_the_bounds_say() {
+        let mut spare = SpareAcks::default();
+        spare.keep(VecDeque::with_capacity(SPARE_ACKS_MAX + 1));
+        assert_eq!(spare.take().capacity(), 0, "a large one is freed");
+        for _ in 0..SPARE_ACK_LISTS_MAX + 1 {
+            spare.keep(VecDeque::with_capacity(SPARE_ACKS_MAX));
+        }
+        for left in (0..SPARE_ACK_LISTS_MAX).rev() {
+            assert_eq!((spare.take().capacity(), spare.0.len()), (SPARE_ACKS_MAX, left));
+        }
+        assert_eq!(spare.take().capacity(), 0);
     }
 }

@@ -318,6 +318,11 @@ pub(super) fn find(connections: &Slab<Connection>, id: ConnectionId) -> Option<&
     connections.get(id.slot as usize).filter(|connection| connection.generation == id.generation)
 }
 
+/// The same, to be changed.
+pub(super) fn find_mut(connections: &mut Slab<Connection>, id: ConnectionId) -> Option<&mut Connection> {
+    connections.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
+}
+
 impl Connection {
     pub(super) fn new(generation: u32, peer: Peer, outbox: Outbox, now_ms: u64, connect_timeout_ms: u32) -> Connection {
         Connection {
