@@ -26,5 +26,7 @@ pub mod value;
 pub use change::{Change, ChangeKind, Entries, Entry, EntryError, set_hlc};
 pub use hlc::{Clock, Hlc, Stamp};
 pub use position::{NodeId, Sequence, SessionId, TableId};
-pub use proposal::{Batch, Completion, Decide, Durability, Outcome, Proposal, Proposals, Rejection, Token};
+pub use proposal::{
+    Audience, Batch, Completion, Decide, Durability, Outcome, Proposal, Proposals, Rejection, Token, older,
+};
 pub use record::{Record, RecordError};

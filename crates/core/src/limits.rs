@@ -55,6 +55,9 @@ pub const HANDED_MAX: usize = 8_192;
 /// Bytes of messages that stand in no log and wait for a shard to look at them; beyond it, no shard reads its sockets.
 pub const INBOX_EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of batches that a shard wants nothing of and is not woken for: they stay in memory until it sees them.
+pub const UNSEEN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Bytes of such messages that one shard passes on in a turn; beyond it, it reads no socket until the next.
 pub const TURN_EVENT_BYTES_MAX: usize = 1024 * 1024;
 

@@ -3,6 +3,7 @@
 use crate::change::{Change, Entries, Entry};
 use crate::limits::{NEXT_BYTES_MAX, NEXT_PROPOSALS_MAX};
 use crate::position::{Sequence, TableId};
+use crate::reach::{Reach, ShardSet};
 use crate::record::Record;
 use bytes::Bytes;
 use std::ops::Range;
@@ -78,6 +79,8 @@ pub struct Proposal {
     pub decisions: Vec<(TableId, Vec<u8>, Decide)>,
     /// Entries that are there already, within [`Proposals::bytes`]; they follow those of the decisions.
     pub entries: Range<usize>,
+    /// The shards that may want what it writes for clients, as of [`Proposals::reach_age`].
+    pub wanted: ShardSet,
 }
 
 /// The proposals of one turn of a shard, encoded already: the writer copies, numbers and stamps them.
@@ -87,6 +90,8 @@ pub struct Proposals {
     pub bytes: Vec<u8>,
     /// In the order in which they were made.
     pub list: Vec<Proposal>,
+    /// How old what is known of who wants them is at most ([`Reach::age`](crate::reach::Reach::age)); `None`: nothing is.
+    pub reach_age: Option<u64>,
 }
 
 impl Proposals {
@@ -102,12 +107,13 @@ impl Proposals {
     pub fn next(&self) -> Proposals {
         let bytes = self.bytes.len().min(NEXT_BYTES_MAX);
         let list = self.list.len().min(NEXT_PROPOSALS_MAX);
-        Proposals { bytes: Vec::with_capacity(bytes), list: Vec::with_capacity(list) }
+        Proposals { bytes: Vec::with_capacity(bytes), list: Vec::with_capacity(list), reach_age: None }
     }
 
     /// Puts other proposals behind these.
     pub fn append(&mut self, other: Proposals) {
         let offset = self.bytes.len();
+        self.reach_age = older(self.reach_age, other.reach_age);
         self.bytes.extend_from_slice(&other.bytes);
         self.list.extend(other.list.into_iter().map(|mut proposal| {
             proposal.entries = proposal.entries.start + offset..proposal.entries.end + offset;
@@ -117,11 +123,17 @@ impl Proposals {
 
     /// Adds a proposal of one change or several that stand or fall together.
     pub fn push(&mut self, token: Option<Token>, durability: Durability, changes: &[Change<'_>]) {
+        self.push_for(ShardSet::ALL, token, durability, changes);
+    }
+
+    /// The same, of changes that only these shards may want, as of [`Proposals::reach_age`].
+    pub fn push_for(&mut self, wanted: ShardSet, token: Option<Token>, durability: Durability, changes: &[Change<'_>]) {
         let start = self.bytes.len();
         for change in changes {
             change.encode(&mut self.bytes);
         }
-        self.list.push(Proposal { token, durability, decisions: Vec::new(), entries: start..self.bytes.len() });
+        let entries = start..self.bytes.len();
+        self.list.push(Proposal { token, durability, decisions: Vec::new(), entries, wanted });
     }
 
     /// Adds a proposal that depends on the record of `(table, key)`; `changes` follow if the decision is for it.
@@ -148,7 +160,8 @@ impl Proposals {
     ) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(entries);
-        self.list.push(Proposal { token, durability, decisions, entries: start..self.bytes.len() });
+        let entries = start..self.bytes.len();
+        self.list.push(Proposal { token, durability, decisions, entries, wanted: ShardSet::ALL });
     }
 }
 
@@ -158,13 +171,81 @@ pub struct Batch {
     first: Sequence,
     last: Sequence,
     entries: Bytes,
+    audience: Option<Box<Audience>>,
+}
+
+/// Which shards may want what of a batch.
+#[derive(Clone, Debug)]
+pub struct Audience {
+    reach_age: u64,
+    any: ShardSet,
+    /// For each entry, and where it is among the bytes.
+    entries: Vec<(u32, ShardSet)>,
+}
+
+/// How old what is known of two is at most; what nothing is known of does not count.
+#[must_use]
+pub fn older(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (known, None) | (None, known) => known,
+    }
+}
+
+impl Audience {
+    /// `entries`: for each entry in order, where it begins, and who may want it. `reach_age`: how old that is at most.
+    #[must_use]
+    pub fn new(reach_age: u64, entries: Vec<(u32, ShardSet)>) -> Audience {
+        let any = entries.iter().fold(ShardSet::NONE, |any, (_, shards)| any.or(*shards));
+        Audience { reach_age, any, entries }
+    }
+
+    fn is_good_for(&self, shard: u32, reach: &Reach) -> bool {
+        !reach.has_grown(shard, self.reach_age)
+    }
 }
 
 impl Batch {
     /// Entries that were committed together; `last` is the sequence of the last of them.
     #[must_use]
     pub fn new(first: Sequence, last: Sequence, entries: Bytes) -> Batch {
-        Batch { first, last, entries }
+        Batch { first, last, entries, audience: None }
+    }
+
+    /// The same, with what is known of who may want them.
+    #[must_use]
+    pub fn with_audience(self, audience: Audience) -> Batch {
+        debug_assert_eq!(audience.entries.len() as u64, self.last.0 + 1 - self.first.0, "one for each entry");
+        Batch { audience: Some(Box::new(audience)), ..self }
+    }
+
+    /// Whether a shard may want anything of it.
+    #[must_use]
+    pub fn may_be_wanted(&self, shard: u32, reach: &Reach) -> bool {
+        let known = self.audience.as_ref().filter(|audience| audience.is_good_for(shard, reach));
+        known.is_none_or(|audience| audience.any.has(shard))
+    }
+
+    /// Those entries that a shard may want, in their order.
+    ///
+    /// # Panics
+    /// As [`Batch::entries`].
+    pub fn entries_for(&self, shard: u32, reach: &Reach) -> impl Iterator<Item = Entry<'_>> {
+        let known = self.audience.as_deref().filter(|audience| audience.is_good_for(shard, reach));
+        let some = known.into_iter().flat_map(move |audience| (self.first.0..).zip(&audience.entries));
+        let some = some.filter(move |(_, (_, shards))| shards.has(shard)).map(|(sequence, &(offset, _))| {
+            let decoded = Entry::decode(&self.entries[offset as usize..], Sequence(sequence));
+            decoded.expect("a committed batch holds whole entries").0
+        });
+        let all = known.is_none().then(|| self.entries());
+        some.chain(all.into_iter().flatten())
+    }
+
+    /// Bytes it takes in memory, with the bookkeeping around it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let audience = self.audience.as_ref().map_or(0, |audience| size_of_val(&*audience.entries));
+        self.entries.len() + audience + 128
     }
 
     /// The sequence of its first entry.
@@ -197,6 +278,8 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::internal_row;
+    use rowcast_codec::TopicFilter;
 
     #[test]
     fn there_is_room_for_as_many_as_before_up_to_a_bound() {
@@ -212,5 +295,42 @@ mod tests {
             assert!(next.is_empty());
             assert_eq!((next.bytes.capacity(), next.list.capacity()), room);
         }
+    }
+
+    #[test]
+    fn a_shard_is_shown_what_it_may_want_and_all_once_it_wants_more() {
+        let (reach, mut bytes, mut entries) = (Reach::new(3), Vec::new(), Vec::new());
+        let age = reach.age(0).expect("the same tables");
+        for (key, shards) in [("a", ShardSet::NONE.with(1)), ("b", ShardSet::NONE), ("c", ShardSet::ALL)] {
+            entries.push((bytes.len() as u32, shards));
+            internal_row(TableId::TOPICS, key.as_bytes(), &[]).encode(&mut bytes);
+        }
+        let plain = Batch::new(Sequence(7), Sequence(9), bytes.into());
+        let batch = plain.clone().with_audience(Audience::new(age, entries[..].to_vec()));
+        let shown = |batch: &Batch, shard| -> Vec<u64> {
+            batch.entries_for(shard, &reach).map(|entry| entry.sequence.0).collect()
+        };
+        assert_eq!([0, 1, 2].map(|shard| shown(&batch, shard)), [vec![9], vec![7, 9], vec![9]]);
+        let none = Batch::new(Sequence(7), Sequence(7), batch.bytes().clone());
+        let none = none.with_audience(Audience::new(age, vec![(0, ShardSet::NONE)]));
+        assert_eq!(none.memory(), none.bytes().len() + 8 + 128);
+        assert!(!none.may_be_wanted(2, &reach) && batch.may_be_wanted(2, &reach) && plain.may_be_wanted(2, &reach));
+        reach.add(2, &TopicFilter::new("b").expect("a filter"));
+        assert_eq!([0, 1, 2].map(|shard| shown(&batch, shard)), [vec![9], vec![7, 9], vec![7, 8, 9]]);
+        assert!(!none.may_be_wanted(1, &reach) && none.may_be_wanted(2, &reach));
+        assert_eq!(shown(&plain, 0), [7, 8, 9], "nothing is known of it");
+    }
+
+    #[test]
+    fn what_is_put_together_is_as_old_as_the_older_part() {
+        let ages = [None, Some(3), Some(7)];
+        let together = |one, other| {
+            let mut proposals = Proposals { reach_age: one, ..Proposals::default() };
+            proposals.append(Proposals { reach_age: other, ..Proposals::default() });
+            proposals.reach_age
+        };
+        let found = ages.map(|one| ages.map(|other| together(one, other)));
+        let third = [Some(3); 3];
+        assert_eq!(found, [ages, third, [Some(7), Some(3), Some(7)]]);
     }
 }

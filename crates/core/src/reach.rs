@@ -6,6 +6,9 @@
 //! never no for one.
 //!
 //! A filter is counted before its SUBACK is sent, so whoever publishes after having heard of that finds it here.
+//!
+//! What stands in the log comes later to the shards than it is looked up here, and a filter that began in between has to
+//! see it. So what is found is good as long as nothing is counted that was not ([`Reach::age`], [`Reach::has_grown`]).
 
 use rowcast_codec::TopicFilter;
 use rustc_hash::FxHasher;
@@ -17,7 +20,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Reach {
     shards: Box<[Counts]>,
+    /// Grows with each change after which a shard may want what it did not.
+    age: AtomicU64,
 }
+
+/// Some of a node's shards; of more than there are bits, those that share one are in it together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardSet(u32);
 
 /// How many filters of one shard begin how.
 #[derive(Debug)]
@@ -25,6 +34,10 @@ struct Counts {
     /// Bit `n`: there is, or was, a filter with a wildcard behind `n` levels; [`EXACT`]: one without.
     depths: AtomicU64,
     slots: Box<[AtomicU32]>,
+    /// The age of the node's counts when it began to want something.
+    grown_at: AtomicU64,
+    /// How many times its tables have changed, and with them what its topics are called.
+    tables: AtomicU64,
 }
 
 /// A shard's own counts.
@@ -59,8 +72,10 @@ impl Reach {
         let counts = |_| Counts {
             depths: AtomicU64::new(0),
             slots: std::iter::repeat_with(|| AtomicU32::new(0)).take(SLOTS).collect(),
+            grown_at: AtomicU64::new(0),
+            tables: AtomicU64::new(0),
         };
-        Arc::new(Reach { shards: (0..shards).map(counts).collect() })
+        Arc::new(Reach { shards: (0..shards).map(counts).collect(), age: AtomicU64::new(0) })
     }
 
     /// The counts of one shard, for itself.
@@ -73,8 +88,47 @@ impl Reach {
     pub fn add(&self, shard: u32, filter: &TopicFilter<'_>) {
         let (depth, slot) = place(filter);
         let counts = &self.shards[shard as usize];
-        counts.slots[slot as usize].fetch_add(1, Ordering::SeqCst);
-        counts.depths.fetch_or(1 << depth, Ordering::SeqCst);
+        let is_new = counts.slots[slot as usize].fetch_add(1, Ordering::SeqCst) == 0;
+        let is_deep = counts.depths.fetch_or(1 << depth, Ordering::SeqCst) & 1 << depth == 0;
+        if is_new || is_deep {
+            counts.grown_at.fetch_max(self.grow(), Ordering::SeqCst);
+        }
+    }
+
+    /// From here on a shard has other tables: its filters may select what is called otherwise on the others.
+    pub fn change_tables(&self, shard: u32) {
+        self.shards[shard as usize].tables.fetch_add(1, Ordering::SeqCst);
+        let age = self.grow();
+        self.shards.iter().for_each(|counts| {
+            counts.grown_at.fetch_max(age, Ordering::SeqCst);
+        });
+    }
+
+    fn grow(&self) -> u64 {
+        self.age.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// How old what is found from here on is at most. `None`: it is worth nothing to others yet, as not all shards have the
+    /// tables of `shard`, which asks.
+    #[must_use]
+    pub fn age(&self, shard: u32) -> Option<u64> {
+        let age = self.age.load(Ordering::SeqCst);
+        let tables = |counts: &Counts| counts.tables.load(Ordering::SeqCst);
+        let own = tables(&self.shards[shard as usize]);
+        self.shards.iter().all(|counts| tables(counts) == own).then_some(age)
+    }
+
+    /// Whether a shard may want something by now that it did not want at `age`.
+    #[must_use]
+    pub fn has_grown(&self, shard: u32, age: u64) -> bool {
+        self.shards[shard as usize].grown_at.load(Ordering::SeqCst) > age
+    }
+
+    /// The shards that may want the topic with these prefixes.
+    #[must_use]
+    pub fn wanting(&self, topic: &Prefixes) -> ShardSet {
+        let wanting = (0..self.shards.len() as u32).filter(|&shard| self.may_want(shard, topic));
+        wanting.fold(ShardSet::NONE, ShardSet::with)
     }
 
     /// A filter ends that began there.
@@ -103,6 +157,31 @@ impl Reach {
             depths &= depths - 1;
         }
         false
+    }
+}
+
+impl ShardSet {
+    /// None of them.
+    pub const NONE: ShardSet = ShardSet(0);
+    /// All there are.
+    pub const ALL: ShardSet = ShardSet(u32::MAX);
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, shard: u32) -> ShardSet {
+        self.or(ShardSet(1 << (shard % u32::BITS)))
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn or(self, other: ShardSet) -> ShardSet {
+        ShardSet(self.0 | other.0)
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn has(self, shard: u32) -> bool {
+        self.0 & 1 << (shard % u32::BITS) != 0
     }
 }
 
@@ -213,6 +292,48 @@ mod tests {
                 assert_eq!(reach.may_want(0, &Prefixes::of("b")), text.starts_with('+'));
             }
         }
+    }
+
+    #[test]
+    fn what_was_found_is_good_until_a_shard_wants_more() {
+        let reach = Reach::new(3);
+        let dog = Prefixes::of("dog/1");
+        let grown = |age| [0, 1, 2].map(|shard| reach.has_grown(shard, age));
+        let found = || (reach.age(0).expect("all have the same tables"), reach.wanting(&dog));
+        let (before, none) = found();
+        assert_eq!((none, grown(before)), (ShardSet::NONE, [false; 3]));
+        reach.add(1, &filter("dog/#"));
+        assert_eq!(grown(before), [false, true, false]);
+        let (after, one) = found();
+        assert_eq!((one, grown(after)), (ShardSet::NONE.with(1), [false; 3]));
+        reach.add(1, &filter("dog/#"));
+        reach.add(1, &filter("dog/+/x"));
+        reach.remove(1, &filter("dog/#"));
+        assert_eq!(grown(after), [false; 3], "it wants nothing that was not found already");
+        reach.add(1, &filter("cat"));
+        reach.add(2, &filter("dog/1"));
+        assert_eq!((grown(after), found().1), ([false, true, true], one.with(2)));
+    }
+
+    #[test]
+    fn nothing_is_found_for_shards_with_other_tables() {
+        let reach = Reach::new(2);
+        let before = reach.age(0).expect("the same tables");
+        reach.change_tables(1);
+        assert_eq!((reach.age(0), reach.age(1)), (None, None));
+        reach.change_tables(0);
+        let after = reach.age(1).expect("the same tables again");
+        for shard in [0, 1] {
+            assert_eq!([before, after].map(|age| reach.has_grown(shard, age)), [true, false]);
+        }
+    }
+
+    #[test]
+    fn shards_that_share_a_bit_are_in_a_set_together() {
+        let set = ShardSet::NONE.with(3).with(40);
+        let shards: Vec<u32> = (0..64).filter(|&shard| set.has(shard)).collect();
+        assert_eq!(shards, [3, 8, 35, 40]);
+        assert!((0..64).all(|shard| ShardSet::ALL.has(shard) && !ShardSet::NONE.has(shard)));
     }
 
     #[test]

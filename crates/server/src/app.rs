@@ -21,7 +21,7 @@ use crate::sys::Sys;
 use crate::users::Users;
 use crate::{seed, tls, watch};
 use anyhow::Context;
-use rowcast_core::reach::Reach;
+use rowcast_core::reach::{Reach, ShardSet};
 use rowcast_core::session_quota::SessionQuota;
 use rowcast_core::shard::{Input, Settings, Shard};
 use rowcast_core::{Batch, Completion, Durability, NodeId, Sequence};
@@ -80,8 +80,14 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let queue = Queue::new(QUEUE_BYTES, Box::new(room));
     let origin = Origin(shards as u32);
     let db = Db::new(store.clone(), queue.clone(), origin, config.storage.durability)?;
-    let sink =
-        Fanout { _needed: NotWithout("writer"), inboxes: inboxes.clone(), completions: db.completions(), origin };
+    let reach = Reach::new(shards);
+    let sink = Fanout {
+        _needed: NotWithout("writer"),
+        inboxes: inboxes.clone(),
+        completions: db.completions(),
+        origin,
+        reach: Arc::clone(&reach),
+    };
     let writer = rowcast_store::spawn(writer, queue.clone(), Box::new(sink));
 
     // What must be there before the first client: tables with their numbers, an account.
@@ -124,7 +130,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let for_commands = if plain_http.is_none() { door_for_commands(&config.storage.path) } else { Vec::new() };
     let asked_at = plain_http.or_else(|| for_commands.first().map(|listener| listener.address().clone()));
     let _asked_at = AskedAt::write(&config.storage.path, asked_at.as_ref())?;
-    let (started, reach, refusals) = (Instant::now(), Reach::new(shards), Arc::<Refusals>::default());
+    let (started, refusals) = (Instant::now(), Arc::<Refusals>::default());
     let told = (Arc::clone(&refusals), Arc::clone(&reach));
     let sys = Sys::new(store.clone(), db.clone(), inboxes.clone(), told, started);
     let sys = Arc::new(sys);
@@ -520,26 +526,36 @@ struct Fanout {
     inboxes: Vec<Arc<Inbox>>,
     completions: Completions,
     origin: Origin,
+    reach: Arc<Reach>,
 }
 
 impl Sink for Fanout {
     fn committed(&mut self, batch: Option<Arc<Batch>>, completions: Vec<(Origin, Vec<Completion>)>) {
         // Everyone has the batch before anyone is told that something in it is done: who hears of it and then asks
-        // another shard finds it there.
+        // another shard finds it there. A shard that wants nothing of it need not be woken for that.
+        let mut woken = ShardSet::NONE;
         if let Some(batch) = &batch {
-            for inbox in &self.inboxes {
+            for (shard, inbox) in (0..).zip(&self.inboxes) {
                 let input = Input::Committed { batch: Some(Arc::clone(batch)), completions: Vec::new() };
-                inbox.push_silently(Message::Input(input));
+                if batch.may_be_wanted(shard, &self.reach) {
+                    inbox.push_silently(Message::Input(input));
+                    woken = woken.with(shard);
+                } else {
+                    inbox.push_unwanted(Message::Input(input), batch.memory());
+                }
             }
         }
         for (origin, completions) in completions {
             if origin == self.origin {
                 self.completions.complete(completions);
-            } else if let Some(inbox) = self.inboxes.get(origin.0 as usize) {
+            } else if let Some(inbox) = self.inboxes.get(origin.0 as usize)
+                && !completions.is_empty()
+            {
                 inbox.push_silently(Message::Input(Input::Committed { batch: None, completions }));
+                woken = woken.with(origin.0);
             }
         }
-        for inbox in &self.inboxes {
+        for (_, inbox) in (0..).zip(&self.inboxes).filter(|(shard, _)| woken.has(*shard)) {
             inbox.notify();
         }
     }

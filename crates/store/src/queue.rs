@@ -140,7 +140,7 @@ mod tests {
     use rowcast_core::Durability;
 
     fn work(changes: usize, bytes: usize) -> Proposals {
-        let mut proposals = Proposals { bytes: vec![0; bytes], list: Vec::new() };
+        let mut proposals = Proposals { bytes: vec![0; bytes], ..Proposals::default() };
         for _ in 0..changes {
             proposals.push(None, Durability::Memory, &[]);
         }

@@ -29,11 +29,11 @@ impl Tail {
         let mut dropped = Vec::new(); // Freed after the lock.
         let mut ring = self.ring.lock().expect("no holder panics");
         debug_assert!(ring.batches.back().is_none_or(|last| last.last() < batch.first()), "batches come in order");
-        ring.bytes += cost(&batch);
+        ring.bytes += batch.memory();
         ring.batches.push_back(batch);
         while ring.bytes > self.bytes_max && ring.batches.len() > 1 {
             let oldest = ring.batches.pop_front().expect("there is more than one");
-            ring.bytes -= cost(&oldest);
+            ring.bytes -= oldest.memory();
             ring.since = oldest.last();
             dropped.push(oldest);
         }
@@ -59,11 +59,6 @@ impl Tail {
     pub(crate) fn bytes(&self) -> usize {
         self.ring.lock().expect("no holder panics").bytes
     }
-}
-
-/// What a batch takes: its frame and the bookkeeping around it.
-fn cost(batch: &Batch) -> usize {
-    batch.bytes().len() + 128
 }
 
 #[cfg(test)]

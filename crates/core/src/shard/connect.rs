@@ -494,6 +494,7 @@ impl Shard {
     /// The schema was reloaded: filters may select other topics now.
     pub(super) fn on_tables(&mut self, tables: Arc<Tables>, now: Moment) {
         self.tables = tables;
+        self.settings.reach.change_tables(self.settings.index);
         self.places.clear();
         self.interest.forget_all();
         self.durable.rebuild(&self.tables);

@@ -12,6 +12,7 @@ use crate::position::{Sequence, TableId};
 use crate::proposal::Batch;
 use rowcast_codec::{QoS, ReasonCode};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Records that may change while records are read for a client; beyond it, the client reads the changes from the log.
 const CHANGED_MAX: usize = 1024;
@@ -49,7 +50,9 @@ impl Shard {
     /// Entries were committed.
     pub(super) fn on_batch(&mut self, batch: &Batch, now: Moment) {
         let mut heard = Heard::new(&mut self.scratch.topic);
-        for entry in batch.entries() {
+        let (index, reach) = (self.settings.index, Arc::clone(&self.settings.reach));
+        for entry in batch.entries_for(index, &reach) {
+            self.seen = self.seen.max(Sequence(entry.sequence.0 - 1)); // There was nothing for this shard in between.
             if entry.change.table.is_internal() {
                 self.on_internal(&entry, now);
             } else if !entry.superseded {

@@ -3,7 +3,7 @@
 use super::connection::{self, ConnectionId, Pending, Then};
 use super::decide::{Condition, MERGE_PATCH, Put, condition, decide_open};
 use super::get::GET;
-use super::{Moment, Shard};
+use super::{Moment, Settings, Shard};
 use crate::change::{Change, ChangeKind, Entry, internal_row};
 use crate::hlc::Hlc;
 use crate::mqtt::session::rows;
@@ -11,6 +11,7 @@ use crate::places::{Spot, levels};
 use crate::policy::{Operation, Rights};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability};
+use crate::reach::ShardSet;
 use crate::sys;
 use crate::tables::Place;
 use crate::validate::expires_at_ms;
@@ -317,10 +318,15 @@ impl Shard {
                     let place = (checked.spot.table, checked.spot.key.clone());
                     self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
                 }
-                None => match handshake {
-                    Some(handshake) => self.proposals.push(Some(token), durability, &[change, handshake]),
-                    None => self.proposals.push(Some(token), durability, &[change]),
-                },
+                None => {
+                    let wanted = self.wanting_of_all(&checked.spot);
+                    match handshake {
+                        Some(handshake) => {
+                            self.proposals.push_for(wanted, Some(token), durability, &[change, handshake]);
+                        }
+                        None => self.proposals.push_for(wanted, Some(token), durability, &[change]),
+                    }
+                }
             }
             let (then, reason) = (answer_to(publish), ReasonCode::Success);
             self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic }, now);
@@ -342,6 +348,15 @@ impl Shard {
         if !self.is_deaf() {
             self.fan_out_entry(&entry, &checked.spot.topic, now);
         }
+    }
+
+    /// The shards that may want what is written of a topic in this turn.
+    fn wanting_of_all(&mut self, spot: &Spot) -> ShardSet {
+        let Settings { index, reach, .. } = &self.settings;
+        if self.proposals.reach_age.is_none() {
+            self.proposals.reach_age = reach.age(*index); // Before the first look, and so no younger than any.
+        }
+        if self.proposals.reach_age.is_some() { reach.wanting(spot.prefixes()) } else { ShardSet::ALL }
     }
 
     pub(super) fn refuse_publish(

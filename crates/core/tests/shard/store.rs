@@ -3,12 +3,13 @@
 use crate::node::{Failed, Keep, Origin, Turn};
 use bytes::Bytes;
 use rowcast_core::mqtt::session::rows;
+use rowcast_core::reach::ShardSet;
 use rowcast_core::replay::{Located, Past, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{
-    Batch, Change, ChangeKind, Clock, Completion, Durability, Entry, NodeId, Outcome, Proposals, Record, Sequence,
-    SessionId, TableId, set_hlc,
+    Audience, Batch, Change, ChangeKind, Clock, Completion, Durability, Entry, NodeId, Outcome, Proposals, Record, Sequence,
+    SessionId, TableId, older, set_hlc,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -129,6 +130,16 @@ impl Store {
     }
 }
 
+/// Notes of entries that were added to a batch where they are, and who may want them.
+fn mark(batch: &[u8], from: usize, wanted: ShardSet, marks: &mut Vec<(u32, ShardSet)>) {
+    let mut at = from;
+    while at < batch.len() {
+        let (entry, size) = Entry::decode(&batch[at..], Sequence::ZERO).expect("just copied");
+        marks.push((at as u32, if entry.change.table.is_internal() { ShardSet::ALL } else { wanted }));
+        at += size;
+    }
+}
+
 impl Keep for Store {
     fn committed(&self) -> Sequence {
         self.committed
@@ -140,6 +151,8 @@ impl Keep for Store {
         let mut next = first;
         let mut sync = false;
         let mut outcomes = Vec::new();
+        let mut marks = Vec::new();
+        let reach_age = proposals.iter().fold(None, |age, (_, proposals)| older(age, proposals.reach_age));
         let is_full = self.full || std::mem::take(&mut self.full_once);
         for (origin, proposals) in proposals {
             let mut completions = Vec::new();
@@ -160,7 +173,9 @@ impl Keep for Store {
                         entries.extend_from_slice(given);
                         sync |= proposal.durability == Durability::Sync;
                         let sequence = next;
+                        let from = batch.len();
                         self.append(&entries, &mut next, &mut batch, now_ms);
+                        mark(&batch, from, proposal.wanted, &mut marks);
                         Outcome::Done { sequence, existed: None }
                     }
                     Err(rejection) => Outcome::Rejected(rejection),
@@ -171,7 +186,11 @@ impl Keep for Store {
         }
         let batch = (next > first).then(|| {
             let last = Sequence(next.0 - 1);
-            let batch = Arc::new(Batch::new(first, last, batch.into()));
+            let batch = Batch::new(first, last, batch.into());
+            let batch = Arc::new(match reach_age {
+                Some(age) => batch.with_audience(Audience::new(age, marks)),
+                None => batch,
+            });
             self.committed = last;
             self.log.push(Arc::clone(&batch));
             if sync {

@@ -2,7 +2,7 @@
 
 use crate::net::{ConnectionCount, Listener, Room};
 use bytes::Bytes;
-use rowcast_core::limits::INBOX_EVENT_BYTES_MAX;
+use rowcast_core::limits::{INBOX_EVENT_BYTES_MAX, UNSEEN_BYTES_MAX};
 use rowcast_core::shard::Input;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,7 @@ pub struct Inbox {
     messages: Mutex<Vec<Message>>,
     any: AtomicBool,
     event_bytes: AtomicUsize,
+    unseen_bytes: AtomicUsize,
     notify: Notify,
     connections: ConnectionCount,
 }
@@ -45,6 +46,15 @@ impl Inbox {
         let mut messages = self.lock();
         messages.push(message);
         self.any.store(true, Ordering::Release);
+    }
+
+    /// Adds a message of so many bytes that the shard wants nothing of. It sees it when it is woken for something else, or
+    /// for so many of them.
+    pub fn push_unwanted(&self, message: Message, bytes: usize) {
+        self.push_silently(message);
+        if self.unseen_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > UNSEEN_BYTES_MAX {
+            self.notify();
+        }
     }
 
     /// The count of the shard's connections.
@@ -78,6 +88,7 @@ impl Inbox {
         let mut messages = self.lock();
         self.any.store(false, Ordering::Release);
         self.event_bytes.store(0, Ordering::Relaxed);
+        self.unseen_bytes.store(0, Ordering::Relaxed);
         std::mem::take(&mut *messages)
     }
 
@@ -95,6 +106,8 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     #[test]
     fn an_inbox_full_of_events_says_so_until_it_is_emptied() {
@@ -107,5 +120,20 @@ mod tests {
         assert!(inbox.is_full());
         assert_eq!(inbox.take().len(), 2);
         assert!(!inbox.is_full() && !inbox.has_messages());
+    }
+
+    #[test]
+    fn a_shard_is_woken_for_what_it_does_not_want_once_much_of_it_waits() {
+        let inbox = Inbox::default();
+        let is_woken = || pin!(inbox.changed()).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        for _ in 0..2 {
+            inbox.push_unwanted(Message::Room, UNSEEN_BYTES_MAX);
+            assert!(inbox.has_messages() && !is_woken());
+            inbox.push_unwanted(Message::Room, 1);
+            assert!(is_woken());
+            assert_eq!(inbox.take().len(), 2);
+        }
+        inbox.push(Message::Room);
+        assert!(is_woken());
     }
 }

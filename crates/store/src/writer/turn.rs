@@ -8,9 +8,10 @@ use crate::tables::Effect;
 use crate::writer::Origin;
 use bytes::Bytes;
 use hashbrown::HashTable;
+use rowcast_core::reach::ShardSet;
 use rowcast_core::{
-    Batch, ChangeKind, Clock, Completion, Durability, Entry, Hlc, NodeId, Outcome, Proposal, Proposals, Record,
-    Rejection, Sequence, TableId, set_hlc,
+    Audience, Batch, ChangeKind, Clock, Completion, Durability, Entry, Hlc, NodeId, Outcome, Proposal, Proposals,
+    Record, Rejection, Sequence, TableId, older, set_hlc,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -27,6 +28,8 @@ pub(super) struct Turn<'a> {
     frame: Vec<u8>,
     latest: Hlc,
     durability: Durability,
+    /// How old what is known of who wants the entries is at most; `None`: nothing is.
+    reach_age: Option<u64>,
 }
 
 /// What a turn leaves to be written.
@@ -38,6 +41,7 @@ pub(super) struct Written {
     /// The highest that anything written asked for.
     pub(super) durability: Durability,
     first: Sequence,
+    audience: Option<Audience>,
 }
 
 /// Memory that turns share.
@@ -54,6 +58,8 @@ struct Mark {
     key: u32,
     key_length: u16,
     table: TableId,
+    /// Who may want it.
+    shards: ShardSet,
     /// It changes a record, and none after it changes that record again.
     counts: bool,
 }
@@ -105,12 +111,13 @@ impl<'a> Turn<'a> {
         let mut frame = Vec::with_capacity(FrameHeader::BYTES + bytes);
         frame.resize(FrameHeader::BYTES, 0);
         let (latest, durability) = (Hlc::default(), Durability::Memory);
-        Turn { shared, clock, scratch, first, now_ms, frame, latest, durability }
+        let reach_age = work.iter().fold(None, |age, (_, proposals)| older(age, proposals.reach_age));
+        Turn { shared, clock, scratch, first, now_ms, frame, latest, durability, reach_age }
     }
 
     /// Decides on proposals and adds what is to be written.
     pub(super) fn decide(&mut self, proposals: Proposals) -> Result<Vec<Completion>, StateError> {
-        let Proposals { bytes, list } = proposals;
+        let Proposals { bytes, list, .. } = proposals;
         let mut completions = Vec::with_capacity(list.len());
         for proposal in list {
             let token = proposal.token;
@@ -121,7 +128,10 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn finish(self) -> Written {
+        let marks = &self.scratch.entries;
+        let entries = || marks.iter().map(|mark| (mark.offset - FrameHeader::BYTES as u32, mark.shards)).collect();
         Written {
+            audience: self.reach_age.map(|age| Audience::new(age, entries())),
             frame: self.frame,
             count: self.scratch.entries.len() as u32,
             latest: self.latest,
@@ -157,8 +167,8 @@ impl<'a> Turn<'a> {
         let refused = refused.or_else(|| self.unwritable(&decided, given).map(Outcome::Rejected));
         let sequence = self.next();
         if refused.is_none() {
-            self.add(&decided);
-            self.add(given);
+            self.add(&decided, proposal.wanted);
+            self.add(given, proposal.wanted);
             self.durability = self.durability.max(proposal.durability);
         }
         self.scratch.decided = decided;
@@ -213,8 +223,8 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// Adds entries to the frame, numbered and stamped.
-    fn add(&mut self, bytes: &[u8]) {
+    /// Adds entries to the frame, numbered and stamped; `wanted`: by whom, as far as they are for clients.
+    fn add(&mut self, bytes: &[u8], wanted: ShardSet) {
         for (entry, encoded) in entries(bytes) {
             let offset = self.frame.len();
             self.frame.extend_from_slice(encoded);
@@ -225,11 +235,12 @@ impl<'a> Turn<'a> {
                 self.latest = self.clock.tick(self.now_ms);
                 set_hlc(&mut self.frame[offset..], self.latest);
             }
-            self.mark(&entry, encoded, offset);
+            let shards = if entry.change.table.is_internal() { ShardSet::ALL } else { wanted };
+            self.mark(&entry, encoded, offset, shards);
         }
     }
 
-    fn mark(&mut self, entry: &Entry<'_>, encoded: &[u8], offset: usize) {
+    fn mark(&mut self, entry: &Entry<'_>, encoded: &[u8], offset: usize, shards: ShardSet) {
         let at = self.scratch.entries.len() as u32;
         let (table, key) = (entry.change.table, entry.change.key);
         let counts = entry.change.kind.is_state() && !entry.superseded;
@@ -240,6 +251,7 @@ impl<'a> Turn<'a> {
             key: (offset + key_offset) as u32,
             key_length: key.len() as u16,
             table,
+            shards,
             counts,
         };
         self.scratch.entries.push(mark);
@@ -268,7 +280,11 @@ impl<'a> Turn<'a> {
 impl Written {
     /// The batch, once the frame has its header; `last` is the sequence of its last entry.
     pub(super) fn into_batch(self, last: Sequence) -> Batch {
-        Batch::new(self.first, last, Bytes::from(self.frame).slice(FrameHeader::BYTES..))
+        let batch = Batch::new(self.first, last, Bytes::from(self.frame).slice(FrameHeader::BYTES..));
+        match self.audience {
+            Some(audience) => batch.with_audience(audience),
+            None => batch,
+        }
     }
 }
 
