@@ -10,7 +10,7 @@ use crate::position::TableId;
 use crate::reach::Prefixes;
 use crate::tables::{Place, PlaceError, Tables};
 use rustc_hash::FxHasher;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::hash::Hasher;
 use std::rc::Rc;
 
@@ -29,6 +29,8 @@ pub(crate) struct Spot {
     /// The canonical topic.
     pub topic: String,
     prefixes: OnceCell<Prefixes>,
+    /// Whether somebody may come back for an event, and after how many changes that was so.
+    pub durable: Cell<Option<(u64, bool)>>,
 }
 
 /// The topics published to lately on one shard.
@@ -112,12 +114,13 @@ impl Default for Spot {
             key: Vec::new(),
             topic: String::new(),
             prefixes: OnceCell::new(),
+            durable: Cell::new(None),
         }
     }
 }
 
 impl Spot {
-    /// Those of the topic, found when they are asked for: what goes to the log has no need of them.
+    /// Those of the topic, found when they are asked for: what depends on a record has no need of them.
     pub(crate) fn prefixes(&self) -> &Prefixes {
         self.prefixes.get_or_init(|| Prefixes::of(&self.topic))
     }
@@ -126,6 +129,7 @@ impl Spot {
         self.place = tables.place(topic, &mut self.key, &mut self.topic)?;
         self.table = tables.table_at(self.place);
         self.prefixes.take();
+        self.durable.set(None);
         self.levels = levels(topic);
         self.spelled.clear();
         self.spelled.push_str(topic);

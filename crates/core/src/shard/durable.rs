@@ -5,6 +5,7 @@
 use super::key_set::KeySet;
 use crate::interest::{Interest, Subscriber, Subscription, spelling_of};
 use crate::mqtt::session::rows;
+use crate::places::Spot;
 use crate::tables::Tables;
 use rowcast_codec::TopicFilter;
 use rustc_hash::FxHashMap;
@@ -17,6 +18,8 @@ pub(super) struct DurableInterest {
     /// By filter as it was spelled, without the name of a group that shares it.
     holders: FxHashMap<Box<str>, u32>,
     interest: Interest,
+    /// Grows with each change of what is wanted.
+    changes: u64,
 }
 
 const ANYONE: Subscription = Subscription::of(Subscriber(0));
@@ -48,6 +51,7 @@ impl DurableInterest {
         let holders = self.holders.entry(plain.into()).or_default();
         *holders += 1;
         if *holders == 1 {
+            self.changes += 1;
             subscribe(&mut self.interest, tables, plain);
         }
     }
@@ -61,6 +65,7 @@ impl DurableInterest {
             return;
         }
         self.holders.remove(plain);
+        self.changes += 1;
         if let Some((filter, _)) = tables.canonical_filter(plain)
             && let Ok(parsed) = TopicFilter::new(&filter)
         {
@@ -71,6 +76,7 @@ impl DurableInterest {
     /// The names of tables changed: filters may select other topics now.
     pub(super) fn rebuild(&mut self, tables: &Tables) {
         self.interest = Interest::default();
+        self.changes += 1;
         for plain in self.holders.keys() {
             subscribe(&mut self.interest, tables, plain);
         }
@@ -79,6 +85,18 @@ impl DurableInterest {
     /// Whether somebody may come back for an event on `topic`.
     pub(super) fn wants(&mut self, topic: &str) -> bool {
         !self.interest.is_empty() && !self.interest.matches(topic).is_empty()
+    }
+
+    /// The same of a topic that clients publish to, which keeps the answer until another is possible.
+    pub(super) fn wants_of(&mut self, spot: &Spot) -> bool {
+        match spot.durable.get() {
+            Some((changes, wants)) if changes == self.changes => wants,
+            _ => {
+                let wants = self.wants(&spot.topic);
+                spot.durable.set(Some((self.changes, wants)));
+                wants
+            }
+        }
     }
 }
 
@@ -99,4 +117,40 @@ fn plain(spelled: &str) -> Option<&str> {
 /// The filter that canonical topics are matched with.
 pub(super) fn canonical(tables: &Tables, spelled: &str) -> Option<String> {
     tables.canonical_filter(plain(spelled)?).map(|(filter, _)| filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::places::Places;
+    use crate::position::TableId;
+    use crate::proposal::Durability;
+    use crate::schema::{Schema, Source};
+
+    #[test]
+    fn the_answer_for_a_topic_is_kept_until_another_is_possible() {
+        let tables = |name: &str| {
+            let schema = format!("type {name} @table @export {{ id: ID @id }}");
+            let schema = Schema::parse(&[Source::new("schema.graphql", &schema)]).expect("a schema");
+            Tables::new(Catalog::new(schema), Durability::Sync, |table| TableId(64 + table.index.0))
+        };
+        let (dogs, cats) = (tables("Dog"), tables("Cat"));
+        let (mut durable, mut places) = (DurableInterest::new(1), Places::default());
+        let spot = places.find(&dogs, "dog/1").expect("a place");
+        let row = b"a\0kdog/#"; // See `rows::subscription`.
+        let mut check = |wants: bool, change: &dyn Fn(&mut DurableInterest)| {
+            change(&mut durable);
+            for _ in 0..2 {
+                assert_eq!((durable.wants_of(&spot), durable.wants(&spot.topic)), (wants, wants));
+            }
+        };
+        check(false, &|_| {});
+        check(true, &|durable| durable.add(&dogs, row));
+        check(true, &|durable| durable.hold(&dogs, "dog/+"));
+        check(true, &|durable| durable.remove(&dogs, row));
+        check(false, &|durable| durable.release(&dogs, "dog/+"));
+        check(true, &|durable| durable.hold(&dogs, "dog/1"));
+        check(false, &|durable| durable.rebuild(&cats));
+    }
 }

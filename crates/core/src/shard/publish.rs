@@ -295,7 +295,7 @@ impl Shard {
             || checked.audit
             || handshake.is_some()
             || waits // Or it would overtake what this client published before.
-            || (publish.qos != QoS::AtMostOnce && self.durable.wants(&checked.spot.topic));
+            || (publish.qos != QoS::AtMostOnce && self.durable.wants_of(&checked.spot));
         if logged {
             let durability = match (checked.kind, publish.qos) {
                 (ChangeKind::Message, QoS::AtMostOnce) => Durability::Memory,

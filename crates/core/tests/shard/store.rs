@@ -8,8 +8,8 @@ use rowcast_core::replay::{Located, Past, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{
-    Audience, Batch, Change, ChangeKind, Clock, Completion, Durability, Entry, NodeId, Outcome, Proposals, Record, Sequence,
-    SessionId, TableId, older, set_hlc,
+    Audience, Batch, Change, ChangeKind, Clock, Completion, Durability, Entry, NodeId, Outcome, Proposals, Record,
+    Sequence, SessionId, TableId, older, set_hlc,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
