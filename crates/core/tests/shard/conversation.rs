@@ -9,7 +9,7 @@ use crate::store::Store;
 use crate::text;
 use rowcast_codec::{Packet, PacketId, Publish, QoS, ReasonCode, Topic, TopicFilter, Version, frame_length};
 use rowcast_core::limits::Limits;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
 /// A round takes a few milliseconds. `ROWCAST_ROUNDS` tries others, and as many as one likes, from `ROWCAST_SEED` on.
@@ -210,6 +210,9 @@ struct Conversation {
     clients: Vec<Client>,
     /// Filters that were ever asked for, by client identifier.
     filters: BTreeMap<String, Vec<String>>,
+    /// Client identifiers in whose names damaged bytes were sent: what they have asked for is not known, to whoever comes
+    /// next under them either.
+    wild: BTreeSet<String>,
     /// A CONNECT was damaged: who has which filters is not known.
     is_confused: bool,
     /// The node was told to stop.
@@ -275,7 +278,16 @@ impl Conversation {
         let clients = CLIENTS.iter().enumerate().map(|(at, &name)| Client::new(name, at % shards)).collect();
         let (filters, lines) = (BTreeMap::new(), format!("shards {shards}\n# {limits:?}\n"));
         let node = Node::new(setup, Store::default());
-        Conversation { node, limits, clients, filters, is_confused: false, is_over: false, lines }
+        Conversation {
+            node,
+            limits,
+            clients,
+            filters,
+            wild: BTreeSet::new(),
+            is_confused: false,
+            is_over: false,
+            lines,
+        }
     }
 
     /// One thing happens.
@@ -463,6 +475,7 @@ impl Conversation {
         }
         let mut shown = format!("{}> {line}", client.name);
         if client.is_wild {
+            self.wild.insert(client.client_id.clone());
             let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             shown = format!("{}> HEX {}   # {line}", client.name, hex.join(" "));
         }
@@ -610,7 +623,8 @@ impl Conversation {
             let asked = self.filters.get(&client.client_id).into_iter().flatten();
             let mut filters = asked.filter_map(|filter| TopicFilter::new(filter).ok());
             let parsed = Topic::new(&topic).map_err(|error| error.to_string())?;
-            if !self.is_confused && !client.is_wild && !filters.any(|filter| filter.matches(&parsed)) {
+            let is_known = !self.is_confused && !self.wild.contains(&client.client_id);
+            if is_known && !filters.any(|filter| filter.matches(&parsed)) {
                 return Err(format!("{topic} was not asked for"));
             }
         }
