@@ -200,6 +200,16 @@ impl Audience {
         Audience { reach_age, any, entries }
     }
 
+    /// The shards that may want a change of a table; `of_clients`: if it is one that clients see.
+    #[must_use]
+    pub fn of(table: TableId, of_clients: ShardSet) -> ShardSet {
+        match table {
+            TableId::HANDSHAKES => ShardSet::NONE, // Looked at only where a session is loaded.
+            table if table.is_internal() => ShardSet::ALL,
+            _ => of_clients,
+        }
+    }
+
     fn is_good_for(&self, shard: u32, reach: &Reach) -> bool {
         !reach.has_grown(shard, self.reach_age)
     }
@@ -319,6 +329,21 @@ mod tests {
         assert_eq!([0, 1, 2].map(|shard| shown(&batch, shard)), [vec![9], vec![7, 9], vec![7, 8, 9]]);
         assert!(!none.may_be_wanted(1, &reach) && none.may_be_wanted(2, &reach));
         assert_eq!(shown(&plain, 0), [7, 8, 9], "nothing is known of it");
+    }
+
+    #[test]
+    fn every_shard_looks_at_what_the_server_notes_but_for_handshakes() {
+        let one = ShardSet::NONE.with(1);
+        for (table, shards) in [
+            (TableId::TOPICS, one),
+            (TableId::FIRST_DECLARED, one),
+            (TableId::SESSIONS, ShardSet::ALL),
+            (TableId::SUBSCRIPTIONS, ShardSet::ALL),
+            (TableId::CLAIMS, ShardSet::ALL),
+            (TableId::HANDSHAKES, ShardSet::NONE),
+        ] {
+            assert_eq!(Audience::of(table, one), shards, "{table:?}");
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn mark(batch: &[u8], from: usize, wanted: ShardSet, marks: &mut Vec<(u32, Shard
     let mut at = from;
     while at < batch.len() {
         let (entry, size) = Entry::decode(&batch[at..], Sequence::ZERO).expect("just copied");
-        marks.push((at as u32, if entry.change.table.is_internal() { ShardSet::ALL } else { wanted }));
+        marks.push((at as u32, Audience::of(entry.change.table, wanted)));
         at += size;
     }
 }
@@ -187,10 +187,7 @@ impl Keep for Store {
         let batch = (next > first).then(|| {
             let last = Sequence(next.0 - 1);
             let batch = Batch::new(first, last, batch.into());
-            let batch = Arc::new(match reach_age {
-                Some(age) => batch.with_audience(Audience::new(age, marks)),
-                None => batch,
-            });
+            let batch = Arc::new(batch.with_audience(Audience::new(reach_age.unwrap_or(u64::MAX), marks)));
             self.committed = last;
             self.log.push(Arc::clone(&batch));
             if sync {

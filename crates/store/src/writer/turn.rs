@@ -129,9 +129,12 @@ impl<'a> Turn<'a> {
 
     pub(super) fn finish(self) -> Written {
         let marks = &self.scratch.entries;
+        let is_known = marks.iter().any(|mark| mark.shards != ShardSet::ALL);
         let entries = || marks.iter().map(|mark| (mark.offset - FrameHeader::BYTES as u32, mark.shards)).collect();
+        // Where nothing was looked up, what is known holds for ever.
+        let audience = is_known.then(|| Audience::new(self.reach_age.unwrap_or(u64::MAX), entries()));
         Written {
-            audience: self.reach_age.map(|age| Audience::new(age, entries())),
+            audience,
             frame: self.frame,
             count: self.scratch.entries.len() as u32,
             latest: self.latest,
@@ -235,7 +238,7 @@ impl<'a> Turn<'a> {
                 self.latest = self.clock.tick(self.now_ms);
                 set_hlc(&mut self.frame[offset..], self.latest);
             }
-            let shards = if entry.change.table.is_internal() { ShardSet::ALL } else { wanted };
+            let shards = Audience::of(entry.change.table, wanted);
             self.mark(&entry, encoded, offset, shards);
         }
     }
