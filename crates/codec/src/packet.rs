@@ -3,7 +3,7 @@
 use crate::header::{Header, Kind};
 use crate::reader::Reader;
 use crate::writer::Writer;
-use crate::{DecodeError, EncodeError, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, PacketId, ReasonCode, Version};
 
 mod ack;
 mod auth;
@@ -68,6 +68,9 @@ impl<'a> Packet<'a> {
     /// A CONNECT says itself which version it is of; `version` is for all others.
     #[inline]
     pub fn decode(version: Version, frame: &'a [u8]) -> Result<Self, DecodeError> {
+        if let Some(ack) = Self::load_bare_ack(frame) {
+            return Ok(ack);
+        }
         let header = Header::load(frame)?.ok_or(DecodeError::Truncated { field: "fixed header" })?;
         header.check_version(version)?;
         let mut whole = Reader::new(&frame[header.bytes..]);
@@ -101,6 +104,10 @@ impl<'a> Packet<'a> {
     /// Before MQTT 5, properties and all reason codes but those of CONNACK and SUBACK are left out. A CONNECT is
     /// encoded in its own version.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if let Some(bytes) = self.ack().and_then(|ack| ack.bare(self.kind(), version)) {
+            out.extend_from_slice(&bytes);
+            return Ok(());
+        }
         let before = out.len();
         let encoded = self.append(version, &mut Writer::new(out));
         if encoded.is_err() {
@@ -138,6 +145,30 @@ impl<'a> Packet<'a> {
         properties.iter().count()
     }
 
+    /// Most packets of QoS 1 and 2 are acknowledgements that are [`bare`](Ack::bare), and known at a glance.
+    #[inline]
+    fn load_bare_ack(frame: &[u8]) -> Option<Self> {
+        let &[first, 2, high, low] = frame else { return None };
+        let packet_id = PacketId::new(u16::from_be_bytes([high, low]))?;
+        let ack = Ack::new(packet_id, ReasonCode::Success);
+        match first {
+            0x40 => Some(Self::Puback(ack)),
+            0x50 => Some(Self::Pubrec(ack)),
+            0x62 => Some(Self::Pubrel(ack)),
+            0x70 => Some(Self::Pubcomp(ack)),
+            _ => None,
+        }
+    }
+
+    /// The acknowledgement that it is, if it is one.
+    #[inline]
+    fn ack(&self) -> Option<&Ack<'a>> {
+        match self {
+            Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack) => Some(ack),
+            _ => None,
+        }
+    }
+
     fn append(&self, version: Version, out: &mut Writer<'_>) -> Result<(), EncodeError> {
         if version < Version::V5 && matches!(self, Self::Auth(_)) {
             return Err(EncodeError::NoAuth);
@@ -151,7 +182,7 @@ impl<'a> Packet<'a> {
             Self::Connect(connect) => connect.encode(out),
             Self::Connack(connack) => connack.encode(version, out),
             Self::Publish(publish) => publish.encode(version, out),
-            Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack) => ack.encode(version, out),
+            Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack) => ack.encode(out),
             Self::Subscribe(subscribe) => subscribe.encode(version, out),
             Self::Suback(suback) => suback.encode(version, out),
             Self::Unsubscribe(unsubscribe) => unsubscribe.encode(version, out),

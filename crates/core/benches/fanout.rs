@@ -6,13 +6,14 @@
 #[path = "fixture/crowd.rs"]
 mod crowd;
 
+use rowcast_codec::QoS;
 use std::hint::black_box;
 use std::time::Instant;
 
 fn main() {
     for (who, words) in [(crowd::Who::SuperUsers, "super users"), (crowd::Who::OfARole, "clients with a role")] {
         for subscribers in [1, 10, 100, 1_000] {
-            let mut crowd = crowd::Crowd::new(subscribers, who);
+            let mut crowd = crowd::Crowd::new(subscribers, who, QoS::AtMostOnce);
             let times = 100_000 / subscribers;
             let mut round = || {
                 let start = Instant::now();

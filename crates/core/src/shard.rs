@@ -251,7 +251,7 @@ impl Shard {
     /// Bytes came. Handles whole packets and says how many bytes they were; the rest is offered again, with more.
     /// Handles fewer than there are while the connection must wait, as [`Shard::state`] says.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Moment) -> usize {
-        let outbound_bytes = self.settings.limits.outbound_bytes;
+        let Limits { outbound_bytes, connect_packet_bytes, .. } = self.settings.limits;
         let mut consumed = 0;
         loop {
             let Some(connection) = self.connection_mut(id) else { return bytes.len() };
@@ -261,21 +261,19 @@ impl Shard {
             if !connection.takes_packets(PENDING_ACKS_MAX, outbound_bytes) {
                 return consumed;
             }
-            let (phase, version, agreed) = (connection.phase, connection.version, connection.agreed);
-            let before_connect = matches!(phase, Phase::Waiting { .. });
-            let limit = match phase {
-                Phase::Waiting { .. } | Phase::Authenticating => self.settings.limits.connect_packet_bytes,
-                _ => agreed.packet_bytes,
+            let version = connection.version;
+            let before_connect = matches!(connection.phase, Phase::Waiting { .. });
+            let limit = match connection.phase {
+                Phase::Waiting { .. } | Phase::Authenticating => connect_packet_bytes,
+                _ => connection.agreed.packet_bytes,
             };
             let rest = &bytes[consumed..];
             let fault = match frame_length(rest, limit) {
                 Ok(Some(length)) if rest.len() >= length => {
+                    connection.heard_ms = now.monotonic_ms;
                     consumed += length;
                     self.counters.packets_in += 1;
                     self.counters.bytes_in += length as u64;
-                    if let Some(connection) = self.connection_mut(id) {
-                        connection.heard_ms = now.monotonic_ms;
-                    }
                     match &Packet::decode(version, &rest[..length]) {
                         Ok(Packet::Publish(_)) if self.is_too_fast(id, now) => {
                             self.close(id, ReasonCode::MessageRateTooHigh, "publishes come too fast", now);

@@ -37,6 +37,7 @@ const CASES: &[Case] = &[
     Case { name: "deliver-to-1", times: 200, ready: || deliver(1, Who::SuperUsers) },
     Case { name: "deliver-to-100", times: 20, ready: || deliver(100, Who::SuperUsers) },
     Case { name: "deliver-by-role-to-100", times: 20, ready: || deliver(100, Who::OfARole) },
+    Case { name: "deliver-exactly-once-to-1", times: 200, ready: || deliver_exactly_once(1) },
     Case { name: "commit-of-1", times: 200, ready: || commit(1) },
     Case { name: "commit-of-256", times: 10, ready: || commit(256) },
 ];
@@ -87,7 +88,7 @@ fn check() -> ExitCode {
         let (name, count) = (case.name, count(case));
         let before = known.get(name).copied().unwrap_or(0);
         let change = (count as f64 / before as f64 - 1.0) * 100.0;
-        println!("{name:24} {count:>10} instructions, {change:+.1} %");
+        println!("{name:26} {count:>10} instructions, {change:+.1} %");
         if count as f64 > before as f64 * SLACK {
             slower.push(name);
         }
@@ -114,7 +115,7 @@ fn update() -> ExitCode {
         "# Instructions each takes once; written by: cargo bench -p rowcast-store --bench instructions -- update\n"
             .to_owned();
     for case in CASES {
-        let _ = writeln!(text, "{:24} {:>10}", case.name, count(case));
+        let _ = writeln!(text, "{:26} {:>10}", case.name, count(case));
     }
     print!("{text}");
     std::fs::write(BOUNDS, text).expect("the file of bounds can be written");
@@ -190,9 +191,17 @@ fn match_new_topic() -> Work {
 }
 
 fn deliver(subscribers: u32, who: Who) -> Work {
-    let mut crowd = Crowd::new(subscribers, who);
+    let mut crowd = Crowd::new(subscribers, who, QoS::AtMostOnce);
     Box::new(move || {
         black_box(crowd.publish());
+    })
+}
+
+/// And all seven acknowledgements.
+fn deliver_exactly_once(subscribers: u32) -> Work {
+    let mut crowd = Crowd::new(subscribers, Who::SuperUsers, QoS::ExactlyOnce);
+    Box::new(move || {
+        black_box(crowd.publish_exactly_once());
     })
 }
 

@@ -23,6 +23,15 @@ impl<'a> Ack<'a> {
         Self { packet_id, reason, properties: AckProperties::default() }
     }
 
+    /// The packet that is all there is to most acknowledgements: four bytes in any version, which say which it is and for
+    /// what (MQTT 5 §3.4.2.1). `None`: there is more to be told.
+    #[inline]
+    pub(crate) fn bare(&self, kind: Kind, version: Version) -> Option<[u8; 4]> {
+        let is_bare = version < Version::V5 || (self.reason == ReasonCode::Success && self.properties.is_empty());
+        let [high, low] = self.packet_id.get().to_be_bytes();
+        is_bare.then_some([(kind as u8) << 4 | kind.flags(), 2, high, low])
+    }
+
     pub(crate) fn load(reader: &mut Reader<'a>, version: Version, kind: Kind) -> Result<Self, DecodeError> {
         let mut ack = Self::new(reader.packet_id(kind.name())?, ReasonCode::Success);
         if version >= Version::V5 && !reader.is_empty() {
@@ -34,15 +43,11 @@ impl<'a> Ack<'a> {
         Ok(ack)
     }
 
-    /// In the shortest form: success and no properties go without saying (MQTT 5 §3.4.2.1).
-    pub(crate) fn encode(&self, version: Version, out: &mut Writer<'_>) -> Result<(), EncodeError> {
+    /// What is not [`bare`](Self::bare), in the shortest form: no properties go without saying (MQTT 5 §3.4.2.2.1).
+    pub(crate) fn encode(&self, out: &mut Writer<'_>) -> Result<(), EncodeError> {
         out.u16(self.packet_id.get());
-        let plain = self.properties.is_empty();
-        if version < Version::V5 || (plain && self.reason == ReasonCode::Success) {
-            return Ok(());
-        }
         out.u8(self.reason.into());
-        if plain {
+        if self.properties.is_empty() {
             return Ok(());
         }
         out.sized("properties", |out| self.properties.encode(out))

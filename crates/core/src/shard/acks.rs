@@ -262,12 +262,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         if pending.reason.is_error() {
             self.counters.rejected += 1;
-        }
-        if connection.version != Version::V5 {
             // MQTT 3 has no refusal: it is acknowledged, or the connection ends [MQTT-3.3.5-2]. What could be stored
             // at another time is not acknowledged.
             let is_full = pending.reason == ReasonCode::QuotaExceeded;
-            if is_full || (pending.reason.is_error() && self.settings.close_on_rejected) {
+            if connection.version != Version::V5 && (is_full || self.settings.close_on_rejected) {
                 let words = pending.detail.as_deref().unwrap_or("publish refused").to_owned();
                 self.close(id, pending.reason, &words, now);
                 return;
