@@ -127,7 +127,13 @@ impl Outbox {
         pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
     }
 
-    /// The next bytes in one piece, for streams without vectored writes.
+    /// Whether [`Outbox::front`] is all there is.
+    #[must_use]
+    pub fn is_one_piece(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next bytes in one piece.
     #[must_use]
     pub fn front(&self) -> &[u8] {
         self.pieces().next().unwrap_or_default()
@@ -210,6 +216,7 @@ mod tests {
                 let offered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
                 let count = step.min(offered.len());
                 assert_eq!(outbox.front()[0], offered[0]);
+                assert!(!outbox.is_one_piece() || outbox.front().len() == outbox.len());
                 taken.extend_from_slice(&offered[..count]);
                 outbox.advance(count);
             }

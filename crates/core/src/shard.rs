@@ -314,12 +314,17 @@ impl Shard {
         }
     }
 
-    /// The socket took so many bytes of [`Shard::outbox`].
-    pub fn written(&mut self, id: ConnectionId, bytes: usize, now: Moment) {
+    /// The socket took so many bytes of [`Shard::outbox`]. Whether something waited for that: then [`Shard::go_on`].
+    #[must_use]
+    pub fn written(&mut self, id: ConnectionId, bytes: usize) -> bool {
         self.counters.bytes_out += bytes as u64;
-        if let Some(connection) = self.connection_mut(id) {
-            connection.crowded = false;
-        }
+        let Some(connection) = self.connection_mut(id) else { return false };
+        connection.crowded = false;
+        connection.stalled || self.is_owed(id)
+    }
+
+    /// Goes on with what waited until the socket took something.
+    pub fn go_on(&mut self, id: ConnectionId, now: Moment) {
         self.pump(id, now);
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let Some(connection) = self.connection_mut(id) else { return };

@@ -3,10 +3,10 @@
 use crate::admission::Place;
 use crate::net::Transport;
 use crate::peer::Peer;
-use crate::runtime::Runtime;
+use crate::runtime::{READ_BYTES, Runtime};
 use rowcast_core::shard::{ConnectionId, State};
 use std::future::poll_fn;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -42,7 +42,7 @@ enum Ended {
 
 /// Ends the stream in its own way. What we said last must not be lost because something was never read: a socket that
 /// is closed with bytes unread is reset.
-async fn say_goodbye<S: Transport>(mut stream: S, ended: Ended) -> std::io::Result<()> {
+async fn say_goodbye<S: Transport>(mut stream: S, ended: Ended) -> io::Result<()> {
     stream.shutdown().await?;
     if ended != Ended::There {
         // Not a part of what is kept for each connection while it lives.
@@ -67,10 +67,12 @@ struct Driver<S> {
 const SLICES: usize = 64;
 
 impl<S: Transport> Driver<S> {
-    /// Reads once, writes what there is, and leaves the thread to others; ready when the connection is over.
+    /// Reads and writes what there is, and leaves the thread to others; ready when the connection is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         self.runtime.park(self.id, context.waker());
-        if self.poll_read(context).is_ready() || self.poll_write(context).is_ready() {
+        let said_all = self.poll_read(context).is_ready();
+        // Who says no more may still listen to what it is answered.
+        if self.poll_write(context).is_ready() || said_all {
             return Poll::Ready(Ended::There);
         }
         match self.runtime.look(|shard| (shard.state(self.id), shard.outbox(self.id).is_none_or(|out| out.is_empty())))
@@ -83,46 +85,53 @@ impl<S: Transport> Driver<S> {
 
     /// Ready: the connection is over.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(state) = self.runtime.look(|shard| shard.state(self.id)) else { return Poll::Ready(()) };
-        if state.closes || !state.reads || self.runtime.is_stalled(self.id) {
-            return Poll::Pending;
-        }
-        if !self.rest.is_empty() {
-            // Packets that had to wait may be handled now.
-            let rest = std::mem::take(&mut self.rest);
-            let used = self.runtime.with(|shard, now| shard.receive(self.id, &rest, now));
-            self.rest = rest;
-            self.rest.drain(..used);
-            if used > 0 {
-                context.waker().wake_by_ref();
+        for _ in 0..2 {
+            let Some(state) = self.runtime.look(|shard| shard.state(self.id)) else { return Poll::Ready(()) };
+            if state.closes || !state.reads || self.runtime.is_stalled(self.id) {
                 return Poll::Pending;
             }
+            if !self.rest.is_empty() && self.receive_rest() > 0 {
+                break; // These were packets that had to wait.
+            }
+            match ready!(self.poll_receive(context)) {
+                Ok(0) | Err(_) => return Poll::Ready(()), // Closed by the other side, or failed.
+                Ok(READ_BYTES) => break,
+                // Asked again, a socket that had no more says so without a system call, and wakes this task once it has.
+                Ok(_) => {}
+            }
         }
+        // Others first; this socket may have more.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once and handles what came; how many bytes it was, 0 for the end.
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let runtime = Rc::clone(&self.runtime);
         let mut buffer = runtime.buffer.borrow_mut();
         let mut read = ReadBuf::new(&mut buffer);
-        match Pin::new(&mut self.stream).poll_read(context, &mut read) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
-            Poll::Ready(_) => return Poll::Ready(()), // Closed by the other side, or failed.
-        }
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
         let came = read.filled();
         if self.rest.is_empty() {
             let used = runtime.with(|shard, now| shard.receive(self.id, came, now));
             self.rest.extend_from_slice(&came[used..]);
         } else {
             self.rest.extend_from_slice(came);
-            let rest = std::mem::take(&mut self.rest);
-            let used = runtime.with(|shard, now| shard.receive(self.id, &rest, now));
-            self.rest = rest;
-            self.rest.drain(..used);
+            self.receive_rest();
         }
         if self.rest.is_empty() {
             self.rest = Vec::new(); // An idle connection holds no buffer.
         }
-        // Others first; this socket may have more.
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(Ok(came.len()))
+    }
+
+    /// Handles what came before, as far as it can be handled now; how many bytes of it.
+    fn receive_rest(&mut self) -> usize {
+        let rest = std::mem::take(&mut self.rest);
+        let used = self.runtime.with(|shard, now| shard.receive(self.id, &rest, now));
+        self.rest = rest;
+        self.rest.drain(..used);
+        used
     }
 
     /// Ready: the connection is over.
@@ -135,12 +144,13 @@ impl<S: Transport> Driver<S> {
                 if outbox.is_empty() {
                     return Poll::Pending;
                 }
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let filled = outbox.slices(&mut slices);
-                let written = if self.stream.is_write_vectored() {
-                    ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..filled]))
+                let stream = Pin::new(&mut self.stream);
+                let written = if outbox.is_one_piece() || !stream.is_write_vectored() {
+                    ready!(stream.poll_write(context, outbox.front()))
                 } else {
-                    ready!(Pin::new(&mut self.stream).poll_write(context, outbox.front()))
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let filled = outbox.slices(&mut slices);
+                    ready!(stream.poll_write_vectored(context, &slices[..filled]))
                 };
                 if let Ok(count) = written {
                     outbox.advance(count);
@@ -153,8 +163,8 @@ impl<S: Transport> Driver<S> {
                 Poll::Ready(Ok(count)) => taken += count,
             }
         }
-        if taken > 0 {
-            runtime.with(|shard, now| shard.written(self.id, taken, now));
+        if taken > 0 && runtime.look(|shard| shard.written(self.id, taken)) {
+            runtime.with(|shard, now| shard.go_on(self.id, now));
         }
         // Buffered streams send what they hold.
         match Pin::new(&mut self.stream).poll_flush(context) {

@@ -115,7 +115,7 @@ pub struct Runtime {
 }
 
 /// Bytes read from a socket at once: many packets a system call, and few enough that others get their turn.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 impl Clients for Node {
     fn connected(&self, after: &str, max: usize) -> Vec<Connected> {
         self.directory.list(after, max)

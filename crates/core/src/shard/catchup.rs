@@ -8,6 +8,7 @@
 use super::connection::{ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Selected};
 use super::fanout::lower_first;
+use super::share::refuses;
 use super::{Effect, Input, Moment, Reader, Shard};
 use crate::change::Entry;
 use crate::interest::Subscription;
@@ -45,6 +46,12 @@ impl Shard {
     pub(super) fn pump(&mut self, id: ConnectionId, now: Moment) {
         self.read_on(id, now);
         self.tell_room(id);
+    }
+
+    /// Whether [`Shard::pump`] has something to do.
+    pub(super) fn is_owed(&self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        refuses(connection) || !matches!(self.next_read(id), Next::Nothing)
     }
 
     fn read_on(&mut self, id: ConnectionId, now: Moment) {

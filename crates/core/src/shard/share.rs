@@ -246,7 +246,7 @@ impl Shard {
         let half = self.settings.limits.outbound_bytes as usize / 2;
         let shard = self.settings.index;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
-        if !connection.memberships.iter().any(|membership| membership.refuses) {
+        if !refuses(connection) {
             return;
         }
         let window = connection.session.as_ref().is_some_and(|session| session.window.has_room());
@@ -326,6 +326,11 @@ fn refuse(connection: &mut Connection, filter: &str) -> u32 {
     membership.refuses = true;
     membership.turn += 1;
     membership.turn
+}
+
+/// Whether a group knows of it that it takes nothing, and is to be told when it does.
+pub(super) fn refuses(connection: &Connection) -> bool {
+    connection.memberships.iter().any(|membership| membership.refuses)
 }
 
 /// Whether a group's messages can go out now. What the session has begun goes first; and what it may have begun before

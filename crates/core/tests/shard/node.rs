@@ -549,8 +549,8 @@ impl<S: Keep> Node<S> {
             }
             socket.dirty |= !outbox.is_empty();
         }
-        if written > 0 {
-            self.shards[shard].written(connection, written, now);
+        if written > 0 && self.shards[shard].written(connection, written) {
+            self.shards[shard].go_on(connection, now);
         }
         self.collect(shard);
         let closes = self.shards[shard].state(connection).is_none_or(|state| state.closes);

@@ -260,6 +260,18 @@ fn quality_of_service_is_the_lesser_of_both_ways() {
 }
 
 #[test]
+fn who_has_said_all_still_hears_the_answer() {
+    let server = Application::dogs().start();
+    for version in VERSIONS {
+        for _ in 0..50 {
+            let mut client = Connect::new(version, "").open(server.mqtt());
+            client.send_last(&[0xC0, 0]); // The end may come with it.
+            assert_eq!(client.rest(), [Packet::Pingresp]);
+        }
+    }
+}
+
+#[test]
 fn subscribing_with_options_of_mqtt_5() {
     let server = Application::dogs().start();
     server.put("/dog/1", r#"{"name":"Rex"}"#);

@@ -6,7 +6,7 @@
 use crate::DEADLINE;
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Version {
@@ -519,6 +519,12 @@ impl Client {
     pub(crate) fn disconnect(mut self) {
         self.send(&[0xE0, 0]);
         while self.try_next().is_some() {}
+    }
+
+    /// Sends for the last time, and goes on listening.
+    pub(crate) fn send_last(&mut self, bytes: &[u8]) {
+        self.send(bytes);
+        self.stream.shutdown(Shutdown::Write).expect("a socket");
     }
 
     /// The connection breaks.
