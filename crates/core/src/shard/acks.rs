@@ -125,6 +125,7 @@ impl Shard {
                 if opening.lasts {
                     self.settings.session_quota.settle(leaving.client_id.as_bytes());
                     leaving.session = None; // What is stored is what was before it.
+                    leaving.ends_ms = None;
                 }
             }
             if let Some(&(_, packet)) = leaving.undecided.iter().find(|(undecided, _)| *undecided == token) {

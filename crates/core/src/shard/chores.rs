@@ -17,7 +17,12 @@ use std::collections::BTreeMap;
 /// Something to be written that nobody waits for. Each says of one row that there is what becomes of it.
 pub(super) enum Chore {
     /// The client is gone without a goodbye, and its will is published.
-    PublishWill { client_id: Box<str>, number: u64 },
+    PublishWill {
+        client_id: Box<str>,
+        number: u64,
+        /// It had waited: another will may have taken its place since it was read.
+        has_waited: bool,
+    },
     /// Likewise, and its will is to wait. `due_ms`: until then, in milliseconds since 1970.
     DelayWill { client_id: Box<str>, number: u64, due_ms: u64 },
     /// The client said goodbye, and the row of this will would be published when the node is started again.
@@ -82,7 +87,7 @@ impl Shard {
     pub(super) fn begin_chore(&mut self, chore: Chore) {
         let token = self.token(0);
         match &chore {
-            Chore::PublishWill { client_id, number } => {
+            Chore::PublishWill { client_id, number, .. } => {
                 // What it says has to be read: it goes on in `on_will_loaded`.
                 return self.waiting_wills.put(client_id, 0, *number);
             }
@@ -177,11 +182,17 @@ impl Shard {
 
     /// There is no room for it now.
     pub(super) fn put_off(&mut self, chore: Chore) {
-        self.chores.put_off(chore);
+        match chore {
+            Chore::PublishWill { client_id, number, has_waited: true } => {
+                self.waiting_wills.put_back(&client_id, number);
+            }
+            chore => self.chores.put_off(chore),
+        }
     }
 
     /// Tries again what there was no room for.
     pub(super) fn resume_chores(&mut self) {
+        self.waiting_wills.go_on();
         for (_, chore) in std::mem::take(&mut self.chores.put_off) {
             let is_there_again = match &chore {
                 // There may be a group of the same name by now, with a row of its own.

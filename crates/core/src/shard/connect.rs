@@ -286,7 +286,7 @@ impl Shard {
             // The session whose will was waiting is over [MQTT-3.1.2-8]. One whose row does not say that it waits is being
             // published already, or taken away, where the disk had no room for it before.
             if let Some((will, 1..)) = ended.will.as_deref().and_then(Will::parse) {
-                self.publish_will(&client_id, &will);
+                self.publish_will(&client_id, &will, true);
             }
         }
         let number = self.session_number();

@@ -90,7 +90,8 @@ impl Ending {
             _ => None,
         });
         let is_durable = session.is_durable();
-        let has_row = self.was == Phase::Open && (is_durable || self.forgotten.is_some());
+        let was_in = self.was == Phase::Open && (is_durable || self.forgotten.is_some());
+        let has_row = was_in || opening.as_ref().is_some_and(|opening| opening.lasts);
         let ends_ms = has_row.then(|| expires_ms(session.expiry_secs, now));
         let client_id = session.client_id.clone();
         // Whether subscriptions that change are stored, and where they begin, the store knows.

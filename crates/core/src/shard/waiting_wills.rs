@@ -15,6 +15,8 @@ pub(super) struct WaitingWills {
     due_ms: BTreeMap<Arc<str>, u64>,
     /// Those under way from the store.
     loading: usize,
+    /// The disk had no room for one: none is read before the next look at it.
+    is_held: bool,
 }
 
 impl WaitingWills {
@@ -26,6 +28,19 @@ impl WaitingWills {
         self.by_time.insert((due_ms, client_id), number);
     }
 
+    /// The disk had no room for one that was due: it waits for the next look, unless another of its client waits by now.
+    pub(super) fn put_back(&mut self, client_id: &str, number: u64) {
+        self.is_held = true;
+        if !self.due_ms.contains_key(client_id) {
+            self.put(client_id, 0, number);
+        }
+    }
+
+    /// A look at whether the disk has room.
+    pub(super) fn go_on(&mut self) {
+        self.is_held = false;
+    }
+
     /// The client has no will that waits.
     pub(super) fn remove(&mut self, client_id: &str) {
         if let Some((client_id, due_ms)) = self.due_ms.remove_entry(client_id) {
@@ -35,7 +50,7 @@ impl WaitingWills {
 
     /// The next whose time has come, to be read from the store: the client and the number of the will.
     pub(super) fn take_due(&mut self, now_ms: u64) -> Option<(Arc<str>, u64)> {
-        if self.loading == WILLS_LOADED_MAX {
+        if self.is_held || self.loading == WILLS_LOADED_MAX {
             return None;
         }
         let first = self.by_time.first_entry().filter(|first| first.key().0 <= now_ms)?;
@@ -82,5 +97,18 @@ mod tests {
         assert_eq!(waiting.take_due(1), None);
         waiting.loaded();
         assert!(waiting.take_due(1).is_some());
+    }
+
+    #[test]
+    fn what_finds_no_room_waits_for_the_next_look_and_takes_the_place_of_none() {
+        let mut waiting = WaitingWills::default();
+        waiting.put("a", 5, 1);
+        waiting.put_back("a", 2);
+        waiting.put_back("b", 3);
+        assert_eq!(waiting.take_due(9), None);
+        waiting.go_on();
+        assert_eq!(waiting.take_due(9), Some(("b".into(), 3)));
+        assert_eq!(waiting.take_due(9), Some(("a".into(), 1)));
+        assert_eq!(waiting.take_due(9), None);
     }
 }

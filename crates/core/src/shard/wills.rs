@@ -188,7 +188,7 @@ impl Shard {
         // The session ends with the connection, or is thrown away by the next one: its will does not wait. One that goes
         // on with it takes the row away [MQTT-3.1.3-9], unless it is refused.
         match if clean { 0 } else { will.delay_secs.min(expiry_secs) } {
-            0 => self.publish_will(client_id, &will),
+            0 => self.publish_will(client_id, &will, false),
             delay_secs => self.delay_will(client_id, &will, delay_secs, now),
         }
     }
@@ -199,8 +199,9 @@ impl Shard {
         self.begin_chore(Chore::DelayWill { client_id: client_id.into(), number: will.number, due_ms });
     }
 
-    /// A will is published and its row goes, together and only if the row is still there.
-    pub(super) fn publish_will(&mut self, client_id: &str, will: &Will) {
+    /// A will is published and its row goes, together and only if the row is still there. `has_waited`: see
+    /// [`Chore::PublishWill`].
+    pub(super) fn publish_will(&mut self, client_id: &str, will: &Will, has_waited: bool) {
         let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return };
         let (token, number) = (self.token(0), will.number);
         let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| is_will(row, number));
@@ -212,7 +213,7 @@ impl Shard {
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);
-        self.expect_chore(token, Chore::PublishWill { client_id: client_id.into(), number });
+        self.expect_chore(token, Chore::PublishWill { client_id: client_id.into(), number, has_waited });
     }
 
     /// The log has a row of [`TableId::WILLS`], or took it away (`None`). Those that wait are the first shard's.
@@ -236,7 +237,7 @@ impl Shard {
     pub(super) fn on_will_loaded(&mut self, client_id: &str, number: u64, row: Option<&[u8]>, now: Moment) {
         self.waiting_wills.loaded();
         if let Some((will, _)) = row.and_then(Will::parse).filter(|(will, _)| will.number == number) {
-            self.publish_will(client_id, &will);
+            self.publish_will(client_id, &will, true);
         }
         self.load_due_wills(now);
     }
@@ -248,7 +249,7 @@ impl Shard {
         match (due_ms, will.delay_secs.min(session_expiry_secs.unwrap_or(0))) {
             (0, delay_secs) if delay_secs > 0 => self.delay_will(client_id, &will, delay_secs, now),
             (due_ms, _) if due_ms > now.wall_ms => self.waiting_wills.put(client_id, due_ms, will.number),
-            _ => self.publish_will(client_id, &will),
+            _ => self.publish_will(client_id, &will, true),
         }
     }
 }
