@@ -65,7 +65,8 @@ pub struct Offer<'m> {
     pub topic: &'m str,
 }
 
-/// Numbers from here on are of messages that stand in no log.
+/// Numbers from here on are of messages that stand in no log. No other message of its owner has the same, in whichever
+/// group it was: members that have left may still speak of it when there is another group of the same name.
 pub const UNLOGGED: u64 = 1 << 63;
 /// Messages that are read again at a time.
 const FETCHED_MAX: usize = 64;
@@ -106,7 +107,6 @@ pub struct Group {
     claimed: BTreeSet<u64>,
     /// How many messages were handed out, or found to have been, since the stored form was made.
     handed: usize,
-    unlogged: u64,
 }
 
 impl Group {
@@ -129,7 +129,6 @@ impl Group {
             waiting: Waiting::default(),
             claimed: BTreeSet::new(),
             handed: 0,
-            unlogged: 0,
         }
     }
 
@@ -343,12 +342,6 @@ impl Group {
         }
         self.waiting.insert(number, Message { qos, entry: Some(entry), after });
         true
-    }
-
-    /// A number for a message that stands in no log.
-    pub fn unlogged_number(&mut self) -> u64 {
-        self.unlogged += 1;
-        UNLOGGED | self.unlogged
     }
 
     /// Whether there is somebody who can be given a message now.

@@ -12,7 +12,7 @@ use super::lag::Lag;
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
 use crate::change::{Entry, internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription};
-use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, filter_of, key_of};
+use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, UNLOGGED, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability, Outcome, Token};
@@ -38,6 +38,8 @@ pub(super) struct Groups {
     /// Their filters; subscribers are slots.
     interest: Interest,
     generation: u32,
+    /// How many messages that stand in no log were offered to groups.
+    unlogged: u64,
     /// Stored forms on their way to the disk.
     storing: FxHashMap<Token, Storing>,
 }
@@ -55,6 +57,7 @@ impl Groups {
             slots: FxHashMap::default(),
             interest,
             generation: 0,
+            unlogged: 0,
             storing: FxHashMap::default(),
         }
     }
@@ -192,14 +195,16 @@ impl Shard {
         let seen = self.seen;
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
         let bytes_max = self.queue_bytes_max();
-        let Some(group) = self.groups.get(slot) else { return };
         let sequence = entry.sequence;
         let is_logged = sequence > Sequence::ZERO;
+        self.groups.unlogged += u64::from(!is_logged);
+        let unlogged = UNLOGGED | self.groups.unlogged;
+        let Some(group) = self.groups.get(slot) else { return };
         if is_logged && (group.flow != Flow::Live || sequence <= group.live_after) {
             return; // The log brings it, or brought it.
         }
         let qos = entry.change.qos;
-        let (number, after) = if is_logged { (sequence.0, Sequence::ZERO) } else { (group.unlogged_number(), seen) };
+        let (number, after) = if is_logged { (sequence.0, Sequence::ZERO) } else { (unlogged, seen) };
         let offer = Offer { number, qos, table: entry.change.table, topic };
         if is_logged && group.is_for_nobody(offer) {
             return;

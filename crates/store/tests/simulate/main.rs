@@ -41,7 +41,7 @@ const SEEDS: u64 = 150;
 /// ... up to where there are more of those about groups and rights, ...
 const FOCUSED_SEEDS: u64 = 300;
 /// ... and those that once failed, with what they found. Where a run is made in another way, so is theirs.
-const FOUND: [(u64, &str); 49] = [
+const FOUND: [(u64, &str); 51] = [
     (5_327, "a message came back from a member of a group without room that had QoS 0, and went to nobody"),
     (
         6_895,
@@ -74,6 +74,7 @@ const FOUND: [(u64, &str); 49] = [
     (40_023_677, "a power cut forgot that a session had a message of a group, as there had been no room for its claim"),
     (30_138_547, "the same, where it had lost its place to a full disk and acknowledged it over its next connection"),
     (60_029_757, "a group forgot over a second restart what it had found to be handed out after the first"),
+    (72_004_581, "a will that had waited took the place of the next one of its client on a full disk"),
     (740_012_657, "the simulator itself: what a group gave with QoS 0 to who had just left was to be had"),
     (740_027_489, "the same: a state with QoS 0, shown for lost changes, was not to be behind an event"),
     (
@@ -96,6 +97,7 @@ const FOUND: [(u64, &str); 49] = [
     (996_032_466, "the simulator itself: a power cut took a state that had been shown, and the one before it came"),
     (996_038_664, "a new subscription was not shown what changed between the end of a cut log and itself"),
     (1_012_061_849, "the simulator itself: a session ended whose client had not seen that it was disconnected"),
+    (1_022_020_397, "what a group that was over had handed out was taken for what another of its name had"),
     (1_795_896_056_308, "the simulator itself: a change that a power cut took was held to be the last of its record"),
 ];
 
