@@ -73,14 +73,15 @@ impl Ending {
         changed.flatten().filter_map(|changed| changed.row.as_deref())
     }
 
-    /// What is kept of it until its end is decided. `will`: its number; `withdrawn`: see [`Leaving::withdrawn`].
+    /// What is kept of it until its end is decided; `withdrawn`: see [`Leaving::withdrawn`].
     fn leaving(
         self,
         connection: ConnectionId,
         session: Box<Session>,
-        (claimant, will, withdrawn): (Option<Claimant>, Option<u64>, Option<u64>),
+        (claimant, withdrawn): (Option<Claimant>, Option<u64>),
         now: Moment,
     ) -> Leaving {
+        let will = self.will.map(|will| will.number);
         let opening = self.acks.iter().find_map(|pending| match pending.then {
             Then::Connack { lasts, .. } => Some(InDoubt { token: pending.token?, lasts, will }),
             _ => None,
@@ -237,8 +238,7 @@ impl Shard {
         };
         let finished = self.finish_answered(&mut session, &ending.acks);
         self.stop_listening(id, &session);
-        let will = ending.will.as_ref().map(|will| will.number);
-        let withdrawn = self.part_with_will(&session, ending.will.take(), cause, now);
+        let withdrawn = self.part_with_will(&session, ending.will.as_ref(), cause, now);
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
         session.flow = Flow::Behind { after: session.position(self.seen) };
@@ -251,7 +251,7 @@ impl Shard {
         };
         // Who comes next finds what is left, and nothing else; and who sees that we close the connection behind a
         // goodbye knows that no crash undoes it.
-        let leaving = ending.leaving(id, session, (claimant, will, withdrawn), now);
+        let leaving = ending.leaving(id, session, (claimant, withdrawn), now);
         self.leaving.insert(token, leaving);
         if let Some(connection) = self.connection_mut(id).filter(|_| cause == Cause::Goodbye) {
             connection.parting = true;

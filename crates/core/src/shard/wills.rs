@@ -95,9 +95,8 @@ impl Will {
 
     /// The number of a will that waits, and until when; `None`: its connection is there.
     fn waiting(row: &[u8]) -> Option<(u64, u64)> {
-        let (number, rest) = row.split_first_chunk::<8>()?;
-        let due_ms = u64::from_le_bytes(*rest.get(8..)?.first_chunk()?);
-        (due_ms > 0).then_some((u64::from_le_bytes(*number), due_ms))
+        let due_ms = u64::from_le_bytes(*row.get(16..)?.first_chunk()?);
+        Some((Will::number_of(row)?, due_ms)).filter(|_| due_ms > 0)
     }
 
     /// The will in a row, and when it is due.
@@ -170,7 +169,7 @@ impl Shard {
     pub(super) fn part_with_will(
         &mut self,
         session: &Session,
-        will: Option<Will>,
+        will: Option<&Will>,
         cause: Cause,
         now: Moment,
     ) -> Option<u64> {
@@ -183,13 +182,13 @@ impl Shard {
     }
 
     /// A connection ended without a goodbye.
-    fn end_will(&mut self, client_id: &str, will: Will, expiry_secs: u32, cause: Cause, now: Moment) {
+    fn end_will(&mut self, client_id: &str, will: &Will, expiry_secs: u32, cause: Cause, now: Moment) {
         let clean = matches!(cause, Cause::Taken(claimant) if claimant.clean_start);
         // The session ends with the connection, or is thrown away by the next one: its will does not wait. One that goes
         // on with it takes the row away [MQTT-3.1.3-9], unless it is refused.
         match if clean { 0 } else { will.delay_secs.min(expiry_secs) } {
-            0 => self.publish_will(client_id, &will, false),
-            delay_secs => self.delay_will(client_id, &will, delay_secs, now),
+            0 => self.publish_will(client_id, will, false),
+            delay_secs => self.delay_will(client_id, will, delay_secs, now),
         }
     }
 
