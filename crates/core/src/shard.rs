@@ -24,6 +24,7 @@ mod effect;
 mod end;
 mod fanout;
 mod get;
+mod grant;
 mod groups;
 mod handshakes;
 mod input;

@@ -112,8 +112,9 @@ impl Put {
 }
 
 /// A put or delete as it is, if its precondition holds.
-pub(super) fn decide_open(said: &Said<'_>, properties: &[u8], publisher: SessionId, checked: &Checked) -> Decide {
-    let (kind, spot, qos, expires_ms) = (checked.kind, &checked.spot, said.qos, checked.expires_ms);
+pub(super) fn decide_open(said: &Said<'_>, properties: &[u8], checked: &Checked) -> Decide {
+    let Checked { kind, ref spot, publisher, expires_ms, .. } = *checked;
+    let qos = said.qos;
     let (table, key) = (spot.table, spot.key.clone());
     let (properties, payload) = (properties.to_vec(), said.payload.to_vec());
     let condition = said.condition.clone();

@@ -1,11 +1,11 @@
 //! What was committed, and what only passes by, to everyone on this shard who wants it.
 
-use super::connection::Queued;
+use super::connection::{Connection, Phase, Queued};
 use super::deliver::{Delivered, Outgoing, Selected, deliver};
 use super::{Moment, Shard};
 use crate::change::{ChangeKind, Entries, Entry};
 use crate::interest::{Matches, Subscription};
-use crate::mqtt::session::Flow;
+use crate::mqtt::session::{Flow, Session};
 use crate::mqtt::window::Delivery;
 use crate::policy::View;
 use crate::position::{Sequence, TableId};
@@ -183,8 +183,8 @@ impl Shard {
     ) -> Option<Waits> {
         let connection = self.connections.get_mut(slot as usize)?;
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
-        let open = connection.phase == super::connection::Phase::Open;
-        let session = connection.session.as_mut()?;
+        let open = connection.phase == Phase::Open;
+        let session = connection.session.as_ref()?;
         if let Some(sequence) = message.sequence
             && (session.flow != Flow::Live || sequence <= session.live_after)
         {
@@ -201,26 +201,11 @@ impl Shard {
         }
         let selected = Selected::by(subscriptions, message, session.id);
         let qos = selected.qos?;
-        // What came before it comes first; QoS 0 need not wait for what waits for the window.
-        let waits = if qos == QoS::AtMostOnce {
-            connection.queued_at_most_once > 0
-        } else {
-            !connection.queue.is_empty() || !session.redeliver.is_empty()
-        };
+        if message.sequence.is_none() && (!open || (qos != QoS::AtMostOnce && session.is_durable())) {
+            return None; // For a session that lasts it is in the log as well: see `publish`.
+        }
         let conflates = selected.conflate && qos == QoS::AtMostOnce && message.kind.is_state();
-        // What is behind a state of its topic that found no room finds none either.
-        let is_held_up = connection.conflated.as_deref().is_some_and(|waiting| waiting.holds(message.topic));
-        let late = match message.sequence {
-            None if qos != QoS::AtMostOnce && session.is_durable() => return None, // See `publish`.
-            None if !open => return None,
-            None if waits || is_held_up || session.flow != Flow::Live => Some(Late::Waits(Waits::Queued(qos))),
-            Some(_) if waits || overtakes => Some(Late::Behind),
-            // Or it would overtake an older one.
-            _ if conflates && connection.conflated.is_some() => Some(Late::Waits(Waits::Conflated)),
-            Some(_) if is_held_up && qos > QoS::AtMostOnce => Some(Late::Behind),
-            _ if is_held_up => Some(Late::Dropped),
-            _ => None,
-        };
+        let late = late_behind(connection, session, message, qos, (conflates, overtakes));
         let late = late.or_else(|| {
             let sequence = message.sequence.unwrap_or(Sequence::ZERO);
             let delivered = deliver(
@@ -297,6 +282,34 @@ impl Shard {
         if qos > QoS::AtMostOnce && bytes > outbound_bytes / 2 {
             self.begin_lag(id, topic);
         }
+    }
+}
+
+/// What becomes of a message that has to wait for what came before it; `None`: for nothing. `overtakes`: it would come
+/// before an older state of its topic.
+fn late_behind(
+    connection: &Connection,
+    session: &Session,
+    message: &Outgoing<'_>,
+    qos: QoS,
+    (conflates, overtakes): (bool, bool),
+) -> Option<Late> {
+    // What came before it comes first; QoS 0 need not wait for what waits for the window.
+    let waits = if qos == QoS::AtMostOnce {
+        connection.queued_at_most_once > 0
+    } else {
+        !connection.queue.is_empty() || !session.redeliver.is_empty()
+    };
+    // What is behind a state of its topic that found no room finds none either.
+    let is_held_up = connection.conflated.as_deref().is_some_and(|waiting| waiting.holds(message.topic));
+    match message.sequence {
+        None if waits || is_held_up || session.flow != Flow::Live => Some(Late::Waits(Waits::Queued(qos))),
+        Some(_) if waits || overtakes => Some(Late::Behind),
+        // Or it would overtake an older one.
+        _ if conflates && connection.conflated.is_some() => Some(Late::Waits(Waits::Conflated)),
+        Some(_) if is_held_up && qos > QoS::AtMostOnce => Some(Late::Behind),
+        _ if is_held_up => Some(Late::Dropped),
+        _ => None,
     }
 }
 

@@ -6,19 +6,22 @@ use super::get::GET;
 use super::{Moment, Settings, Shard};
 use crate::change::{Change, ChangeKind, Entry, internal_row};
 use crate::hlc::Hlc;
+use crate::limits::Limits;
 use crate::mqtt::session::rows;
-use crate::places::{Spot, levels};
-use crate::policy::{Operation, Rights};
+use crate::places::{Places, Spot, levels};
+use crate::policy::{Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability};
+use crate::proposal::{Decide, Durability, Token};
 use crate::reach::ShardSet;
+use crate::schema::Table;
 use crate::sys;
-use crate::tables::Place;
-use crate::validate::expires_at_ms;
+use crate::tables::{Place, Tables};
+use crate::validate::{Validator, expires_at_ms};
 use crate::value::Key;
 use rowcast_codec::{Publish, QoS, ReasonCode};
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A refusal, with words for the client and the log.
 pub(super) struct Refused(pub ReasonCode, pub String);
@@ -37,6 +40,61 @@ pub(super) struct Checked {
     pub audit: bool,
     /// The change depends on the record there is.
     pub decide: Option<Decide>,
+}
+
+impl Checked {
+    /// A record is put: it fits its table, or the writer finds out whether it does, where that depends on the record
+    /// there is.
+    fn check_put(
+        &mut self,
+        (tables, table): (&Arc<Tables>, &Table),
+        said: &Said<'_>,
+        properties: &[u8],
+        writing: Writing,
+        (validator, now): (&mut Validator, Moment),
+    ) -> Result<(), Refused> {
+        let is_patch = said.content_type == Some(MERGE_PATCH);
+        if is_patch || table.needs_previous() || said.condition.is_some() || !writing.is_free() {
+            let change = Change {
+                kind: self.kind,
+                qos: said.qos,
+                table: self.spot.table,
+                key: &self.spot.key,
+                publisher: self.publisher,
+                expires_ms: self.expires_ms,
+                properties,
+                payload: said.payload,
+            };
+            let mut put = Put::new(tables, table.index, &change, said.content_type, writing);
+            put.condition.clone_from(&said.condition);
+            self.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
+            return Ok(());
+        }
+        let key =
+            Key::decode(&self.spot.key).ok_or_else(|| Refused(ReasonCode::TopicNameInvalid, "not a key".to_owned()))?;
+        let normalized = validator
+            .put(table, &key, said.payload, said.content_type, now.wall_ms, None)
+            .map_err(|refusal| Refused(ReasonCode::PayloadFormatInvalid, refusal.to_string()))?;
+        self.expires_ms = self.expires_ms.or_else(|| expires_at_ms(table, &normalized, now.wall_ms));
+        if let Cow::Owned(payload) = normalized.payload {
+            self.payload = Some(payload);
+        }
+        Ok(())
+    }
+
+    /// The change it makes, where that does not depend on the record there is.
+    fn change<'a>(&'a self, publish: &Publish<'a>, properties: &'a [u8]) -> Change<'a> {
+        Change {
+            kind: self.kind,
+            qos: publish.qos,
+            table: self.spot.table,
+            key: &self.spot.key,
+            publisher: self.publisher,
+            expires_ms: self.expires_ms,
+            properties,
+            payload: self.payload.as_deref().unwrap_or(publish.payload),
+        }
+    }
 }
 
 /// What of a PUBLISH, or a will, says what is to be done.
@@ -155,107 +213,54 @@ impl Shard {
         now: Moment,
         rights: Option<&Rights>,
     ) -> Result<Checked, Refused> {
-        let refused = |reason, words: &str| Err(Refused(reason, words.to_owned()));
         let Shard { tables, places, settings, connections, validator, .. } = self;
         let Some(connection) = connection::find(connections, id) else {
             return refused(ReasonCode::NotAuthorized, "not connected");
         };
         let rights = rights.unwrap_or(&connection.rights);
-        let limits = &settings.limits;
-        let topic = said.topic;
-        let spot = places.find(tables, topic);
-        let levels = spot.as_ref().map_or_else(|_| levels(topic), |spot| spot.levels);
-        if topic.len() > usize::from(limits.topic_bytes) || levels > usize::from(limits.topic_levels) {
-            let words = format!("a topic has at most {} bytes and {} levels", limits.topic_bytes, limits.topic_levels);
-            return Err(Refused(ReasonCode::TopicNameInvalid, words));
-        }
-        if is_servers(topic) {
-            return refused(ReasonCode::TopicNameInvalid, "topics of the server's own cannot be published to");
-        }
         let kind = match (said.retain, said.payload.is_empty()) {
             (false, _) => ChangeKind::Message,
             (true, true) => ChangeKind::Delete,
             (true, false) => ChangeKind::Put,
         };
-        // First of all: who may not do it is not told what there is.
-        let (table, topic_of_place) = match &spot {
-            Ok(spot) => (spot.table, &*spot.topic),
-            Err(_) => (tables.table_of(topic), topic),
-        };
-        if !rights.may(operation_of(kind), table, topic_of_place) {
-            return refused(ReasonCode::NotAuthorized, "not allowed");
-        }
-        let spot = spot.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
-        let publisher = connection.session.as_ref().map_or(SessionId::NONE, |session| session.id);
-        let message_expires_ms = said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000);
+        let spot = spot_of(said.topic, kind, (tables, places), &settings.limits, rights)?;
         let mut checked = Checked {
             kind,
             spot,
-            publisher,
+            publisher: connection.session.as_ref().map_or(SessionId::NONE, |session| session.id),
             payload: None,
-            expires_ms: message_expires_ms,
+            expires_ms: said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000),
             durability: tables.durability(None),
             audit: false,
             decide: None,
         };
-        match checked.spot.place {
-            Place::Open => {
-                if !settings.open_topics {
-                    return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
-                }
-                if kind.is_state() && topic.len() > RETAINED_TOPIC_BYTES_MAX {
-                    return refused(ReasonCode::TopicNameInvalid, "the topic is too long to be retained");
-                }
-                if said.condition.is_some() {
-                    checked.decide = Some(decide_open(said, properties, publisher, &checked));
-                }
+        let table = match checked.spot.place {
+            Place::Open if !settings.open_topics => {
+                return refused(ReasonCode::TopicNameInvalid, "no exported table has this name");
             }
-            Place::Channel(index) => {
-                if kind.is_state() {
-                    return refused(ReasonCode::TopicNameInvalid, "a table's own channel holds no record");
-                }
-                let table = &tables.catalog()[index];
-                checked.audit = table.audit;
-                checked.durability = tables.durability(Some(table));
+            Place::Open if kind.is_state() && said.topic.len() > RETAINED_TOPIC_BYTES_MAX => {
+                return refused(ReasonCode::TopicNameInvalid, "the topic is too long to be retained");
             }
-            Place::Record(index) => {
-                let table = &tables.catalog()[index];
-                checked.audit = table.audit;
-                checked.durability = tables.durability(Some(table));
-                let is_patch = said.content_type == Some(MERGE_PATCH) && kind == ChangeKind::Put;
-                let writing = rights.writing(checked.spot.table);
-                let depends = is_patch || table.needs_previous() || said.condition.is_some() || !writing.is_free();
-                if kind == ChangeKind::Put && depends {
-                    let change = Change {
-                        kind,
-                        qos: said.qos,
-                        table: checked.spot.table,
-                        key: &checked.spot.key,
-                        publisher,
-                        expires_ms: message_expires_ms,
-                        properties,
-                        payload: said.payload,
-                    };
-                    let mut put = Put::new(tables, table.index, &change, said.content_type, writing);
-                    put.condition.clone_from(&said.condition);
-                    checked.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
-                } else if kind == ChangeKind::Put {
-                    let key = Key::decode(&checked.spot.key)
-                        .ok_or_else(|| Refused(ReasonCode::TopicNameInvalid, "not a key".to_owned()))?;
-                    let normalized = validator
-                        .put(table, &key, said.payload, said.content_type, now.wall_ms, None)
-                        .map_err(|refusal| Refused(ReasonCode::PayloadFormatInvalid, refusal.to_string()))?;
-                    checked.expires_ms = message_expires_ms.or_else(|| expires_at_ms(table, &normalized, now.wall_ms));
-                    if let Cow::Owned(payload) = normalized.payload {
-                        checked.payload = Some(payload);
-                    }
-                } else if said.condition.is_some() {
-                    checked.decide = Some(decide_open(said, properties, publisher, &checked));
-                }
+            Place::Channel(_) if kind.is_state() => {
+                return refused(ReasonCode::TopicNameInvalid, "a table's own channel holds no record");
             }
-        }
+            Place::Open => None,
+            Place::Channel(index) | Place::Record(index) => Some(&tables.catalog()[index]),
+        };
         if kind == ChangeKind::Message && said.condition.is_some() {
             return refused(ReasonCode::ImplementationSpecificError, "an event has no precondition");
+        }
+        if let Some(table) = table {
+            checked.audit = table.audit;
+            checked.durability = tables.durability(Some(table));
+        }
+        match table {
+            Some(table) if kind == ChangeKind::Put => {
+                let writing = rights.writing(checked.spot.table);
+                checked.check_put((tables, table), said, properties, writing, (validator, now))?;
+            }
+            _ if said.condition.is_some() => checked.decide = Some(decide_open(said, properties, &checked)),
+            _ => {}
         }
         Ok(checked)
     }
@@ -272,66 +277,68 @@ impl Shard {
     ) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         let Some(session) = &mut connection.session else { return };
-        let publisher = checked.publisher;
-        let durable = session.is_durable();
         let waits = !connection.acks.is_empty();
         let exactly_once = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
         if let Some(packet) = exactly_once {
             session.received.insert(packet);
         }
         // What was received with QoS 2 is remembered in the frame that holds the message.
-        let handshake = exactly_once.filter(|_| durable).map(|packet| rows::received(&session.client_id, packet));
-        let change = Change {
-            kind: checked.kind,
-            qos: publish.qos,
-            table: checked.spot.table,
-            key: &checked.spot.key,
-            publisher,
-            expires_ms: checked.expires_ms,
-            properties,
-            payload: checked.payload.as_deref().unwrap_or(publish.payload),
-        };
+        let is_durable = session.is_durable();
+        let handshake = exactly_once.filter(|_| is_durable).map(|packet| rows::received(&session.client_id, packet));
         let logged = checked.kind.is_state()
             || checked.audit
             || handshake.is_some()
             || waits // Or it would overtake what this client published before.
             || (publish.qos != QoS::AtMostOnce && self.durable.wants_of(&checked.spot));
-        if logged {
-            let durability = match (checked.kind, publish.qos) {
-                (ChangeKind::Message, QoS::AtMostOnce) => Durability::Memory,
-                // Whoever gets it holds its identifier until the end: a power cut must not give that to another message.
-                (_, QoS::ExactlyOnce) => Durability::Sync,
-                _ => checked.durability,
-            };
-            let token = self.token(id.slot);
-            let handshake = handshake.as_deref().map(|key| internal_row(TableId::HANDSHAKES, key, &[]));
-            let topic = checked.decide.is_some().then(|| said.topic.into());
-            let decide = match checked.decide {
-                // With a handshake beside it, the writer would not look whether there is something to delete.
-                None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
-                    Some(decide_open(said, properties, publisher, &checked))
-                }
-                decide => decide,
-            };
-            match decide {
-                Some(decide) => {
-                    let place = (checked.spot.table, checked.spot.key.clone());
-                    self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
-                }
-                None => {
-                    let wanted = self.wanting_of_all(&checked.spot);
-                    match handshake {
-                        Some(handshake) => {
-                            self.proposals.push_for(wanted, Some(token), durability, &[change, handshake]);
-                        }
-                        None => self.proposals.push_for(wanted, Some(token), durability, &[change]),
-                    }
-                }
-            }
-            let (then, reason) = (answer_to(publish), ReasonCode::Success);
-            self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic }, now);
-            return;
+        if !logged {
+            return self.pass_on(id, publish, &checked, properties, now);
         }
+        let token = self.token(id.slot);
+        let topic = checked.decide.is_some().then(|| said.topic.into());
+        self.log(token, publish, said, checked, properties, handshake.as_deref());
+        let (then, reason) = (answer_to(publish), ReasonCode::Success);
+        self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic }, now);
+    }
+
+    /// Proposes a checked publish, and with it the row of its `handshake`.
+    fn log(
+        &mut self,
+        token: Token,
+        publish: &Publish<'_>,
+        said: &Said<'_>,
+        mut checked: Checked,
+        properties: &[u8],
+        handshake: Option<&[u8]>,
+    ) {
+        let durability = match (checked.kind, publish.qos) {
+            (ChangeKind::Message, QoS::AtMostOnce) => Durability::Memory,
+            // Whoever gets it holds its identifier until the end: a power cut must not give that to another message.
+            (_, QoS::ExactlyOnce) => Durability::Sync,
+            _ => checked.durability,
+        };
+        let handshake = handshake.map(|key| internal_row(TableId::HANDSHAKES, key, &[]));
+        let decide = match checked.decide.take() {
+            // With a handshake beside it, the writer would not look whether there is something to delete.
+            None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
+                Some(decide_open(said, properties, &checked))
+            }
+            decide => decide,
+        };
+        if let Some(decide) = decide {
+            let place = (checked.spot.table, checked.spot.key.clone());
+            return self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
+        }
+        let wanted = self.wanting_of_all(&checked.spot);
+        let change = checked.change(publish, properties);
+        match handshake {
+            Some(handshake) => self.proposals.push_for(wanted, Some(token), durability, &[change, handshake]),
+            None => self.proposals.push_for(wanted, Some(token), durability, &[change]),
+        }
+    }
+
+    /// Hands an event that nobody could come back for to all who listen now.
+    fn pass_on(&mut self, id: ConnectionId, publish: &Publish<'_>, checked: &Checked, properties: &[u8], now: Moment) {
+        let change = checked.change(publish, properties);
         if self.settings.shards > 1 {
             for (shard, events) in (0..).zip(&mut self.events) {
                 if shard != self.settings.index && self.settings.reach.may_want(shard, checked.spot.prefixes()) {
@@ -387,6 +394,38 @@ impl Shard {
         };
         self.answer(id, pending, now);
     }
+}
+
+fn refused<T>(reason: ReasonCode, words: &str) -> Result<T, Refused> {
+    Err(Refused(reason, words.to_owned()))
+}
+
+/// Where a change of `topic` goes, if whoever has these rights may make it there.
+fn spot_of(
+    topic: &str,
+    kind: ChangeKind,
+    (tables, places): (&Tables, &mut Places),
+    limits: &Limits,
+    rights: &Rights,
+) -> Result<Rc<Spot>, Refused> {
+    let spot = places.find(tables, topic);
+    let levels = spot.as_ref().map_or_else(|_| levels(topic), |spot| spot.levels);
+    if topic.len() > usize::from(limits.topic_bytes) || levels > usize::from(limits.topic_levels) {
+        let words = format!("a topic has at most {} bytes and {} levels", limits.topic_bytes, limits.topic_levels);
+        return Err(Refused(ReasonCode::TopicNameInvalid, words));
+    }
+    if is_servers(topic) {
+        return refused(ReasonCode::TopicNameInvalid, "topics of the server's own cannot be published to");
+    }
+    // First of all: who may not do it is not told what there is.
+    let (table, place) = match &spot {
+        Ok(spot) => (spot.table, &*spot.topic),
+        Err(_) => (tables.table_of(topic), topic),
+    };
+    if !rights.may(operation_of(kind), table, place) {
+        return refused(ReasonCode::NotAuthorized, "not allowed");
+    }
+    spot.map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))
 }
 
 /// What somebody must be allowed to do for a change of theirs.
