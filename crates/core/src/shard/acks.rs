@@ -88,8 +88,7 @@ impl Shard {
             pending.reason = ReasonCode::ServerUnavailable; // What it was to go on with is gone.
         }
         let reason = pending.reason;
-        let is_told = matches!(reason, ReasonCode::PayloadFormatInvalid | ReasonCode::NotAuthorized);
-        let rejected = pending.topic.take().filter(|_| is_told);
+        let rejected = pending.topic.take().filter(|_| Refusal::is_told(reason));
         let rejected = rejected.map(|topic| (topic, pending.detail.clone().unwrap_or_default()));
         if let (true, Then::Suback { changed, .. } | Then::Unsuback { changed, .. }) = (failed, &mut pending.then) {
             let changed = std::mem::take(changed);
@@ -376,23 +375,43 @@ fn apply_outcome(pending: &mut Pending, outcome: Outcome) {
     match outcome {
         Outcome::Done { .. } | Outcome::Absent => {}
         Outcome::Rejected(Rejection::Absent) => {}
-        Outcome::Rejected(Rejection::Condition(version)) => {
-            pending.reason = ReasonCode::ImplementationSpecificError;
-            pending.detail = Some("the condition does not hold".into());
-            pending.version = version.map(|version| version.0);
-        }
-        Outcome::Rejected(Rejection::Invalid(words)) => {
-            pending.reason = ReasonCode::PayloadFormatInvalid;
+        Outcome::Rejected(rejection) => {
+            let Refusal { code, words, version } = Refusal::of(rejection);
+            pending.reason = code;
             pending.detail = Some(words.into());
-        }
-        Outcome::Rejected(Rejection::Denied(words)) => {
-            pending.reason = ReasonCode::NotAuthorized;
-            pending.detail = Some(words.into());
+            pending.version = version;
         }
         Outcome::Full => {
             pending.reason = ReasonCode::QuotaExceeded;
             pending.detail = Some("the disk is full".into());
         }
+    }
+}
+
+/// What a client is told of a decision that went against it.
+pub(super) struct Refusal {
+    pub code: ReasonCode,
+    pub words: String,
+    /// Of the record there is, where that is why.
+    pub version: Option<u64>,
+}
+
+impl Refusal {
+    pub(super) fn of(rejection: Rejection) -> Refusal {
+        let (code, words, version) = match rejection {
+            Rejection::Condition(version) => {
+                (ReasonCode::ImplementationSpecificError, "the condition does not hold".to_owned(), version)
+            }
+            Rejection::Absent => (ReasonCode::Success, String::new(), None),
+            Rejection::Invalid(words) => (ReasonCode::PayloadFormatInvalid, words, None),
+            Rejection::Denied(words) => (ReasonCode::NotAuthorized, words, None),
+        };
+        Refusal { code, words, version: version.map(|version| version.0) }
+    }
+
+    /// Whether the operator is told as well: not of a condition that does not hold, which is what it is for.
+    pub(super) fn is_told(code: ReasonCode) -> bool {
+        matches!(code, ReasonCode::PayloadFormatInvalid | ReasonCode::NotAuthorized)
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! Where a session or a group stands is not among it: the next thing that happens to it says that again, and more.
 
+use super::acks::{Refusal, for_operator};
+use super::decide::LeftOut;
 use super::storing::session_row;
 use super::wills::{Will, is_will};
-use super::{Effect, Shard, StoredRows};
+use super::{Effect, Report, Shard, StoredRows};
 use crate::change::{internal_delete, internal_row};
 use crate::mqtt::session::Session;
 use crate::position::{Sequence, TableId};
@@ -13,6 +15,7 @@ use crate::proposal::{Decide, Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 /// Something to be written that nobody waits for. Each says of one row that there is what becomes of it.
 pub(super) enum Chore {
@@ -22,6 +25,10 @@ pub(super) enum Chore {
         number: u64,
         /// It had waited: another will may have taken its place since it was read.
         has_waited: bool,
+        /// Whose it is.
+        user: Option<Arc<str>>,
+        /// Why it is not published after all.
+        left_out: Arc<OnceLock<LeftOut>>,
     },
     /// Likewise, and its will is to wait. `due_ms`: until then, in milliseconds since 1970.
     DelayWill { client_id: Box<str>, number: u64, due_ms: u64 },
@@ -174,16 +181,40 @@ impl Shard {
     /// What became of a chore. `false`: the proposal was another one.
     pub(super) fn on_chore(&mut self, token: Token, outcome: &Outcome) -> bool {
         let Some(chore) = self.chores.under_way.remove(&token) else { return false };
-        if *outcome == Outcome::Full {
-            self.put_off(chore);
+        match (chore, outcome) {
+            (chore, Outcome::Full) => self.put_off(chore),
+            (Chore::PublishWill { client_id, user, left_out, .. }, Outcome::Done { .. }) => {
+                if let Some(left_out) = left_out.get() {
+                    self.report_will(client_id, user, left_out);
+                }
+            }
+            _ => {}
         }
         true
+    }
+
+    /// Tells the operator of a will that is not published: its client is gone, and hears of nothing.
+    fn report_will(&mut self, client_id: Box<str>, user: Option<Arc<str>>, left_out: &LeftOut) {
+        self.counters.rejected += 1;
+        let Refusal { code, words, .. } = Refusal::of(left_out.why.clone());
+        if Refusal::is_told(code) {
+            let (topic, address) = (left_out.topic.clone(), Box::default());
+            let reason = format!("the will: {}", for_operator(code, &words)).into();
+            self.effects.push(Effect::Report(Report::RejectedPublish {
+                client_id,
+                user,
+                address,
+                topic,
+                code,
+                reason,
+            }));
+        }
     }
 
     /// There is no room for it now.
     pub(super) fn put_off(&mut self, chore: Chore) {
         match chore {
-            Chore::PublishWill { client_id, number, has_waited: true } => {
+            Chore::PublishWill { client_id, number, has_waited: true, .. } => {
                 self.waiting_wills.put_back(&client_id, number);
             }
             chore => self.chores.put_off(chore),

@@ -11,7 +11,7 @@ use crate::schema::TableIndex;
 use crate::tables::Tables;
 use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, merge_patch};
 use crate::value::Key;
-use rowcast_codec::{Publish, PublishProperties, QoS, ReasonCode};
+use rowcast_codec::{PublishProperties, QoS, ReasonCode, UserProperties};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
@@ -130,37 +130,65 @@ pub(super) fn decide_open(said: &Said<'_>, properties: &[u8], checked: &Checked)
 }
 
 /// Publishes a will as if its client said it now: `said` is an entry as `read_will` left it, to be kept no
-/// longer than `lifetime_secs`. What its maker has no right to by now, or does not fit its table any more, is left out.
+/// longer than `lifetime_secs`. What its maker has no right to by now, what does not fit its table any more, or what has a
+/// precondition that does not hold, is left out, and `left_out` says so: the rest of the proposal is written all the same.
 pub(super) fn decide_will(
     tables: &Arc<Tables>,
     said: &[u8],
     lifetime_secs: Option<u32>,
     rights: Arc<OnceLock<Rights>>,
+    left_out: Arc<OnceLock<LeftOut>>,
 ) -> Decide {
     let (tables, said) = (Arc::clone(tables), said.to_vec());
     Box::new(move |record, now_ms, out| {
         let Ok((entry, _)) = Entry::decode(&said, Sequence::ZERO) else { return Ok(()) };
         let (Some(rights), mut topic) = (rights.get(), String::new()) else { return Ok(()) };
-        let is_topic = tables.topic(entry.change.table, entry.change.key, &mut topic);
-        if !is_topic || !rights.may(operation_of(entry.change.kind), entry.change.table, &topic) {
-            return Ok(());
+        if !tables.topic(entry.change.table, entry.change.key, &mut topic) {
+            return Ok(()); // Its table is gone.
         }
         let expires_ms = lifetime_secs.map(|secs| now_ms + u64::from(secs) * 1000);
         let change = Change { expires_ms, ..entry.change };
-        let table = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put);
-        if let Some(table) = table {
-            let properties = PublishProperties::parse_forwarded(change.properties).unwrap_or_default();
-            let writing = rights.writing(change.table);
-            let put = Put::new(&tables, table.index, &change, properties.content_type, writing);
-            let before = out.len();
-            if put.decide(record, now_ms, out).is_err() {
-                out.truncate(before);
-            }
-        } else if change.kind != ChangeKind::Delete || record.is_some() {
-            change.encode(out);
+        let before = out.len();
+        let published = if rights.may(operation_of(change.kind), change.table, &topic) {
+            publish_will(&tables, &change, rights, record, now_ms, out)
+        } else {
+            Err(Rejection::Denied("not allowed".to_owned()))
+        };
+        if let Err(why) = published {
+            out.truncate(before);
+            let _ = left_out.set(LeftOut { topic: topic.into(), why });
         }
         Ok(())
     })
+}
+
+/// A will that is not published although its time has come.
+#[derive(Debug)]
+pub(super) struct LeftOut {
+    pub topic: Box<str>,
+    pub why: Rejection,
+}
+
+fn publish_will(
+    tables: &Arc<Tables>,
+    change: &Change<'_>,
+    rights: &Rights,
+    record: Option<&Record<'_>>,
+    now_ms: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), Rejection> {
+    let properties = PublishProperties::parse_forwarded(change.properties).unwrap_or_default();
+    let condition = condition(&properties.user_properties).unwrap_or_default();
+    if let Some(table) = tables.get(change.table).filter(|_| change.kind == ChangeKind::Put) {
+        let writing = rights.writing(change.table);
+        let put = Put::new(tables, table.index, change, properties.content_type, writing);
+        return Put { condition, ..put }.decide(record, now_ms, out);
+    }
+    holds(condition.as_ref(), record)?;
+    if change.kind != ChangeKind::Delete || record.is_some() {
+        change.encode(out);
+    }
+    Ok(())
 }
 
 /// Properties of a patch as those of the record it makes, which is no patch.
@@ -185,8 +213,7 @@ fn holds(condition: Option<&Condition>, record: Option<&Record<'_>>) -> Result<(
 }
 
 /// The precondition that user properties ask for.
-pub(super) fn condition(publish: &Publish<'_>) -> Result<Option<Condition>, Refused> {
-    let properties = publish.properties.user_properties;
+pub(super) fn condition(properties: &UserProperties<'_>) -> Result<Option<Condition>, Refused> {
     if properties.is_empty() {
         return Ok(None);
     }

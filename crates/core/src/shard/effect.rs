@@ -190,13 +190,13 @@ pub enum Report {
         /// The same in words.
         words: Box<str>,
     },
-    /// A publish was refused.
+    /// A publish was refused, or a will when its time had come.
     RejectedPublish {
         /// Whose.
         client_id: Box<str>,
         /// As whom it is in.
         user: Option<Arc<str>>,
-        /// From where.
+        /// From where; empty: it was a will, and its client is gone.
         address: Box<str>,
         /// On which topic.
         topic: Box<str>,

@@ -179,7 +179,7 @@ impl Shard {
             payload: publish.payload,
             content_type: publish.properties.content_type,
             expiry_secs: publish.properties.message_expiry_secs,
-            condition: condition(publish)?,
+            condition: condition(&publish.properties.user_properties)?,
         };
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();

@@ -2,7 +2,7 @@
 
 use super::chores::Chore;
 use super::connection::ConnectionId;
-use super::decide::{MERGE_PATCH, decide_will};
+use super::decide::{MERGE_PATCH, condition, decide_will};
 use super::end::Cause;
 use super::publish::{Refused, Said, operation_of};
 use super::{Effect, Moment, Shard};
@@ -126,6 +126,10 @@ impl Shard {
     pub(super) fn read_will(&mut self, id: ConnectionId, will: &WireWill<'_>, now: Moment) -> Result<Will, Refused> {
         let publish = &will.properties.publish;
         Topic::new(will.topic).map_err(|error| Refused(ReasonCode::TopicNameInvalid, error.to_string()))?;
+        if condition(&publish.user_properties)?.is_some() && !will.retain {
+            let words = "an event has no precondition".to_owned();
+            return Err(Refused(ReasonCode::ImplementationSpecificError, words));
+        }
         let said = Said {
             topic: will.topic,
             retain: will.retain,
@@ -133,7 +137,7 @@ impl Shard {
             payload: will.payload,
             content_type: publish.content_type,
             expiry_secs: publish.message_expiry_secs,
-            condition: None,
+            condition: None, // Whether it holds is asked when it is published.
         };
         let mut properties = Vec::new();
         publish
@@ -207,12 +211,17 @@ impl Shard {
         let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
         let rights = Arc::new(OnceLock::new());
         decisions.extend(self.decide_rights(&will.maker, client_id, &rights));
-        let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs, rights);
+        let left_out = Arc::default();
+        let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs, rights, Arc::clone(&left_out));
         decisions.push((entry.change.table, entry.change.key.to_vec(), publish));
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);
-        self.expect_chore(token, Chore::PublishWill { client_id: client_id.into(), number, has_waited });
+        let user = will.maker.user.clone();
+        self.expect_chore(
+            token,
+            Chore::PublishWill { client_id: client_id.into(), number, has_waited, user, left_out },
+        );
     }
 
     /// The log has a row of [`TableId::WILLS`], or took it away (`None`). Those that wait are the first shard's.
