@@ -61,7 +61,14 @@ fn encode(name: &str, version: Version, packet: Packet<'_>) {
 }
 
 fn frame() {
-    let message = Message { topic: TOPIC, topic_alias: None, payload: PAYLOAD, properties: &[], expiry_secs: None };
+    let message = Message {
+        topic: TOPIC,
+        topic_alias: None,
+        payload: PAYLOAD,
+        properties: &[],
+        content_type: None,
+        expiry_secs: None,
+    };
     let layout = Layout { version: Version::V5, qos: QoS::AtLeastOnce, retain: false };
     let mut frame = PublishFrame::default();
     measure("encode a frame", || frame.encode(&Measured::new(layout, black_box(&message), &[])));

@@ -19,6 +19,8 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
     /// Those passed on unaltered, as [`forwarded`](crate::PublishProperties::forwarded) wrote them.
     pub properties: &'a [u8],
+    /// A content type that those do not say (MQTT 5 §3.3.2.3.9).
+    pub content_type: Option<&'a str>,
     /// What is left of its Message Expiry Interval [MQTT-3.3.2-6].
     pub expiry_secs: Option<u32>,
 }
@@ -174,7 +176,8 @@ fn properties_length(message: &Message<'_>, subscription_ids: &[u32]) -> Varint 
     let expiry = if message.expiry_secs.is_some() { 5 } else { 0 };
     let ids: usize = subscription_ids.iter().map(|&id| 1 + varint(id as usize).as_bytes().len()).sum();
     let alias = if message.topic_alias.is_some() { 3 } else { 0 };
-    varint(message.properties.len() + expiry + alias + ids)
+    let content_type = message.content_type.map_or(0, |content_type| 3 + content_type.len());
+    varint(message.properties.len() + expiry + alias + ids + content_type)
 }
 
 fn write_properties(out: &mut Vec<u8>, message: &Message<'_>, subscription_ids: &[u32]) {
@@ -190,6 +193,12 @@ fn write_properties(out: &mut Vec<u8>, message: &Message<'_>, subscription_ids: 
         out.push(SUBSCRIPTION_ID);
         out.extend_from_slice(varint(id as usize).as_bytes());
     }
+    if let Some(content_type) = message.content_type {
+        let bytes = u16::try_from(content_type.len()).expect("a content type has at most 65,535 bytes");
+        out.push(CONTENT_TYPE);
+        out.extend_from_slice(&bytes.to_be_bytes());
+        out.extend_from_slice(content_type.as_bytes());
+    }
     out.extend_from_slice(message.properties);
 }
 
@@ -198,6 +207,7 @@ fn varint(value: usize) -> Varint {
 }
 
 const MESSAGE_EXPIRY: u8 = 0x02;
+const CONTENT_TYPE: u8 = 0x03;
 const SUBSCRIPTION_ID: u8 = 0x0B;
 const TOPIC_ALIAS: u8 = 0x23;
 
@@ -232,7 +242,14 @@ mod tests {
     #[test]
     fn only_the_identifier_and_dup_differ_between_receivers() {
         let layout = Layout { version: Version::V311, qos: QoS::AtLeastOnce, retain: true };
-        let message = Message { topic: "a", topic_alias: None, payload: b"xyz", properties: b"", expiry_secs: None };
+        let message = Message {
+            topic: "a",
+            topic_alias: None,
+            payload: b"xyz",
+            properties: b"",
+            content_type: None,
+            expiry_secs: None,
+        };
         let frame = frame(layout, &message, &[]);
         let mut out = Vec::new();
         frame.copy_to(&mut out, Some(id(0x0102)), false);
@@ -248,6 +265,7 @@ mod tests {
                 topic_alias: None,
                 payload: &[b'x'; 500],
                 properties: b"\x01\x01",
+                content_type: None,
                 expiry_secs: Some(1),
             };
             let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
@@ -269,9 +287,22 @@ mod tests {
 
     #[test]
     fn a_frame_is_used_again() {
-        let large =
-            Message { topic: "large", topic_alias: None, payload: &[b'x'; 500], properties: b"", expiry_secs: None };
-        let small = Message { topic: "small", topic_alias: None, payload: b"y", properties: b"", expiry_secs: None };
+        let large = Message {
+            topic: "large",
+            topic_alias: None,
+            payload: &[b'x'; 500],
+            properties: b"",
+            content_type: None,
+            expiry_secs: None,
+        };
+        let small = Message {
+            topic: "small",
+            topic_alias: None,
+            payload: b"y",
+            properties: b"",
+            content_type: None,
+            expiry_secs: None,
+        };
         let v5 = Layout { version: Version::V5, qos: QoS::ExactlyOnce, retain: true };
         let v311 = Layout { version: Version::V311, qos: QoS::AtMostOnce, retain: false };
         let mut frame = PublishFrame::default();
@@ -286,7 +317,14 @@ mod tests {
     #[test]
     fn layouts_are_numbered_by_what_they_look_like() {
         let mut seen = [const { None }; Layout::COUNT];
-        let message = Message { topic: "a", topic_alias: None, payload: b"x", properties: b"", expiry_secs: None };
+        let message = Message {
+            topic: "a",
+            topic_alias: None,
+            payload: b"x",
+            properties: b"",
+            content_type: None,
+            expiry_secs: None,
+        };
         for layout in layouts() {
             let mut bytes = Vec::new();
             let id = (layout.qos > QoS::AtMostOnce).then(|| id(7));
@@ -306,7 +344,7 @@ mod tests {
         properties.forwarded(&mut forwarded).expect("short and plain");
         let (topic_alias, expiry_secs) = (properties.topic_alias, properties.message_expiry_secs);
         let topic = if topic_alias == Some(2) { "" } else { "a/b" };
-        let message = Message { topic, topic_alias, payload, properties: &forwarded, expiry_secs };
+        let message = Message { topic, topic_alias, payload, properties: &forwarded, content_type: None, expiry_secs };
         let ids: Vec<u32> = properties.subscription_ids.iter().collect();
         let frame = frame(layout, &message, &ids);
         let mut out = b"before".to_vec();

@@ -7,6 +7,7 @@ mod holders;
 
 use crate::position::Sequence;
 use crate::reach::OwnReach;
+use crate::validate::Format;
 use holders::Holders;
 use rowcast_codec::{QoS, Topic, TopicFilter};
 use rustc_hash::{FxHashMap, FxHasher};
@@ -32,6 +33,8 @@ pub struct Subscription {
     pub retain_as_published: bool,
     /// Say with each delivery what happened and which version it made (`rowcast-meta`).
     pub meta: bool,
+    /// In which format documents come.
+    pub format: Format,
     /// States of QoS 0 that find no room wait, the newest of each topic (`rowcast-conflate`).
     pub conflate: bool,
     /// Deliver with the topic spelled by the table's alias, as the filter was.
@@ -62,6 +65,7 @@ impl Subscription {
             no_local: false,
             retain_as_published: false,
             meta: false,
+            format: Format::Json,
             conflate: false,
             alias: false,
             guarded: false,

@@ -8,6 +8,7 @@
 
 mod acks;
 mod aliases;
+mod asks;
 mod authenticate;
 mod catchup;
 mod chores;

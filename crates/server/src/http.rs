@@ -71,6 +71,7 @@ use problem::{Kind, Problem};
 use rest::Call;
 use router::Resource;
 use rowcast_core::policy::{Operation, Rights};
+use rowcast_core::validate::Format;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -201,12 +202,12 @@ pub async fn serve_connection<S>(
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "an HTTP connection ended early");
-    } else if let Some(Upgrade { stream, ambient }) = upgrade.take()
+    } else if let Some(Upgrade { stream, ambient, format }) = upgrade.take()
         && let Ok(stream) = stream.await
         && let Ok(parts) = stream.downcast::<TokioIo<Patient<S>>>()
     {
         let stream = parts.io.into_inner().into_inner();
-        mqtt(WebSocket::new(stream, Role::Server, parts.read_buf), peer.speaking_for(ambient)).await;
+        mqtt(WebSocket::new(stream, Role::Server, parts.read_buf), peer.speaking_for(ambient).taking(format)).await;
     }
 }
 
@@ -221,6 +222,7 @@ struct Visit {
 struct Upgrade {
     stream: OnUpgrade,
     ambient: Ambient,
+    format: Format,
 }
 
 /// One request, and its answer whatever happens.
@@ -236,7 +238,8 @@ async fn answer(
     let answered = match stream {
         Some(stream) if settings.web_socket => {
             let ambient = upgrade::ambient(&settings.cors, &head.headers, &visit.peer);
-            upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient })))
+            let format = upgrade::format(&head.headers);
+            upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient, format })))
         }
         _ => respond(state, &settings, visit, &head, &mut body).await,
     };

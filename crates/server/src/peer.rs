@@ -2,6 +2,7 @@
 
 use crate::net::proxy::Told;
 use crate::tls::Proof;
+use rowcast_core::validate::Format;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,6 +12,7 @@ pub struct Peer {
     origin: Origin,
     ambient: Ambient,
     proof: Proof,
+    format: Format,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,13 +39,13 @@ impl Peer {
     /// At the other end of a TCP connection.
     #[must_use]
     pub fn tcp(address: SocketAddr) -> Peer {
-        Peer { origin: Origin::Tcp(address), ambient: Ambient::Counts, proof: Proof::Nothing }
+        Peer { origin: Origin::Tcp(address), ambient: Ambient::Counts, proof: Proof::Nothing, format: Format::Json }
     }
 
     /// At the other end of a Unix socket.
     #[must_use]
     pub fn unix() -> Peer {
-        Peer { origin: Origin::Unix, ambient: Ambient::Counts, proof: Proof::Nothing }
+        Peer { origin: Origin::Unix, ambient: Ambient::Counts, proof: Proof::Nothing, format: Format::Json }
     }
 
     /// The same, after its certificate was looked at.
@@ -80,6 +82,18 @@ impl Peer {
             Told::Client(address) => Peer { origin: Origin::Tcp(address), ..peer },
             Told::Nothing => peer,
         }
+    }
+
+    /// The same, taking documents in this format unless it asks for another one.
+    #[must_use]
+    pub fn taking(self, format: Format) -> Peer {
+        Peer { format, ..self }
+    }
+
+    /// In which format it takes documents, as far as its handshake said.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Where it is; through a Unix socket it is on this machine.

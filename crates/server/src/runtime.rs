@@ -218,7 +218,7 @@ impl Runtime {
         let trusted = self.node.authenticator.without_password(peer).ok();
         let trusted = trusted.map(|known| known.for_policy());
         let method = trusted.as_ref().map(|trusted| Authenticator::shown_without_password(peer, trusted));
-        let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), is_beyond };
+        let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), format: peer.format(), is_beyond };
         let id = self.with(|shard, now| shard.accept(known, now));
         let slot = id.slot as usize;
         let mut visitors = self.visitors.borrow_mut();

@@ -164,7 +164,14 @@ fn encode_frame() -> Work {
     let mut frame = PublishFrame::default();
     let mut out = Vec::with_capacity(1 << 12);
     Box::new(move || {
-        let message = Message { topic: TOPIC, topic_alias: None, payload: PAYLOAD, properties: &[], expiry_secs: None };
+        let message = Message {
+            topic: TOPIC,
+            topic_alias: None,
+            payload: PAYLOAD,
+            properties: &[],
+            content_type: None,
+            expiry_secs: None,
+        };
         let layout = Layout { version: Version::V5, qos: QoS::AtLeastOnce, retain: false };
         frame.encode(&Measured::new(layout, black_box(&message), &[]));
         out.clear();

@@ -37,6 +37,7 @@ proptest! {
             topic_alias: publish.properties.topic_alias,
             payload: publish.payload,
             properties: &forwarded,
+            content_type: None,
             expiry_secs: publish.properties.message_expiry_secs,
         };
         let subscription_ids: Vec<u32> = publish.properties.subscription_ids.iter().collect();

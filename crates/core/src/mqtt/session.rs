@@ -8,6 +8,7 @@ use super::window::{Delivery, Window};
 use crate::interest::{Subscriber, Subscription};
 use crate::position::{Sequence, SessionId};
 use crate::sys;
+use crate::validate::Format;
 use rowcast_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub struct Session {
     pub redeliver: VecDeque<u64>,
     /// Whether its connection asked for `rowcast-meta` on all its subscriptions.
     pub meta: bool,
+    /// In which format its connection takes documents, where a subscription says nothing else.
+    pub format: Format,
     /// Whether the stored form differs from this in ways that only cost repetition (acknowledgements).
     pub dirty: bool,
 }
@@ -190,6 +193,9 @@ pub struct StoredSubscription {
     /// It asked for `rowcast-meta`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub meta: bool,
+    /// The format of documents that it asked for; without, the one of its connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// It asked for `rowcast-conflate`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub conflate: bool,
@@ -219,6 +225,7 @@ impl StoredSubscription {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             meta: false,
+            format: None,
             conflate: false,
             identifier,
             since: None,
@@ -255,6 +262,7 @@ impl StoredSubscription {
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,
             meta: self.meta,
+            format: self.format.unwrap_or_default(),
             conflate: self.conflate,
             alias: false,
             guarded: true, // Until somebody has looked.
@@ -341,6 +349,7 @@ impl Session {
             replays_begun: 0,
             redeliver: VecDeque::new(),
             meta: false,
+            format: Format::Json,
             dirty: false,
         }
     }
@@ -526,6 +535,7 @@ mod tests {
             no_local: false,
             retain_as_published: false,
             meta: false,
+            format: None,
             conflate: false,
             identifier: None,
             since: None,

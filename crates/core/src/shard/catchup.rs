@@ -366,7 +366,15 @@ impl Shard {
         let selected = Selected::by(subscriptions, message, session.id);
         self.frames.begin(false);
         let way = (message, &selected);
-        deliver::deliver(connection, &mut self.frames, &mut self.counters, way, delivery, outbound_bytes, now)
+        deliver::deliver(
+            connection,
+            (&mut self.frames, &self.tables),
+            &mut self.counters,
+            way,
+            delivery,
+            outbound_bytes,
+            now,
+        )
     }
 }
 

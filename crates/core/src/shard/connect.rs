@@ -2,6 +2,7 @@
 
 use super::acks::for_operator;
 use super::aliases::Aliases;
+use super::asks;
 use super::authenticate::Exchange;
 use super::claims::ClaimingSession;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then};
@@ -19,9 +20,7 @@ use crate::policy::{Operation, Principal, Rights, Sight};
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
 use crate::tables::Tables;
-use rowcast_codec::{
-    Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, UserProperties, Version,
-};
+use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, Version};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -123,7 +122,8 @@ impl Shard {
             clean_start: connect.clean_start,
             expiry_secs: asked_secs.min(limits.session_expiry_max_secs),
             receive_maximum: wanted.min(limits.inflight),
-            meta: asks_for_meta(&connect.properties.user_properties),
+            meta: asks::meta(&connect.properties.user_properties)?,
+            format: asks::format(&connect.properties.user_properties)?,
             will,
             superseded: None,
         };
@@ -279,7 +279,7 @@ impl Shard {
         ended: &StoredRows,
         now: Moment,
     ) {
-        let Opening { client_id, assigned, expiry_secs, receive_maximum, meta, will, .. } = opening;
+        let Opening { client_id, assigned, expiry_secs, receive_maximum, meta, format, will, .. } = opening;
         let session_present = resumed.is_some();
         let seen = self.seen;
         if !session_present {
@@ -297,6 +297,7 @@ impl Shard {
         });
         session.expiry_secs = expiry_secs;
         session.meta = meta;
+        session.format = format.unwrap_or(connection.peer.format);
         if session_present {
             let after = session.position(seen);
             session.away_until = now.committed;
@@ -535,10 +536,12 @@ fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &
         held.filter = filter.into();
         let spelling = spelling_of(plain, &held.filter);
         let meta = session.meta || held.options.meta;
+        let format = held.options.format.unwrap_or(session.format);
         let guarded = rights.sight(tables, &held.filter) != Sight::All;
         let Subscription { since, own_since, .. } = held.subscription;
         held.subscription = Subscription {
             meta,
+            format,
             alias,
             guarded,
             spelling,
@@ -554,15 +557,11 @@ fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &
         let since = (begins(ended.options.since), begins(ended.options.own_since));
         let of_canonical = canonical.as_ref().map(|(filter, alias)| {
             let meta = session.meta || ended.options.meta;
+            let format = ended.options.format.unwrap_or(session.format);
             let spelling = spelling_of(&ended.filter, filter);
-            Subscription { meta, alias: *alias, spelling, ..ended.options.subscription(subscriber, since) }
+            Subscription { meta, format, alias: *alias, spelling, ..ended.options.subscription(subscriber, since) }
         });
         ended.subscription = of_canonical;
         ended.canonical = canonical.map(|(filter, _)| filter.into()).unwrap_or_default();
     }
-}
-
-/// Whether a CONNECT or SUBSCRIBE asks to be told with each delivery what happened and which version it made.
-pub(super) fn asks_for_meta(properties: &UserProperties<'_>) -> bool {
-    properties.get("rowcast-meta") == Some("1")
 }

@@ -14,6 +14,7 @@ use crate::policy::{Principal, Rights};
 use crate::position::Sequence;
 use crate::proposal::Token;
 use crate::replay::Cut;
+use crate::validate::Format;
 use rowcast_codec::{PacketId, QoS, ReasonCode, Version};
 use rustc_hash::FxHashSet;
 use slab::Slab;
@@ -37,6 +38,8 @@ pub struct Peer {
     pub trusted: Option<Principal>,
     /// Address and port, for logs.
     pub address: String,
+    /// In which format it takes documents, as far as the network knows (the `Accept` of a WebSocket's handshake).
+    pub format: Format,
     /// It is one too many: its CONNECT is to be refused, and whoever accepted it says so to the operator.
     pub is_beyond: bool,
 }
@@ -181,6 +184,8 @@ pub(super) struct Opening {
     pub receive_maximum: u16,
     /// It asked for `rowcast-meta` on all its subscriptions.
     pub meta: bool,
+    /// The format of documents that it asked for.
+    pub format: Option<Format>,
     pub will: Option<Will>,
     /// Another connection has claimed the client identifier meanwhile.
     pub superseded: Option<super::Claimant>,

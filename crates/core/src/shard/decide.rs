@@ -53,6 +53,7 @@ impl Put {
         writing: Writing,
     ) -> Put {
         let is_patch = content_type == Some(MERGE_PATCH);
+        let is_document = is_patch || tables.catalog()[index].is_typed();
         let properties = change.properties;
         Put {
             tables: Arc::clone(tables),
@@ -63,7 +64,7 @@ impl Put {
             is_patch,
             writing,
             condition: None,
-            properties: if is_patch { of_patched(properties) } else { properties.to_vec() },
+            properties: if is_document { without_content_type(properties) } else { properties.to_vec() },
             qos: change.qos,
             publisher: change.publisher,
             expires_ms: change.expires_ms,
@@ -191,14 +192,14 @@ fn publish_will(
     Ok(())
 }
 
-/// Properties of a patch as those of the record it makes, which is no patch.
-fn of_patched(properties: &[u8]) -> Vec<u8> {
-    let mut patched = Vec::new();
+/// Properties of a publish as those of the document it makes: that is JSON whatever it was sent as, and no patch.
+pub(super) fn without_content_type(properties: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
     if let Ok(parsed) = PublishProperties::parse_forwarded(properties) {
-        let forwarded = PublishProperties { content_type: None, ..parsed }.forwarded(&mut patched);
+        let forwarded = PublishProperties { content_type: None, ..parsed }.forwarded(&mut kept);
         debug_assert!(forwarded.is_ok(), "decoded properties can be sent");
     }
-    patched
+    kept
 }
 
 fn holds(condition: Option<&Condition>, record: Option<&Record<'_>>) -> Result<(), Rejection> {

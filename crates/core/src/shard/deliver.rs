@@ -9,11 +9,15 @@ use crate::mqtt::window::Delivery;
 use crate::outbox::{Outbox, SHARED_PAYLOAD_BYTES};
 use crate::policy::{AttributeSet, View};
 use crate::position::{Sequence, SessionId, TableId};
+use crate::schema::Table;
+use crate::tables::Tables;
+use crate::validate::Format;
 use bytes::Bytes;
 use rowcast_codec::{
     Ack, EncodeError, Layout, Measured, Message, Packet, PacketId, PublishFrame, PublishProperties, QoS, ReasonCode,
     UserPropertiesBuf, Version,
 };
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -35,6 +39,8 @@ pub(super) struct Outgoing<'a> {
     pub payload: &'a [u8],
     /// In wire form, as they are passed on.
     pub properties: &'a [u8],
+    /// What is sent, where the properties do not say it: of documents.
+    pub content_type: Option<&'static str>,
     pub qos: QoS,
     /// A state counts as published with RETAIN=1, an event with 0.
     pub kind: ChangeKind,
@@ -71,6 +77,7 @@ impl<'a> Outgoing<'a> {
             alias,
             payload: change.payload,
             properties: change.properties,
+            content_type: None,
             qos: change.qos,
             kind: change.kind,
             table: change.table,
@@ -136,13 +143,14 @@ pub(super) struct Frames {
     /// More than one client may get it.
     many: bool,
     whole: Form,
-    /// What it looks like to those who may see some of its attributes.
+    /// What it looks like to those who may see some of its attributes, or take it in another format.
     parts: Vec<Part>,
 }
 
-/// A record without what some may not see.
+/// A document without what some may not see, or in another format.
 struct Part {
-    shown: Arc<AttributeSet>,
+    shown: Option<Arc<AttributeSet>>,
+    format: Format,
     payload: Vec<u8>,
     form: Form,
 }
@@ -172,17 +180,57 @@ impl Frames {
         self.parts.clear();
     }
 
-    /// The message without what some may not see.
-    fn part(&mut self, shown: &Arc<AttributeSet>, document: &[u8]) -> &mut Part {
-        let made = self.parts.iter().position(|part| Arc::ptr_eq(&part.shown, shown));
-        let place = made.unwrap_or_else(|| {
-            let mut payload = Vec::with_capacity(document.len());
-            shown.project(document, &mut payload);
-            self.parts.push(Part { shown: Arc::clone(shown), payload, form: Form::default() });
+    /// The document without what some may not see, in a format.
+    fn part(
+        &mut self,
+        tables: &Tables,
+        table: TableId,
+        shown: Option<&Arc<AttributeSet>>,
+        format: Format,
+        document: &[u8],
+    ) -> &mut Part {
+        let is_it =
+            |part: &Part| part.shown.as_ref().map(Arc::as_ptr) == shown.map(Arc::as_ptr) && part.format == format;
+        let place = self.parts.iter().position(is_it).unwrap_or_else(|| {
+            let payload = in_form(tables, table, shown, format, document);
+            self.parts.push(Part { shown: shown.cloned(), format, payload, form: Form::default() });
             self.parts.len() - 1
         });
         &mut self.parts[place]
     }
+}
+
+/// A document as somebody may see it, in the format they take.
+pub(super) fn in_form(
+    tables: &Tables,
+    table: TableId,
+    shown: Option<&Arc<AttributeSet>>,
+    format: Format,
+    document: &[u8],
+) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(document.len());
+    match shown {
+        Some(shown) => shown.project(document, &mut payload),
+        None => payload.extend_from_slice(document),
+    }
+    let encoded = tables.get(table).filter(|_| format != Format::Json).and_then(|table| format.encode(table, &payload));
+    match encoded {
+        Some(Cow::Owned(encoded)) => encoded,
+        _ => payload,
+    }
+}
+
+/// Whether the records of a table are documents.
+pub(super) fn is_typed(tables: &Tables, table: TableId) -> bool {
+    tables.get(table).is_some_and(Table::is_typed)
+}
+
+/// Whether a message is a document of a table with attributes, which is JSON as it is stored and has no other content
+/// type.
+fn is_document(tables: &Tables, message: &Outgoing<'_>) -> bool {
+    let named =
+        || PublishProperties::parse_forwarded(message.properties).is_ok_and(|found| found.content_type.is_some());
+    message.kind == ChangeKind::Put && is_typed(tables, message.table) && (message.properties.is_empty() || !named())
 }
 
 /// How a message goes to a client, all its matching subscriptions taken together (MQTT 5 §3.3.4).
@@ -192,6 +240,7 @@ pub(super) struct Selected {
     pub retain: bool,
     pub alias: bool,
     pub meta: bool,
+    pub format: Format,
     pub conflate: bool,
     /// Rights may not reach to it.
     pub guarded: bool,
@@ -213,6 +262,7 @@ impl Selected {
             selected.retain |= message.kind.is_state() && subscription.retain_as_published;
             selected.alias |= subscription.alias; // Who has a filter with a wildcard as well takes either.
             selected.meta |= subscription.meta;
+            selected.format = selected.format.max(subscription.format); // Who asked for JSON elsewhere takes either.
             selected.conflate |= subscription.conflate;
             selected.guarded |= subscription.guarded;
             selected.identifiers.extend(subscription.identifier.map(|identifier| identifier.get()));
@@ -244,7 +294,7 @@ pub(super) enum Delivered {
 #[inline]
 pub(super) fn deliver(
     connection: &mut Connection,
-    frames: &mut Frames,
+    (frames, tables): (&mut Frames, &Tables),
     counters: &mut Counters,
     (message, selected): (&Outgoing<'_>, &Selected),
     delivery: impl FnOnce(QoS) -> Delivery,
@@ -266,16 +316,22 @@ pub(super) fn deliver(
     }
     let how = (selected, qos, outbound_bytes, now);
     let many = frames.many;
-    match view {
-        View::Only(shown) if message.kind == ChangeKind::Put => {
-            let shown = Arc::clone(shown);
-            let Part { payload, form, .. } = frames.part(&shown, message.payload);
-            let mut part = *message;
-            part.payload = payload;
-            put(connection, (form, many), counters, &part, how, delivery)
-        }
-        _ => put(connection, (&mut frames.whole, many), counters, message, how, delivery),
+    let shown = match view {
+        View::Only(shown) if message.kind == ChangeKind::Put => Some(Arc::clone(shown)),
+        _ => None,
+    };
+    let document = (connection.version == Version::V5 && is_document(tables, message)).then_some(selected.format);
+    if shown.is_none() && document.is_none() {
+        return put(connection, (&mut frames.whole, many), counters, message, how, delivery);
     }
+    let format = document.unwrap_or_default();
+    let mut part = Outgoing { content_type: document.map(Format::content_type), ..*message };
+    if shown.is_none() && format == Format::Json {
+        return put(connection, (&mut frames.whole, many), counters, &part, how, delivery);
+    }
+    let Part { payload, form, .. } = frames.part(tables, message.table, shown.as_ref(), format, message.payload);
+    part.payload = payload;
+    put(connection, (form, many), counters, &part, how, delivery)
 }
 
 /// [`deliver`], once it is clear that the client gets it, and how it looks to the client.
@@ -369,6 +425,7 @@ fn wire_form<'m>(message: &Outgoing<'m>, selected: &Selected, meta: Option<&'m [
         topic_alias: None,
         payload: message.payload,
         properties: meta.unwrap_or(message.properties),
+        content_type: message.content_type,
         expiry_secs: message.expiry_secs(now),
     }
 }
@@ -459,17 +516,23 @@ impl Encoded {
 /// [MQTT-4.3.3-7].
 pub(super) fn redeliver(
     connection: &mut Connection,
-    message: &Outgoing<'_>,
-    selected: &Selected,
+    tables: &Tables,
+    (message, selected): (&Outgoing<'_>, &Selected),
     (id, qos): (PacketId, QoS),
     outbound_bytes: usize,
     now: Moment,
 ) -> Delivered {
-    let mut payload = Vec::new();
-    let mut part = *message;
     // Whatever subscription it came by: that may be gone.
-    if let (View::Only(shown), ChangeKind::Put) = (connection.rights.view(message.table, message.topic), message.kind) {
-        shown.project(message.payload, &mut payload);
+    let shown = match connection.rights.view(message.table, message.topic) {
+        View::Only(shown) if message.kind == ChangeKind::Put => Some(shown),
+        _ => None,
+    };
+    let document = (connection.version == Version::V5 && is_document(tables, message)).then_some(selected.format);
+    let mut part = Outgoing { content_type: document.map(Format::content_type), ..*message };
+    let format = document.unwrap_or_default();
+    let payload;
+    if shown.is_some() || format != Format::Json {
+        payload = in_form(tables, message.table, shown, format, message.payload);
         part.payload = &payload;
     }
     let message = &part;

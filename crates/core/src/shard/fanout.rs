@@ -210,7 +210,7 @@ impl Shard {
             let sequence = message.sequence.unwrap_or(Sequence::ZERO);
             let delivered = deliver(
                 connection,
-                &mut self.frames,
+                (&mut self.frames, &self.tables),
                 &mut self.counters,
                 (message, &selected),
                 |qos| Delivery::of_entry(sequence, qos),

@@ -4,6 +4,7 @@
 //! response topic, with the QoS of the request, in the order of the client's other publishes.
 
 use super::connection::{ConnectionId, LookUp};
+use super::deliver::{in_form, is_typed};
 use super::publish::{Refused, Said, is_servers};
 use super::{Effect, Moment, Shard};
 use crate::catalog::ResolvedFilter;
@@ -11,6 +12,7 @@ use crate::policy::{Operation, View};
 use crate::position::{SessionId, TableId};
 use crate::record::Record;
 use crate::tables::Place;
+use crate::validate::Format;
 use rowcast_codec::{Packet, Publish, PublishProperties, ReasonCode, UserPropertiesBuf, Version};
 use std::sync::Arc;
 
@@ -124,7 +126,11 @@ impl Shard {
         for (name, value) in own.chain(kept.user_properties.iter()) {
             user_properties.push(name, value).map_err(|error| invalid(error.to_string()))?;
         }
+        let (table, _) = self.record_of(id, request.topic)?; // Rights may have changed since it was asked for.
+        let is_document = record.is_some() && kept.content_type.is_none() && is_typed(&self.tables, table);
+        let format = self.session(id).filter(|_| is_document).map(|session| session.format);
         let response = PublishProperties {
+            content_type: format.map(Format::content_type).or(kept.content_type),
             response_topic: None, // What the record was put with belongs to another conversation.
             correlation_data: request.properties.correlation_data,
             user_properties: user_properties.as_ref(),
@@ -133,21 +139,17 @@ impl Shard {
         let mut properties = Vec::new();
         response.forwarded(&mut properties).map_err(|error| invalid(error.to_string()))?;
         let topic = request.properties.response_topic.unwrap_or_default();
-        let (table, _) = self.record_of(id, request.topic)?; // Rights may have changed since it was asked for.
-        let mut part = Vec::new();
         let payload = record.map_or(&[][..], |record| record.payload);
-        let payload = match self.connection(id).map(|connection| connection.rights.view(table, request.topic)) {
-            Some(View::Only(shown)) if record.is_some() => {
-                shown.project(payload, &mut part);
-                &part
-            }
-            _ => payload,
+        let shown = match self.connection(id).map(|connection| connection.rights.view(table, request.topic)) {
+            Some(View::Only(shown)) if record.is_some() => Some(shown),
+            _ => None,
         };
-        let said = Said { payload, ..response_on(request, topic) };
+        let payload = in_form(&self.tables, table, shown, format.unwrap_or_default(), payload);
+        let said = Said { payload: &payload, ..response_on(request, topic) };
         let mut checked = self.check(id, &said, &properties, now)?;
         checked.publisher = SessionId::NONE; // Who asked hears the answer, No Local or not.
         checked.expires_ms = record.and_then(|record| record.expires_ms);
-        let answer = Publish { topic, payload, ..request.clone() };
+        let answer = Publish { topic, payload: &payload, ..request.clone() };
         self.propose(id, &answer, &said, checked, &properties, now);
         Ok(())
     }

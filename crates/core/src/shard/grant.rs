@@ -1,6 +1,6 @@
 //! What of a SUBSCRIBE is granted: filter by filter, with the reason where one is not.
 
-use super::connect::asks_for_meta;
+use super::asks;
 use super::connection::{Connection, ConnectionId, Join, Joining};
 use super::{Moment, Shard};
 use crate::catalog::ResolvedFilter;
@@ -13,9 +13,9 @@ use crate::policy::Sight;
 use crate::position::Sequence;
 use crate::replay::{AskError, Located, Start};
 use crate::sys;
+use crate::validate::Format;
 use rowcast_codec::{
-    QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter,
-    UserProperties, Version,
+    QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter, Version,
 };
 use rustc_hash::FxHashMap;
 use std::num::NonZeroU32;
@@ -74,6 +74,8 @@ pub(super) struct Asks {
     identifier: Option<NonZeroU32>,
     meta: bool,
     conflate: bool,
+    /// In which format documents are to come, if it says so.
+    format: Option<Format>,
     /// Where the past begins that it wants.
     pub start: Option<Start>,
 }
@@ -83,8 +85,9 @@ impl Asks {
         let user_properties = &subscribe.properties.user_properties;
         Ok(Asks {
             identifier: subscribe.properties.subscription_id.and_then(NonZeroU32::new),
-            meta: asks_for_meta(user_properties),
-            conflate: asks_to_conflate(user_properties)?,
+            meta: asks::meta(user_properties)?,
+            conflate: asks::conflate(user_properties)?,
+            format: asks::format(user_properties)?,
             start: Start::read(user_properties, limits, now.wall_ms)?,
         })
     }
@@ -200,6 +203,7 @@ impl Shard {
         let mut options = StoredSubscription {
             meta: asks.meta,
             conflate: asks.conflate,
+            format: asks.format,
             state: match joining {
                 Joining::WithRecords => Some(0),
                 Joining::WithoutRecords if before.is_some() => existing.and_then(|held| held.options.state),
@@ -214,6 +218,7 @@ impl Shard {
         let subscription = options.subscription(Subscriber(id.slot), begins);
         let subscription = Subscription {
             meta: session.meta || asks.meta,
+            format: asks.format.unwrap_or(session.format),
             alias: named.is_alias,
             guarded: named.sight != Sight::All,
             spelling: spelling_of(named.filter, &named.canonical),
@@ -311,15 +316,6 @@ fn joining(handling: RetainHandling, existing: Option<&Held>, asks: &Asks, named
         _ if named.share.is_some() => Joining::WithoutRecords, // No member would be the right one to get them.
         RetainHandling::SendAtSubscribe | RetainHandling::SendIfNew => Joining::WithRecords,
         RetainHandling::DoNotSend => Joining::WithoutRecords,
-    }
-}
-
-/// Whether a SUBSCRIBE asks that of QoS 0 states that find no room, the newest of each topic be kept.
-fn asks_to_conflate(properties: &UserProperties<'_>) -> Result<bool, AskError> {
-    match properties.get("rowcast-conflate") {
-        None | Some("0") => Ok(false),
-        Some("1") => Ok(true),
-        Some(_) => Err(AskError(ReasonCode::ImplementationSpecificError, "rowcast-conflate takes 1 or 0".to_owned())),
     }
 }
 

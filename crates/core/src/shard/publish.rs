@@ -1,7 +1,7 @@
 //! PUBLISH from a client: to a change that is proposed, or a message that just passes by.
 
 use super::connection::{self, ConnectionId, Pending, Then};
-use super::decide::{Condition, MERGE_PATCH, Put, condition, decide_open};
+use super::decide::{Condition, MERGE_PATCH, Put, condition, decide_open, without_content_type};
 use super::get::GET;
 use super::{Moment, Settings, Shard};
 use crate::change::{Change, ChangeKind, Entry, internal_row};
@@ -34,6 +34,8 @@ pub(super) struct Checked {
     pub publisher: SessionId,
     /// The payload to be stored or passed on, if it is not the one that was sent.
     pub payload: Option<Vec<u8>>,
+    /// The properties, likewise.
+    pub properties: Option<Vec<u8>>,
     pub expires_ms: Option<u64>,
     pub durability: Durability,
     /// Events are kept whoever wants them.
@@ -79,6 +81,9 @@ impl Checked {
         if let Cow::Owned(payload) = normalized.payload {
             self.payload = Some(payload);
         }
+        if table.is_typed() && said.content_type.is_some() {
+            self.properties = Some(without_content_type(properties));
+        }
         Ok(())
     }
 
@@ -91,7 +96,7 @@ impl Checked {
             key: &self.spot.key,
             publisher: self.publisher,
             expires_ms: self.expires_ms,
-            properties,
+            properties: self.properties.as_deref().unwrap_or(properties),
             payload: self.payload.as_deref().unwrap_or(publish.payload),
         }
     }
@@ -229,6 +234,7 @@ impl Shard {
             spot,
             publisher: connection.session.as_ref().map_or(SessionId::NONE, |session| session.id),
             payload: None,
+            properties: None,
             expires_ms: said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000),
             durability: tables.durability(None),
             audit: false,

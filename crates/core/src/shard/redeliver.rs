@@ -183,7 +183,14 @@ impl Shard {
             };
             // As it was sent before, whatever became of its subscription.
             let selected = Selected { alias: again.alias, retain: again.retain, ..selected };
-            match deliver::redeliver(connection, &message, &selected, (packet, qos), outbound_bytes, now) {
+            match deliver::redeliver(
+                connection,
+                &self.tables,
+                (&message, &selected),
+                (packet, qos),
+                outbound_bytes,
+                now,
+            ) {
                 Delivered::NoRoom => {
                     is_sent = false;
                     if let Some(session) = &mut connection.session {

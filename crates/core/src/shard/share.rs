@@ -208,7 +208,7 @@ impl Shard {
             let delivered = if message.is_expired(now) {
                 Delivered::TooLarge // As good as: it will never be delivered [MQTT-3.3.2-5].
             } else {
-                let (frames, counters) = (&mut self.frames, &mut self.counters);
+                let (frames, counters) = ((&mut self.frames, &*self.tables), &mut self.counters);
                 deliver::deliver(connection, frames, counters, way, delivery, outbound_bytes, now)
             };
             became = Some((delivered, selected.qos.unwrap_or(QoS::AtMostOnce), durable, sent_before));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 
 use super::{Refusal, RefusalKind};
 use crate::schema::{Attributes, Role, Scalar, Shape, Table, Type};
@@ -13,9 +14,11 @@ use crate::value::json::{Fault, Kind, Members, Scanner};
 use crate::value::msgpack::{self, MessagePack};
 
 /// A format a document can be sent or read in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// `application/json`, another `+json`, or no content type at all.
+    #[default]
     Json,
     /// `application/cbor`.
     Cbor,
@@ -39,6 +42,21 @@ impl Format {
             other if other.starts_with("application/") && other.ends_with("+json") && !is_patch => Ok(Self::Json),
             _ => Err(Refusal::new(RefusalKind::MediaType, String::new(), ACCEPTED, format!("`{essence}`"))),
         }
+    }
+
+    /// The one that an `Accept` (RFC 9110 §12.5.1) likes best, JSON before others; `None`: it takes none of them.
+    pub fn accepted(accept: &str) -> Option<Self> {
+        let ranges = accept.split(',').take(ACCEPT_RANGES_MAX).filter_map(|range| {
+            let (essence, parameters) = range.split_once(';').unwrap_or((range, ""));
+            let format = match essence.trim() {
+                "*/*" | "application/*" => Some(Self::Json),
+                "" => None,
+                essence => Self::of(Some(essence)).ok(),
+            };
+            Some((format?, quality(parameters)?)).filter(|(_, quality)| *quality > 0.0)
+        });
+        let best = ranges.max_by(|(a, at), (b, bt)| at.total_cmp(bt).then(b.cmp(a)));
+        best.map(|(format, _)| format)
     }
 
     /// The content type deliveries in this format name.
@@ -73,6 +91,18 @@ impl Format {
         }
     }
 }
+
+/// How much an element of `Accept` is liked; `None`: it says nothing that can be read.
+fn quality(parameters: &str) -> Option<f32> {
+    let quality = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+    match quality.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("q")) {
+        Some((_, value)) => value.trim().parse().ok().filter(|quality| (0.0..=1.0).contains(quality)),
+        None => Some(1.0),
+    }
+}
+
+/// Elements of one `Accept` that are looked at.
+const ACCEPT_RANGES_MAX: usize = 64;
 
 const ACCEPTED: &str = "content type application/json, application/cbor or application/msgpack";
 

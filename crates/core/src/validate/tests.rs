@@ -593,3 +593,33 @@ fn put<'p>(topic: &str, document: &'p str) -> Result<Normalized<'p>, Refusal> {
     let (table, key) = table(topic);
     Validator::default().put(table, &key, document.as_bytes(), None, NOW, None)
 }
+
+#[test]
+fn an_accept_picks_the_format_it_likes_best() {
+    use Format::{Cbor, Json, MessagePack};
+    for (accept, format) in [
+        ("application/cbor", Some(Cbor)),
+        ("application/x-msgpack", Some(MessagePack)),
+        ("Application/JSON; charset=utf-8", Some(Json)),
+        ("application/vnd.dogs+json", Some(Json)),
+        ("*/*", Some(Json)),
+        ("text/html, application/*", Some(Json)),
+        ("application/cbor, application/json", Some(Json)),
+        ("application/json;q=0.5, application/cbor", Some(Cbor)),
+        ("application/json;q=0.5, application/msgpack ; Q=0.9, application/cbor;q=0.8", Some(MessagePack)),
+        ("application/cbor;q=0", None),
+        ("application/cbor;q=2", None),
+        ("application/cbor;q=x", None),
+        ("application/merge-patch+json", None),
+        ("text/html", None),
+        ("", None),
+        (",;,", None),
+    ] {
+        assert_eq!(Format::accepted(accept), format, "{accept}");
+    }
+    assert_eq!(
+        Format::accepted(&format!("{}application/cbor", "text/html,".repeat(100))),
+        None,
+        "it is too far behind"
+    );
+}

@@ -20,6 +20,7 @@
 //! | `limits inflight=2 ...`       | before anything else: other bounds                                          |
 //! | `open_topics no`              | before anything else                                                        |
 //! | `close_on_rejected`           | before anything else                                                        |
+//! | `content types`               | before anything else: that of JSON objects is shown as well                 |
 //! | `a! opens shard=1 untrusted`  | a connection, without a CONNECT yet; else the first `>` opens one. `beyond`: |
 //! |                               | it is one too many                                                          |
 //! | `a! drops`                    | the connection is lost                                                      |
@@ -142,6 +143,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Player {
     node: Node,
     limits: Limits,
+    shows_types: bool,
     clients: BTreeMap<String, Client>,
     /// What came back and was not asked for yet, by client.
     came: VecDeque<(String, String)>,
@@ -174,7 +176,9 @@ impl Player {
         let limits = setup.limits.clone();
         let (clients, came) = (BTreeMap::new(), VecDeque::new());
         let node = Node::new(setup, Store::default());
-        let mut player = Player { node, limits, clients, came, mistakes, rewritten: String::new(), failed: false };
+        let shows_types = scenario.lines.contains(&CONTENT_TYPES);
+        let mut player =
+            Player { node, limits, shows_types, clients, came, mistakes, rewritten: String::new(), failed: false };
         let mut lines = scenario.lines.iter().enumerate().peekable();
         while let Some((index, line)) = lines.next() {
             let number = scenario.first + index;
@@ -476,6 +480,9 @@ impl Player {
             }
             lines.push("CLOSED".to_owned());
         }
+        if !self.shows_types {
+            lines.iter_mut().for_each(leave_type_out);
+        }
         self.came.extend(lines.into_iter().map(|line| (name.to_owned(), line)));
     }
 }
@@ -498,8 +505,21 @@ fn describe_report(report: &Report) -> Option<String> {
     }
 }
 
+/// Every document that MQTT 5 is sent has it: a script that is about something else is easier to read without.
+fn leave_type_out(line: &mut String) {
+    let is_object = line.ends_with("}'");
+    if let Some(at) = line.find(JSON).filter(|_| is_object && line.starts_with("PUBLISH ")) {
+        line.replace_range(at..at + JSON.len(), "");
+    }
+}
+
+const JSON: &str = " content_type=application/json";
+const CONTENT_TYPES: &str = "content types";
+
 fn is_setup(line: &str) -> bool {
-    ["shards ", "limits ", "open_topics ", "close_on_rejected"].iter().any(|start| line.starts_with(start))
+    ["shards ", "limits ", "open_topics ", "close_on_rejected", CONTENT_TYPES]
+        .iter()
+        .any(|start| line.starts_with(start))
 }
 
 /// A role in the words of a script.

@@ -6,7 +6,7 @@
 //!         will=dog/1 will_payload="gone" will_qos=1 will_retain will_delay=5 will_expiry=60 will_content_type=...
 //! CONNACK present expiry=60 keepalive=10 id=auto-1          CONNACK 0x87 reason="..."
 //! PUBLISH 8 dog/7 qos=1 retain dup alias=1 expiry=60 content_type=text/plain response=a/b correlation=x format=1
-//!         sub=1 prop=name:value "payload"                   big=9000 is a payload of so many x
+//!         sub=1 prop=name:value "payload"                   big=9000 is a payload of so many x, hex=a0 of bytes
 //! PUBACK 8 0x99 reason="..." prop=version:7                 PUBREC, PUBREL and PUBCOMP alike
 //! SUBSCRIBE 1 dog/# qos=1 no_local rap handling=2 cat/+ sub=7
 //! SUBACK 1 granted=1,0x8F
@@ -242,6 +242,12 @@ fn bytes_of(words: &Words, text: &str, big: &str) -> Result<Vec<u8>, String> {
     })
 }
 
+fn unhex(hex: &str) -> Result<Vec<u8>, String> {
+    let digits = |at: usize| hex.get(at..at + 2).ok_or_else(|| format!("hex={hex}: two digits a byte"));
+    let bytes = (0..hex.len()).step_by(2);
+    bytes.map(|at| u8::from_str_radix(digits(at)?, 16).map_err(|error| error.to_string())).collect()
+}
+
 fn publish(words: &Words, version: Version) -> Result<Vec<u8>, String> {
     let qos = words.qos("qos")?;
     let packet_id = if qos == QoS::AtMostOnce { None } else { Some(words.packet_id()?) };
@@ -252,7 +258,10 @@ fn publish(words: &Words, version: Version) -> Result<Vec<u8>, String> {
     };
     let payload = match words.plain.iter().find(|word| word.quoted) {
         Some(word) => word.text.as_bytes().to_vec(),
-        None => bytes_of(words, "payload", "big")?,
+        None => match words.text("hex") {
+            Some(hex) => unhex(hex)?,
+            None => bytes_of(words, "payload", "big")?,
+        },
     };
     let ids: Vec<u32> = words.number("sub")?.into_iter().collect();
     let packet = Publish {

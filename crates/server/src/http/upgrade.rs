@@ -13,6 +13,7 @@ use base64::Engine;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
+use rowcast_core::validate::Format;
 
 /// Whether a request asks for a WebSocket.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
@@ -59,6 +60,13 @@ pub(super) fn ambient(cors: &Cors, headers: &HeaderMap, peer: &Peer) -> Ambient 
         Page::Same | Page::Welcome if is_certified || names_this_machine(headers) => Ambient::Counts,
         Page::Same | Page::Welcome => Ambient::Nothing,
     }
+}
+
+/// In which format documents are to come: who accepts none of those there are takes JSON as well, since a handshake of
+/// MQTT is no request for a document.
+pub(super) fn format(headers: &HeaderMap) -> Format {
+    let accept: Vec<&str> = elements(headers, &header::ACCEPT).collect();
+    Format::accepted(&accept.join(",")).unwrap_or_default()
 }
 
 fn is_key(key: &[u8]) -> bool {
