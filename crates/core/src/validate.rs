@@ -40,6 +40,7 @@ pub use refusal::{Refusal, RefusalKind, outline};
 
 use std::borrow::Cow;
 
+use crate::record::Record;
 use crate::schema::{Role, Table};
 use crate::value::json::{Members, Scanner};
 use crate::value::{Key, date, number};
@@ -133,6 +134,12 @@ pub fn created_ms(table: &Table, document: &[u8]) -> Option<u64> {
 pub fn expires_at_ms(table: &Table, normalized: &Normalized<'_>, now_ms: u64) -> Option<u64> {
     let by_table = || Some(now_ms.saturating_add(table.expiration_secs?.saturating_mul(1000)));
     normalized.expires_at_ms.or_else(by_table)
+}
+
+/// When a record that is patched expires, if the patch does not say: as before, unless an attribute says it.
+pub fn kept_expiry_ms(table: &Table, record: &Record<'_>) -> Option<u64> {
+    let by_attribute = table.attributes.iter().any(|attribute| attribute.role == Role::ExpiresAt);
+    record.expires_ms.filter(|_| !by_attribute)
 }
 
 /// The epoch milliseconds a JSON value names, as a number or as the text of a date or a number. Before 1970 is 0.

@@ -9,7 +9,7 @@ use crate::proposal::{Decide, Rejection};
 use crate::record::Record;
 use crate::schema::TableIndex;
 use crate::tables::Tables;
-use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, merge_patch};
+use crate::validate::{Refusal, Validator, created_ms, expires_at_ms, kept_expiry_ms, merge_patch};
 use crate::value::Key;
 use rowcast_codec::{PublishProperties, QoS, ReasonCode, UserProperties};
 use std::borrow::Cow;
@@ -89,14 +89,17 @@ impl Put {
         let mut validator = Validator::default();
         let normalized = validator.put(table, &key, &payload, content_type, now_ms, created);
         let normalized = normalized.map_err(|refusal| self.invalid(refusal, current))?;
+        let patched = record.filter(|_| self.is_patch); // It leaves as it is what it does not say.
+        let expires_ms = self.expires_ms.or_else(|| expires_at_ms(table, &normalized, now_ms));
+        let kept = patched.filter(|_| self.properties.is_empty()).map(|record| record.properties);
         let change = Change {
             kind: ChangeKind::Put,
             qos: self.qos,
             table: self.tables.id(table),
             key: &self.key,
             publisher: self.publisher,
-            expires_ms: self.expires_ms.or_else(|| expires_at_ms(table, &normalized, now_ms)),
-            properties: &self.properties,
+            expires_ms: expires_ms.or_else(|| patched.and_then(|record| kept_expiry_ms(table, record))),
+            properties: kept.unwrap_or(&self.properties),
             payload: &normalized.payload,
         };
         change.encode(out);

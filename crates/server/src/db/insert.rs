@@ -66,7 +66,7 @@ impl Db {
             let item = (payloads.len() > 1).then_some(item);
             let key = key.as_ref().or_else(|| made.next()).expect("as many as are missing are made");
             let place = table.at(key.clone()).map_err(|error| DbError::Place { error, item })?;
-            put_entry(&place, payload, None, now_ms(), &mut entries)
+            put_entry(&place, payload, None, None, now_ms(), &mut entries)
                 .map_err(|refusal| DbError::Refused { refusal, item })?;
             decisions.push((table.id(), place.encoded().to_vec(), absent(&place, &taken)));
             keys.push(key.clone());

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rowcast_codec::{PublishProperties, QoS};
 use rowcast_core::policy::Writing;
 use rowcast_core::schema::Table;
-use rowcast_core::validate::{Format, Refusal, Validator, created_ms, expires_at_ms, merge_patch};
+use rowcast_core::validate::{Format, Refusal, Validator, created_ms, expires_at_ms, kept_expiry_ms, merge_patch};
 use rowcast_core::{Change, ChangeKind, Decide, Outcome, Proposals, Record, Rejection, Sequence, SessionId};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ impl Db {
         // What does not depend on the record before is done here, not in the writer.
         let mut entry = Vec::new();
         let refused = |refusal| DbError::Refused { refusal, item: None };
-        put_entry(place, &payload, None, now_ms(), &mut entry).map_err(refused)?;
+        put_entry(place, &payload, None, None, now_ms(), &mut entry).map_err(refused)?;
         let decide: Decide = Box::new(move |current, _, _| condition.decide(current));
         self.propose_decided(place, decide, &entry).await
     }
@@ -206,23 +206,26 @@ impl Draft {
         entries: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         match self {
-            Draft::Put(payload) => put_entry(place, payload, current, now_ms, entries),
+            Draft::Put(payload) => put_entry(place, payload, current, None, now_ms, entries),
             Draft::Patch(patch) => {
                 let bytes = merge_patch(current.map(|record| record.payload), patch)?.into();
                 let before = current.and_then(|record| PublishProperties::parse_forwarded(record.properties).ok());
                 let before = before.and_then(|properties| properties.content_type);
                 let content_type = before.filter(|before| Format::of(Some(before)).is_ok()).unwrap_or(JSON);
-                put_entry(place, &Payload { bytes, content_type: Some(content_type.into()) }, current, now_ms, entries)
+                let payload = Payload { bytes, content_type: Some(content_type.into()) };
+                put_entry(place, &payload, current, current, now_ms, entries)
             }
         }
     }
 }
 
-/// Appends the entry of a put, its payload checked against its table.
+/// Appends the entry of a put, its payload checked against its table. `patched`: the record that it is a patch of, which
+/// leaves as they were the properties and the expiry.
 pub(super) fn put_entry(
     place: &RecordRef,
     payload: &Payload,
     current: Option<&Record<'_>>,
+    patched: Option<&Record<'_>>,
     now_ms: u64,
     entries: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
@@ -231,9 +234,12 @@ pub(super) fn put_entry(
     let created = current.filter(|_| table.needs_previous()).and_then(|record| created_ms(table, record.payload));
     let normalized = Validator::default().put(table, place.key(), &payload.bytes, content_type, now_ms, created)?;
     // A document is JSON whatever it was sent as; other payloads are what they were said to be.
-    let properties = properties(content_type.filter(|_| !table.is_typed()));
-    let mut change = change(ChangeKind::Put, place.table(), place.encoded(), &properties, &normalized.payload);
-    change.expires_ms = expires_at_ms(table, &normalized, now_ms);
+    let of_payload = properties(content_type.filter(|_| !table.is_typed()));
+    let kept = patched.map(|record| record.properties).filter(|kept| says(kept, content_type, table));
+    let properties = kept.unwrap_or(&of_payload);
+    let mut change = change(ChangeKind::Put, place.table(), place.encoded(), properties, &normalized.payload);
+    let expires_ms = expires_at_ms(table, &normalized, now_ms);
+    change.expires_ms = expires_ms.or_else(|| patched.and_then(|record| kept_expiry_ms(table, record)));
     change.encode(entries);
     Ok(())
 }
@@ -255,6 +261,12 @@ fn change<'a>(
         properties,
         payload,
     }
+}
+
+/// Whether properties of a record hold for what a patch made of it, which is of this content type.
+fn says(properties: &[u8], content_type: Option<&str>, table: &Table) -> bool {
+    table.is_typed()
+        || PublishProperties::parse_forwarded(properties).is_ok_and(|said| said.content_type == content_type)
 }
 
 /// The MQTT properties that say what a payload is.

@@ -106,6 +106,29 @@ fn a_merge_patch_alters_a_record_or_makes_it() {
 }
 
 #[test]
+fn a_merge_patch_leaves_expiry_and_properties_as_they_are() {
+    with_server(async |server| {
+        server.put("/dog/1", r#"{"name":"Rex"}"#).await;
+        let db = &server.home.db;
+        let batches =
+            async || db.read(|store| store.read_log(Sequence::ZERO, usize::MAX).unwrap().batches).await.unwrap();
+        let expires_ms = Some(crate::db::now_ms() + 1_000_000);
+        let properties = b"\x08\0\x01r\x26\0\x06colour\0\x05black"; // A response topic, and a user property.
+        let put = batches().await;
+        let put = put.iter().flat_map(|batch| batch.entries()).last().expect("it is in the log");
+        let change = rowcast_core::Change { expires_ms, properties, ..put.change };
+        db.propose(|token, proposals| proposals.push(Some(token), rowcast_core::Durability::Memory, &[change]))
+            .await
+            .unwrap();
+        assert_eq!(server.ask("PATCH /dog/1", &[PATCH], r#"{"age":3}"#).await.status, 204);
+        let log = batches().await;
+        let patched = log.iter().flat_map(|batch| batch.entries()).last().expect("it is in the log").change;
+        assert_eq!((patched.expires_ms, patched.properties), (expires_ms, &properties[..]));
+        assert_eq!(patched.payload, br#"{"id":"1","name":"Rex","age":3}"#);
+    });
+}
+
+#[test]
 fn a_post_makes_a_key() {
     with_server(async |server| {
         let made = server.ask("POST /dog/", &[JSON], r#"{"name":"Rex"}"#).await;
