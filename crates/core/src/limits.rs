@@ -20,6 +20,10 @@ pub const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Lists of answers that wait for the disk which one shard keeps for connections that have such again.
 pub const SPARE_ACK_LISTS_MAX: usize = 16;
 
+/// So many bytes more of a packet that has not come whole are a sign of life of its client (see
+/// [MQTT-3.1.2-22]): less than a slow network carries within a keep alive, more than who sends single bytes.
+pub const PART_HEARD_BYTES: usize = 1024;
+
 /// Answers that such a list has room for; larger ones are freed.
 pub const SPARE_ACKS_MAX: usize = 1024;
 

@@ -273,6 +273,7 @@ impl Shard {
             let fault = match frame_length(rest, limit) {
                 Ok(Some(length)) if rest.len() >= length => {
                     connection.heard_ms = now.monotonic_ms;
+                    connection.heard_of_packet = 0;
                     consumed += length;
                     self.counters.packets_in += 1;
                     self.counters.bytes_in += length as u64;
@@ -296,7 +297,10 @@ impl Shard {
                     self.close_silently(id, None, "the first packet is not CONNECT", now);
                     return bytes.len();
                 }
-                Ok(_) => return consumed,
+                Ok(_) => {
+                    connection.hear_part(rest.len(), now);
+                    return consumed;
+                }
                 Err(fault) => fault,
             };
             if before_connect {

@@ -1,12 +1,13 @@
 //! One client's connection: what is known of it between its packets.
 
-use super::Effect;
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::conflate::Conflated;
 use super::rate::Rate;
 use super::share::Membership;
 use super::wills::Will;
+use super::{Effect, Moment};
+use crate::limits::PART_HEARD_BYTES;
 use crate::mqtt::session::{Held, Session};
 use crate::mqtt::snapshots::Snapshot;
 use crate::outbox::Outbox;
@@ -257,6 +258,8 @@ pub(super) struct Connection {
     /// Seconds of silence it was allowed; 0: any.
     pub keep_alive_secs: u16,
     pub heard_ms: u64,
+    /// Bytes of a packet that has not come whole, when they last counted as a sign of life.
+    pub heard_of_packet: u32,
     /// How fast it publishes, once it does and if that is bounded.
     pub rate: Option<Box<Rate>>,
     /// Bytes of the largest packet the client takes.
@@ -353,6 +356,7 @@ impl Connection {
             clean_start: false,
             keep_alive_secs: 0,
             heard_ms: now_ms,
+            heard_of_packet: 0,
             rate: None,
             packet_max: u32::MAX,
             agreed: Agreed::default(),
@@ -409,6 +413,15 @@ impl Connection {
     /// Whether it has to wait because it sent too fast.
     fn is_rated(&self) -> bool {
         self.rate.as_ref().is_some_and(|rate| rate.waits())
+    }
+
+    /// So many bytes of a packet are here: within a packet a client can say nothing else, so a part that is worth the
+    /// name counts as being heard, and single bytes do not.
+    pub(super) fn hear_part(&mut self, bytes: usize, now: Moment) {
+        if bytes >= self.heard_of_packet as usize + PART_HEARD_BYTES {
+            self.heard_of_packet = bytes as u32;
+            self.heard_ms = now.monotonic_ms;
+        }
     }
 
     /// What should have come by now (monotonic milliseconds), and did not.

@@ -12,7 +12,7 @@
 //! SUBACK 1 granted=1,0x8F
 //! UNSUBSCRIBE 2 dog/# cat/+                                 UNSUBACK 2 codes=0x00,0x11
 //! PUBLISH a/*200 "payload"                                  an `a` and 200 slashes
-//! PINGREQ   PINGRESP   DISCONNECT 0x04 expiry=5             HEX 10 ff: bytes as they are
+//! PINGREQ   PINGRESP   DISCONNECT 0x04 expiry=5             HEX 10 ff*20: bytes as they are
 //! ```
 
 use rowcast_codec::{
@@ -125,8 +125,13 @@ pub(crate) fn collapsed(text: &str) -> String {
 /// The bytes of a packet that a client sends. `client`: what it is called, its client identifier if it says no other.
 pub(crate) fn encode(line: &str, client: &str, version: &mut Version) -> Result<Vec<u8>, String> {
     if let Some(hex) = line.strip_prefix("HEX") {
-        let bytes = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16));
-        let bytes: Vec<u8> = bytes.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let mut bytes = Vec::new();
+        for word in hex.split_whitespace() {
+            let (byte, times) = word.split_once('*').unwrap_or((word, "1"));
+            let byte = u8::from_str_radix(byte, 16).map_err(|error| error.to_string())?;
+            let times: usize = times.parse().map_err(|_| format!("{word}: 78*1000"))?;
+            bytes.resize(bytes.len() + times, byte);
+        }
         *version = Connect::version_of(&bytes).unwrap_or(*version);
         return Ok(bytes);
     }
