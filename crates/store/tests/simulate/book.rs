@@ -334,6 +334,13 @@ impl Book {
         if !held {
             return Err(format!("{number} demands {:?} where there is {version:?}", message.condition));
         }
+        if message.kind == Kind::Patch && message.expiry_secs.is_none() {
+            let kept = before.and_then(|state| state.expires_ms); // A patch leaves that as it is.
+            if change.expires_ms != kept {
+                return Err(format!("{number} expires at {:?}, not at {kept:?} as before", change.expires_ms));
+            }
+            message.expires_ms = kept;
+        }
         if is_put {
             let name = name_of(change.payload);
             let right = match (topic, message.kind) {
