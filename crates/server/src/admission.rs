@@ -56,10 +56,7 @@ impl Admission {
             }
             state.beyond += 1;
         } else {
-            state.connections += 1;
-            if let Some(address) = address {
-                *state.by_address.entry(address).or_default() += 1;
-            }
+            state.add(address);
         }
         Some(Place { admission: Arc::clone(self), address, is_beyond })
     }
@@ -70,11 +67,29 @@ impl Admission {
     }
 }
 
+impl State {
+    fn add(&mut self, address: Option<IpAddr>) {
+        self.connections += 1;
+        if let Some(address) = address {
+            *self.by_address.entry(address).or_default() += 1;
+        }
+    }
+}
+
 impl Place {
-    /// Whether it is one too many: its CONNECT is to be refused.
+    /// Whether it is one too many.
     #[must_use]
     pub fn is_beyond(&self) -> bool {
         self.is_beyond
+    }
+
+    /// It takes over from another one, which goes: from now on it counts like any other, for a moment beside that.
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.is_beyond) {
+            let mut state = self.admission.lock();
+            state.beyond -= 1;
+            state.add(self.address);
+        }
     }
 }
 
@@ -175,6 +190,21 @@ mod tests {
         drop(first);
         assert!(!admission.admit(address(1)).expect("a place").is_beyond());
         assert!(admission.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn one_beyond_that_takes_over_counts_like_any_other() {
+        let admission = admission(1, 1);
+        let first = admission.admit(address(1)).expect("a place");
+        let mut second = admission.admit(address(1)).expect("a place");
+        second.settle();
+        second.settle();
+        assert!(!second.is_beyond() && admission.admit(address(1)).expect("a place").is_beyond());
+        drop(first);
+        assert!(admission.admit(address(1)).expect("a place").is_beyond());
+        drop(second);
+        assert!(!admission.admit(address(1)).expect("a place").is_beyond());
+        assert!(admission.lock().by_address.is_empty() && admission.lock().beyond == 0);
     }
 
     #[test]

@@ -19,10 +19,10 @@ pub async fn serve<S>(runtime: Rc<Runtime>, stream: S, peer: Peer, place: Place)
 where
     S: Transport,
 {
-    let id = runtime.accept(&peer, place.is_beyond());
+    let id = runtime.accept(&peer, place);
     let mut driver = Driver { runtime, stream, id, rest: Vec::new() };
     let ended = poll_fn(|context| driver.poll(context)).await;
-    driver.runtime.gone(id);
+    let _place = driver.runtime.gone(id);
     // Who closed it, or said goodbye, waits for nothing more.
     if !S::ENDS_BY_CLOSING || ended == Ended::Here {
         let _ = tokio::time::timeout(LINGER, say_goodbye(driver.stream, ended)).await;

@@ -214,35 +214,47 @@ impl Runtime {
     }
 
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
-    pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, is_beyond: bool) -> ConnectionId {
+    pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, place: Place) -> ConnectionId {
         let trusted = self.node.authenticator.without_password(peer).ok();
         let trusted = trusted.map(|known| known.for_policy());
         let method = trusted.as_ref().map(|trusted| Authenticator::shown_without_password(peer, trusted));
-        let known = rowcast_core::shard::Peer { trusted, address: peer.to_string(), format: peer.format(), is_beyond };
+        let known = rowcast_core::shard::Peer {
+            trusted,
+            address: peer.to_string(),
+            format: peer.format(),
+            is_beyond: place.is_beyond(),
+        };
         let id = self.with(|shard, now| shard.accept(known, now));
         let slot = id.slot as usize;
         let mut visitors = self.visitors.borrow_mut();
         if visitors.len() <= slot {
             visitors.resize_with(slot + 1, Visitor::default);
         }
-        visitors[slot] =
-            Visitor { address: peer.ip(), method: method.unwrap_or(Method::Nothing), ..Visitor::default() };
+        visitors[slot] = Visitor {
+            address: peer.ip(),
+            method: method.unwrap_or(Method::Nothing),
+            place: Some(place),
+            ..Visitor::default()
+        };
         id
     }
 
-    /// A connection's task ended.
-    pub(crate) fn gone(self: &Rc<Self>, id: ConnectionId) {
+    /// A connection came to its end. Its place is its own until its task has ended as well.
+    pub(crate) fn gone(self: &Rc<Self>, id: ConnectionId) -> Option<Place> {
+        let mut place = None;
         if let Some(waker) = self.wakers.borrow_mut().get_mut(id.slot as usize) {
             *waker = None;
         }
         if let Some(visitor) = self.visitors.borrow_mut().get_mut(id.slot as usize) {
             visitor.lease = None;
+            place = visitor.place.take();
             if let Some(until_secs) = visitor.until_secs.take() {
                 self.expiring.borrow_mut().remove(&(until_secs, id));
             }
         }
         self.exchanges.borrow_mut().remove(&id);
         self.with(|shard, now| shard.disconnected(id, now));
+        place
     }
 
     /// Wakes the connection's task when there is something to do for it.
@@ -400,7 +412,11 @@ impl Runtime {
                     Claim::Granted => self.claimed(claimant, Previous::Unread),
                     Claim::Refused => self.claimed(claimant, Previous::Refused),
                     Claim::Overtaken => self.claimed(claimant, Previous::Overtaken),
-                    Claim::Evict(owner, connection) => self.post(owner, Input::Evict { connection, claimant }),
+                    Claim::NoRoom => self.claimed(claimant, Previous::NoRoom),
+                    Claim::Evict(owner, connection) => {
+                        self.take_place(claimant.connection);
+                        self.post(owner, Input::Evict { connection, claimant });
+                    }
                 }
             }
             Effect::LoadSession { client_id, connection } => self.load(client_id, connection),
@@ -435,6 +451,14 @@ impl Runtime {
             Effect::LoadWill { client_id, number } => self.load_will(client_id, number),
             Effect::CollectRows { client_id } => self.collect_rows(client_id),
             Effect::Report(report) => self.report(&report),
+        }
+    }
+
+    /// A connection takes over from another one, which goes, and so counts like any other.
+    fn take_place(&self, id: ConnectionId) {
+        let mut visitors = self.visitors.borrow_mut();
+        if let Some(place) = visitors.get_mut(id.slot as usize).and_then(|visitor| visitor.place.as_mut()) {
+            place.settle();
         }
     }
 

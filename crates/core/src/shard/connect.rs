@@ -32,9 +32,6 @@ impl Shard {
         connection.is_bridge = connect.is_bridge;
         connection.packet_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
         connection.heard_ms = now.monotonic_ms;
-        if connection.peer.is_beyond {
-            return self.refuse_connect(id, ReasonCode::QuotaExceeded, "too many connections", now);
-        }
         if let Err(Refused(reason, words)) = self.read_connect(id, connect, now) {
             return self.refuse_connect(id, reason, &words, now);
         }
@@ -179,7 +176,13 @@ impl Shard {
             }
             will.maker = principal.in_name();
         }
-        let claimant = Claimant { shard, connection: id, clean_start: opening.clean_start, arrival: opening.arrival };
+        let claimant = Claimant {
+            shard,
+            connection: id,
+            clean_start: opening.clean_start,
+            arrival: opening.arrival,
+            only_takes_over: connection.peer.is_beyond,
+        };
         let claim = Effect::Claim { client_id: opening.client_id.clone(), user: principal.user.clone(), claimant };
         connection.principal = principal;
         connection.rights = rights;
@@ -220,6 +223,10 @@ impl Shard {
         let stored = match &previous {
             Previous::Refused => {
                 let refused = (ReasonCode::NotAuthorized, "the session belongs to another user");
+                return self.refuse_client(id, opening.client_id, refused, now);
+            }
+            Previous::NoRoom => {
+                let refused = (ReasonCode::QuotaExceeded, "too many connections");
                 return self.refuse_client(id, opening.client_id, refused, now);
             }
             Previous::Overtaken => return self.close_silently(id, None, TAKEN_OVER, now),

@@ -41,7 +41,8 @@ pub struct Peer {
     pub address: String,
     /// In which format it takes documents, as far as the network knows (the `Accept` of a WebSocket's handshake).
     pub format: Format,
-    /// It is one too many: its CONNECT is to be refused, and whoever accepted it says so to the operator.
+    /// It is one too many: it may take the place of another connection of its client, or its CONNECT is refused, and
+    /// whoever accepted it says so to the operator.
     pub is_beyond: bool,
 }
 

@@ -28,6 +28,8 @@ pub struct Claimant {
     pub clean_start: bool,
     /// Which of the node's CONNECTs it came with: who came later takes over, however long it took to prove who they are.
     pub arrival: u64,
+    /// There is no room for one more connection, only for one in the place of another.
+    pub only_takes_over: bool,
 }
 
 /// What there was under a client identifier.
@@ -43,6 +45,8 @@ pub enum Previous {
     Refused,
     /// A connection has it whose CONNECT came later.
     Overtaken,
+    /// Nobody is connected with it, whom the claimant [only](Claimant::only_takes_over) could take over from.
+    NoRoom,
     /// The store could not be read.
     Unreadable,
 }

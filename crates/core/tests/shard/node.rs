@@ -713,9 +713,10 @@ impl<S: Keep> Node<S> {
     }
 
     fn claim(&mut self, client_id: Box<str>, user: Option<Arc<str>>, claimant: Claimant) {
-        let Claimant { connection, arrival, .. } = claimant;
+        let Claimant { connection, arrival, only_takes_over, .. } = claimant;
         let owner = Owner { shard: claimant.shard as usize, connection, user, arrival };
         match self.directory.get(&client_id) {
+            None if only_takes_over => self.answer(claimant, Previous::NoRoom),
             None => {
                 self.directory.insert(client_id, owner);
                 self.answer(claimant, Previous::Unread);

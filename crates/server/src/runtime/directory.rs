@@ -29,6 +29,8 @@ pub enum Claim {
     Refused,
     /// A connection has it that came later.
     Overtaken,
+    /// Nobody had it, and there is no room for one more.
+    NoRoom,
 }
 
 impl Directory {
@@ -36,9 +38,10 @@ impl Directory {
     /// later and was faster to prove who it is.
     pub fn claim(&self, client_id: &str, user: Option<Arc<str>>, claimant: Claimant) -> Claim {
         let mut owners = self.lock();
-        let Claimant { shard, connection, arrival, .. } = claimant;
+        let Claimant { shard, connection, arrival, only_takes_over, .. } = claimant;
         let owner = Owner { shard, connection, user, arrival };
         match owners.get_mut(client_id) {
+            None if only_takes_over => Claim::NoRoom,
             None => {
                 owners.insert(client_id.into(), owner);
                 Claim::Granted
@@ -89,7 +92,8 @@ mod tests {
     use super::*;
 
     fn claimant(shard: u32, slot: u32) -> Claimant {
-        Claimant { shard, connection: ConnectionId { slot, generation: 1 }, clean_start: false, arrival: slot.into() }
+        let connection = ConnectionId { slot, generation: 1 };
+        Claimant { shard, connection, clean_start: false, arrival: slot.into(), only_takes_over: false }
     }
 
     #[test]
@@ -103,6 +107,17 @@ mod tests {
         assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Refused);
         directory.release("c", 1, second.connection);
         assert_eq!(directory.claim("c", Some("rex".into()), first), Claim::Granted);
+    }
+
+    #[test]
+    fn one_that_is_too_many_takes_over_or_gets_nothing() {
+        let directory = Directory::default();
+        let (first, second) = (claimant(0, 1), Claimant { only_takes_over: true, ..claimant(1, 2) });
+        assert_eq!(directory.claim("c", None, second), Claim::NoRoom);
+        assert_eq!(directory.find("c"), None);
+        assert_eq!(directory.claim("c", None, first), Claim::Granted);
+        assert_eq!(directory.claim("c", Some("rex".into()), second), Claim::Refused);
+        assert_eq!(directory.claim("c", None, second), Claim::Evict(0, first.connection));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who the other ends of a shard's connections are, and how they show it.
 
 use super::Runtime;
+use crate::admission::Place;
 use crate::auth::{AuthError, Exchange, Lease, Method, SignedIn, Step};
 use crate::db::now_ms;
 use rowcast_codec::ReasonCode;
@@ -17,11 +18,14 @@ pub(super) struct Visitor {
     /// When the token it came in with expires, in seconds since 1970.
     pub until_secs: Option<u64>,
     pub method: Method,
+    /// Its place among the connections there may be.
+    pub place: Option<Place>,
 }
 
 impl Default for Visitor {
     fn default() -> Visitor {
-        Visitor { address: IpAddr::from([0, 0, 0, 0]), lease: None, until_secs: None, method: Method::Nothing }
+        let address = IpAddr::from([0, 0, 0, 0]);
+        Visitor { address, lease: None, until_secs: None, method: Method::Nothing, place: None }
     }
 }
 
