@@ -217,10 +217,9 @@ impl Rights {
     /// What may be seen of all that `filter`, in its canonical spelling, selects.
     #[must_use]
     pub fn sight(&self, tables: &Tables, filter: &str) -> Sight {
-        let rules = match self {
-            Rights::Everything => return Sight::All,
-            Rights::Only(rules) => rules,
-        };
+        if self.is_everything() {
+            return Sight::All;
+        }
         let of_table = |table: &Table| Sight::of(self.view(tables.id(table), ""));
         if !filter.contains(['+', '#']) {
             return match tables.catalog().split_path(filter) {
@@ -236,17 +235,28 @@ impl Rights {
             }
         }
         if tables.catalog().split_path(filter).is_none() {
-            let read = || rules.topics.iter().filter(|rule| rule.read);
-            sights.push(match () {
-                () if read().any(|rule| covers(&rule.filter, filter)) => Sight::All,
-                () if read().any(|rule| overlaps(&rule.filter, filter)) => Sight::Part,
-                () => Sight::Nothing,
-            });
+            sights.push(self.sight_of_topics(filter));
         }
         match () {
             () if sights.iter().all(|sight| *sight == Sight::Nothing) => Sight::Nothing,
             () if sights.iter().all(|sight| *sight == Sight::All) => Sight::All,
             () => Sight::Part,
+        }
+    }
+
+    /// What may be seen of the open topics, and those of the server, that `filter` selects, whatever tables it selects
+    /// beside them.
+    #[must_use]
+    pub fn sight_of_topics(&self, filter: &str) -> Sight {
+        let rules = match self {
+            Rights::Everything => return Sight::All,
+            Rights::Only(rules) => rules,
+        };
+        let read = || rules.topics.iter().filter(|rule| rule.read);
+        match () {
+            () if read().any(|rule| covers(&rule.filter, filter)) => Sight::All,
+            () if read().any(|rule| overlaps(&rule.filter, filter)) => Sight::Part,
+            () => Sight::Nothing,
         }
     }
 

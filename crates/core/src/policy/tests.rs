@@ -57,6 +57,7 @@ fn nobody_may_anything_that_no_role_grants() {
         }
         assert_eq!(rights.view(id("Dog"), "Dog/1"), View::Nothing);
         assert_eq!(rights.sight(&tables(), "#"), Sight::Nothing);
+        assert_eq!(rights.sight_of_topics("#"), Sight::Nothing);
         assert!(rights.writing(id("Dog")).patch(&tables().catalog().tables()[0], b"{}", None).is_err());
     }
     let super_user = Principal { super_user: true, ..Principal::default() };
@@ -129,6 +130,15 @@ fn a_filter_shows_all_some_or_nothing() {
         ("dgo/1", Sight::Nothing),
     ] {
         assert_eq!(rights.sight(&tables, filter), expected, "{filter}");
+    }
+    for (filter, expected) in [
+        ("#", Sight::Part),
+        ("home/rex/#", Sight::All),
+        ("home/eve/#", Sight::Nothing),
+        ("out/#", Sight::Nothing),
+        ("Dog/#", Sight::Nothing),
+    ] {
+        assert_eq!(rights.sight_of_topics(filter), expected, "{filter} among topics");
     }
     assert!(rights.may(Operation::Publish, TableId::TOPICS, "out/x"));
     assert!(rights.may(Operation::Delete, TableId::TOPICS, "home/rex/x"));

@@ -70,14 +70,24 @@ impl Window {
     }
 }
 
-/// An array of what `walk` comes by, within `window`; `first` is its first page, which has been read already, so that
-/// what is wrong from the beginning is told as a status.
-pub(super) fn array(walk: Walk, first: Option<Page>, window: Window, rights: Rights, asker: Asker) -> Body {
-    let listing = Listing { walk, window, rights, asker, page: first, begun: false };
-    Body::chunks(Some(listing), |listing| async {
-        let Some(listing) = listing else { return Ok(None) };
-        listing.next().await.map(Some)
-    })
+/// An array of what `walk` comes by, within `window`; `first` is its first page. What can be sent at first is made
+/// before this returns, so that what is wrong from the beginning is told as a status.
+pub(super) async fn array(
+    walk: Walk,
+    first: Option<Page>,
+    window: Window,
+    rights: Rights,
+    asker: Asker,
+) -> Result<Body, Broken> {
+    let (bytes, rest) = Listing { walk, window, rights, asker, page: first, begun: false }.next().await?;
+    Ok(Body::chunks((Some(bytes), rest), |made| async {
+        let (bytes, rest) = match made {
+            (Some(bytes), rest) => (bytes, rest),
+            (None, Some(listing)) => listing.next().await?,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some((bytes, (None, rest))))
+    }))
 }
 
 /// An array on its way.

@@ -9,7 +9,7 @@ use super::preconditions::{condition, etag};
 use super::problem::{Kind, Problem};
 use super::{HttpState, Settings};
 use super::{describe, path};
-use crate::db::{Payload, PlaceError, Stored, TableRef, Unmet, Written};
+use crate::db::{DbError, Payload, PlaceError, Stored, TableRef, Unmet, Written};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -154,7 +154,14 @@ pub(super) async fn list(call: &mut Call<'_>, table: &TableRef, below: Option<&s
     let mut walk = call.state.db.walk(table, below);
     let first = walk.next().await?;
     let asker = call.asker.ok_or_else(|| Problem::not_found("records are for somebody"))?;
-    let mut response = Response::new(listing::array(walk, first, window, call.rights.clone(), asker.clone()));
+    let array = match listing::array(walk, first, window, call.rights.clone(), asker.clone()).await {
+        Ok(array) => array,
+        Err(broken) => {
+            (call.standing)()?; // The right may have been taken away meanwhile.
+            return Err(DbError::Failed(broken.to_string()).into());
+        }
+    };
+    let mut response = Response::new(array);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization"));

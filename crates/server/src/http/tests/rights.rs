@@ -194,6 +194,56 @@ fn open_topics_follow_their_rules() {
 }
 
 #[test]
+fn open_topics_are_not_listed_by_rights_on_tables() {
+    let (rex, admin) = (basic("rex", "bone"), basic("admin", "secret"));
+    let of_table = |table: &str| Role {
+        tables: vec![TableGrant {
+            table: table.into(),
+            read: true,
+            insert: true,
+            publish: true,
+            ..TableGrant::default()
+        }],
+        ..Role::default()
+    };
+    let of_topics = |filter: &str, read, publish| Role {
+        topics: vec![TopicGrant { filter: filter.into(), read, publish }],
+        ..Role::default()
+    };
+    with_settings(
+        |_| {},
+        Local::Unknown,
+        async |server| {
+            server.ask("PUT /$topics/ro/1", &[&admin], "x").await;
+            for (name, role, all, below) in [
+                ("no right", Role::default(), 403, 403),
+                ("a table", of_table("Dog"), 403, 403),
+                ("another table", of_table("Blob"), 403, 403),
+                ("publishing", of_topics("ro/#", false, true), 403, 403),
+                ("the server's topics", of_topics("$SYS/#", true, false), 403, 403),
+                ("other topics", of_topics("x/#", true, false), 200, 403),
+                ("these topics", of_topics("ro/#", true, false), 200, 200),
+                ("all topics", of_topics("#", true, false), 200, 200),
+            ] {
+                server.state.access.set_roles(Roles::from([("kennel".into(), role)]));
+                for (path, status) in [
+                    ("/$topics/", all),
+                    ("/$topics/?limit(1)", all),
+                    ("/$topics", all),
+                    ("/$topics/ro/?", below),
+                    ("/$topics/dog/?", if name == "all topics" { 200 } else { 403 }),
+                ] {
+                    for method in ["GET", "HEAD"] {
+                        let reply = server.ask(&format!("{method} {path}"), &[&rex], "").await;
+                        assert_eq!(reply.status, status, "{name}: {method} {path}");
+                    }
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn who_shows_no_credentials_is_asked_for_them_where_its_role_ends() {
     with_rules(
         |rules| rules.require_authentication = false,
