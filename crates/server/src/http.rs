@@ -15,6 +15,7 @@
 //! | `http2`          | many requests at once on a connection                   |
 //! | `upgrade`        | how MQTT over WebSocket begins                          |
 //! | `body`, `patient`| bytes in and out, within bounds of size and time        |
+//! | `panics`         | what becomes of one                                     |
 //! | `health`         | whether the server lives and is ready                   |
 //!
 //! What a table can do beyond that (queries, other formats, streams of changes) is refused by name until it is there;
@@ -30,6 +31,7 @@ mod http2;
 mod limits;
 mod listing;
 mod negotiation;
+mod panics;
 mod path;
 mod patient;
 mod preconditions;
@@ -241,7 +243,10 @@ async fn answer(
             let format = upgrade::format(&head.headers);
             upgrade::accept(&head).inspect(|_| upgrade.set(Some(Upgrade { stream, ambient, format })))
         }
-        _ => respond(state, &settings, visit, &head, &mut body).await,
+        _ => match panics::caught(respond(state, &settings, visit, &head, &mut body)).await {
+            Ok(answered) => answered,
+            Err(panicked) => Err(DbError::Failed(panicked.to_string()).into()),
+        },
     };
     let mut response = match answered {
         Ok(response) => response,

@@ -1,6 +1,7 @@
 //! Bodies: those of requests within their bounds, those of answers whole or piece by piece.
 
 use super::limits::Patience;
+use super::panics;
 use super::problem::{Kind, Problem};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -101,7 +102,13 @@ where
             this.making = Some(Box::pin((this.next)(state)));
         }
         let Some(making) = &mut this.making else { return Poll::Ready(None) };
-        let made = std::task::ready!(making.as_mut().poll(context));
+        let made = match panics::poll(making.as_mut(), context) {
+            Ok(polled) => std::task::ready!(polled),
+            Err(panicked) => {
+                tracing::error!(what = %panicked, "an answer ends in the middle");
+                Err(Broken(panicked.to_string()))
+            }
+        };
         this.making = None;
         Poll::Ready(match made {
             Ok(Some((bytes, state))) => {

@@ -5,6 +5,7 @@ mod admin;
 mod bounds;
 mod http2;
 mod listings;
+mod panics;
 mod races;
 mod records;
 mod refusals;
@@ -89,11 +90,15 @@ fn with_rules(change: impl FnOnce(&mut Rules), test: impl AsyncFnOnce(&Server)) 
     });
 }
 
-/// Clients that are there, in the order of their names, until they are dismissed.
+/// Clients that are there, in the order of their names, until they are dismissed. Whoever asks for those after [`PANIC`]
+/// finds a mistake in the program.
 struct There(Mutex<Vec<&'static str>>);
+
+const PANIC: &str = "panic";
 
 impl Clients for There {
     fn connected(&self, after: &str, max: usize) -> Vec<Connected> {
+        assert_ne!(after, PANIC, "as it should");
         let there = self.0.lock().unwrap();
         let some = there.iter().filter(|client_id| **client_id > after).take(max);
         some.map(|&client_id| Connected { client_id: client_id.into(), user: Some("rex".into()) }).collect()
