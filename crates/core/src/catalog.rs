@@ -10,7 +10,13 @@
 //! level. All of a record's topics have one canonical spelling, with the exact name and the canonical key, in which
 //! the log and live matching speak. Publishes are brought to it by [`Catalog::resolve`], filters by
 //! [`Catalog::resolve_filter`], which also says how the client wants the name spelled; a filter with wildcards in
-//! place of the name gets the exact one.
+//! place of the name gets the exact one. Names that begin with a table's name have its alias too: where `dog` is `Dog`,
+//! `dog/puppy` is `Dog/puppy`.
+//!
+//! # Names within names
+//! With tables exported as `a` and `a/b`, the topic `a/b/9` is a record of the latter, whatever the former keeps under
+//! `b/9`: what has no topic of its own is not written, and where it is there already, out of reach
+//! ([`Catalog::taken_by`]).
 //!
 //! # Speed
 //! Asked for every publish, so resolving hashes the first level(s) once each and borrows the key from the topic.
@@ -40,6 +46,8 @@ pub struct Catalog {
     names: FxHashMap<Box<str>, Name>,
     /// By table: the exact name, then the alias if it holds; nothing if it is not exported.
     spellings: Vec<Vec<Box<str>>>,
+    /// By table: whether the names of others begin with its own.
+    encloses: Vec<bool>,
     /// The most levels a name has.
     levels_max: usize,
 }
@@ -90,6 +98,7 @@ impl Catalog {
             open_topics: open_topics(&schema),
             names: FxHashMap::default(),
             spellings: vec![Vec::new(); schema.tables.len()],
+            encloses: vec![false; schema.tables.len()],
             levels_max: 0,
             tables: schema.tables,
         };
@@ -104,7 +113,25 @@ impl Catalog {
                 catalog.add_name(place, alias.into());
             }
         }
+        for place in 0..catalog.tables.len() {
+            catalog.look_within(place);
+        }
         catalog
+    }
+
+    /// Finds the tables whose names begin with that of another. They have its alias, if it has one.
+    fn look_within(&mut self, outer: usize) {
+        let [exact, alias @ ..] = &*self.spellings[outer] else { return };
+        let alias = alias.first().cloned();
+        let below = |name: &str| name.strip_prefix(&**exact).filter(|rest| rest.starts_with('/')).map(str::to_owned);
+        let names = self.spellings.iter().map(|spellings| spellings.first().and_then(|name| below(name)));
+        let inner: Vec<(usize, String)> = names.enumerate().filter_map(|(place, rest)| Some((place, rest?))).collect();
+        self.encloses[outer] = !inner.is_empty();
+        for (place, rest) in inner {
+            if let Some(alias) = &alias {
+                self.add_name(place, format!("{alias}{rest}").into());
+            }
+        }
     }
 
     fn add_name(&mut self, place: usize, name: Box<str>) {
@@ -185,6 +212,21 @@ impl Catalog {
             return Some(key.to_string());
         }
         Some(format!("{}/{key}", table.export.as_ref()?.name))
+    }
+
+    /// The other table whose the `canonical` topic of a record of `table` is, if it is another's.
+    #[inline]
+    pub fn taken_by(&self, table: &Table, canonical: &str) -> Option<&Table> {
+        if !self.may_be_taken(table) {
+            return None;
+        }
+        let (name, _) = self.split_name(canonical)?;
+        (name.table != table.index).then(|| &self[name.table])
+    }
+
+    /// Whether there can be keys of a table that make the topic of another: of `$topics` always.
+    pub fn may_be_taken(&self, table: &Table) -> bool {
+        self.encloses.get(table.index.0 as usize).copied().unwrap_or(true)
     }
 
     /// The names topics of the table may begin with: the exact one, then the alias if it holds. Empty if it is not

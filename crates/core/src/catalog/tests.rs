@@ -169,6 +169,75 @@ fn every_canonical_topic_resolves_to_its_record() {
 }
 
 #[test]
+fn no_two_records_have_one_topic() {
+    let catalog = catalog_of(
+        r#"
+        type Farm @table @export
+        type Barn @table @export(name: "Farm/barn")
+        type Stall @table @export(name: "Farm/barn/1") { id: Int @id }
+        type Web @table @export(name: "Farm/web", mqtt: false)
+        type Count @table @export { id: Int @id }
+        type One @table @export(name: "Count/1")
+        type Farms @table @export
+        type Plan @table
+        "#,
+    );
+    let table = |name: &str| match name {
+        "open" => catalog.open_topics(),
+        name => catalog.tables().iter().find(|table| &*table.name == name).unwrap(),
+    };
+    for (of, key, taken_by) in [
+        ("Farm", "1", None),
+        ("Farm", "barns/1", None),
+        ("Farm", "Barn/1", None),
+        ("Farm", "barn", Some("Barn")),
+        ("Farm", "barn/", Some("Barn")),
+        ("Farm", "barn/9", Some("Barn")),
+        ("Farm", "barn/1/x", Some("Stall")),
+        ("Farm", "web/1", Some("Web")),
+        ("Barn", "1", Some("Stall")),
+        ("Barn", "2", None),
+        ("Stall", "1", None),
+        ("Count", "1", Some("One")),
+        ("Count", "2", None),
+        ("Farms", "barn/1", None),
+        ("Plan", "barn/1", None),
+        ("open", "farm/1", Some("Farm")),
+        ("open", "Farm", Some("Farm")),
+        ("open", "farm/barn/2", Some("Barn")),
+        ("open", "Plan/1", None),
+        ("open", "FARM/1", None),
+        ("open", "x/Farm/1", None),
+    ] {
+        let key = Key::parse(key, table(of).key.key_type).unwrap();
+        let topic = catalog.canonical_topic(table(of), &key).unwrap_or_default();
+        let found = catalog.taken_by(table(of), &topic).map(|table| &*table.name);
+        assert_eq!(found, taken_by, "{of} {key}");
+    }
+    // Nor by way of an alias.
+    for (topic, expected) in [
+        ("farm/1", "Farm 1"),
+        ("farm/barn", "Barn"),
+        ("farm/barn/2", "Barn 2"),
+        ("farm/barn/1/2", "Stall 2"),
+        ("farm/barns/2", "Farm barns/2"),
+        ("count/1/2", "One 2"),
+        ("farms/barn/2", "Farms barn/2"),
+    ] {
+        let found = match catalog.resolve(topic) {
+            Resolved::Record { table, key } => format!("{} {key}", table.name),
+            Resolved::Channel { table } => table.name.to_string(),
+            other => panic!("{topic}: {other:?}"),
+        };
+        assert_eq!(found, expected, "{topic}");
+    }
+    let ResolvedFilter::Table { filter, spelling, .. } = catalog.resolve_filter("farm/barn/+") else {
+        panic!("a table")
+    };
+    assert_eq!((&*filter, spelling), ("Farm/barn/+", "farm/barn"));
+}
+
+#[test]
 fn a_new_schema_is_compared_table_by_table() {
     for (old, new, expected) in [
         ("type A @table { a: Int }", "type A @table { a: Int }", ""),

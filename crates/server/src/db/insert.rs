@@ -32,6 +32,9 @@ impl Db {
         let given = given_keys(table, payloads)?;
         for _ in 0..ATTEMPTS_MAX {
             let made = self.make_keys(table, given.iter().filter(|key| key.is_none()).count()).await?;
+            if made.iter().any(|key| table.taken_by(key).is_some()) {
+                continue; // Behind these, which nothing can have, there are others.
+            }
             let inserted = self.insert_under(table, payloads, &given, &made).await.map_err(|error| match error {
                 DbError::Refused { refusal, item } => {
                     DbError::Refused { refusal: writing.put_refusal(refusal, false), item }

@@ -36,7 +36,7 @@ pub enum PlaceError {
     /// No topic could name the record.
     #[error("as a topic it is not valid: {0}")]
     Topic(#[from] TopicError),
-    /// Among open topics: it is a record of a table that declares it.
+    /// It is a topic of another table.
     #[error("the topic belongs to the table {table}")]
     Declared {
         /// The table.
@@ -117,9 +117,22 @@ impl TableRef {
                 return self.open(text);
             }
         }
+        if let Some(table) = self.taken_by(&key) {
+            return Err(PlaceError::Declared { table: table.name.clone() });
+        }
         let mut encoded = Vec::new();
         key.encode(&mut encoded);
         Ok(RecordRef { table: self.clone(), key, encoded })
+    }
+
+    /// The other table whose the topic of a key here is, if it is another's.
+    #[must_use]
+    pub fn taken_by(&self, key: &Key<'_>) -> Option<&Table> {
+        let (catalog, table) = (self.tables.catalog(), self.table());
+        if !catalog.may_be_taken(table) {
+            return None;
+        }
+        catalog.taken_by(table, &catalog.canonical_topic(table, key)?)
     }
 
     fn open(&self, topic: &str) -> Result<RecordRef, PlaceError> {

@@ -278,6 +278,48 @@ fn keys_are_made_where_none_is_said() {
 }
 
 #[test]
+fn no_record_is_made_on_a_topic_of_another_table() {
+    run(async {
+        let home = Home::new();
+        let schema = r#"
+            type A @table @export(name: "a") { id: ID @id n: Int }
+            type B @table @export(name: "a/b") @sealed { id: ID @id m: Int! }
+            type Count @table @export(name: "count") { id: Int @id }
+            type One @table @export(name: "count/1")
+            type Three @table @export(name: "count/3", mqtt: false)
+            type Plan @table { id: ID @id }
+            type Inner @table @export(name: "Plan/b")
+        "#;
+        home.declare(schema).await;
+        let insert = async |table: &str, payloads: &[&str]| {
+            let payloads: Vec<Payload> = payloads.iter().map(|text| payload(text)).collect();
+            let tables = home.db.tables();
+            let table = tables.catalog().tables().iter().find(|it| *it.name == *table).expect("declared");
+            let inserted = home.db.insert(&TableRef::declared(&tables, table), &payloads, &Writing::free()).await?;
+            Ok::<_, DbError>(inserted.keys.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        for key in ["b", "b/", "b/9", "b/9/x"] {
+            let json = format!(r#"{{"id":"{key}","n":1}}"#);
+            let refused = insert("A", &[r#"{"n":1}"#, &json]).await;
+            let Err(DbError::Place { error: PlaceError::Declared { table }, item: Some(1) }) = refused else {
+                panic!("{key}: {refused:?}")
+            };
+            assert_eq!(&*table, "B", "{key}");
+            assert!(home.table("a").record(key).is_err(), "{key}");
+        }
+        for key in ["bb", "x/b", "/b", "B/1"] {
+            assert_eq!(insert("A", &[&format!(r#"{{"id":"{key}"}}"#)]).await.unwrap(), [key]);
+        }
+        assert_eq!(insert("B", &[r#"{"id":"b/9","m":1}"#]).await.unwrap(), ["b/9"]);
+        assert_eq!(insert("Plan", &[r#"{"id":"b/9"}"#]).await.unwrap(), ["b/9"], "it has no topics");
+        // Numbers that are made leave out those of others.
+        assert_eq!(insert("Count", &["{}"]).await.unwrap(), ["2"]);
+        assert_eq!(insert("Count", &["{}", "{}"]).await.unwrap(), ["5", "6"]);
+        assert!(matches!(insert("Count", &[r#"{"id":3}"#]).await, Err(DbError::Place { item: None, .. })));
+    });
+}
+
+#[test]
 fn many_at_once_get_numbers_of_their_own() {
     run(async {
         let home = Home::new();
