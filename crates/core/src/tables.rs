@@ -116,9 +116,20 @@ impl Tables {
         }
     }
 
-    /// Writes the canonical topic of a record, or of a table's channel where `key` is empty. `false`: its table is
-    /// not open to MQTT, nobody can hear of it.
+    /// Writes the canonical topic of a record, or of a table's channel where `key` is empty. `false`: nobody can hear of
+    /// it, since its table is not open to MQTT, or another table has taken the topic over: what is kept under a name
+    /// since before a table had it is not that table's. So a topic has one record, whichever way it is read.
     pub fn topic(&self, table: TableId, key: &[u8], topic: &mut String) -> bool {
+        self.topic_of_place(table, key, topic) && !self.is_taken(table, topic)
+    }
+
+    fn is_taken(&self, table: TableId, topic: &str) -> bool {
+        let kept_in = self.get(table).unwrap_or(self.catalog.open_topics());
+        self.catalog.taken_by(kept_in, topic).is_some()
+    }
+
+    /// The same for a place that a topic was resolved to by these tables, which nobody else can have.
+    pub fn topic_of_place(&self, table: TableId, key: &[u8], topic: &mut String) -> bool {
         topic.clear();
         if matches!(table, TableId::TOPICS | TableId::SYS) {
             return decode_text(key, topic);
@@ -397,5 +408,47 @@ mod tests {
         assert_eq!(place("Inner/1"), Ok(()), "a table that is not exported claims no topic");
         let mut topic = String::new();
         assert!(!tables.topic(TableId(68), b"\x021", &mut topic), "nobody hears of a table that is shut to MQTT");
+    }
+
+    #[test]
+    fn what_is_kept_under_a_name_that_is_another_tables_has_no_topic() {
+        let schema = r#"
+            type Dog @table @export { id: ID @id }
+            type Puppy @table @export(name: "Dog/puppy", mqtt: false) { id: Int @id }
+            type Count @table @export { id: Int @id }
+            type One @table @export(name: "Count/1")
+        "#;
+        let schema = Schema::parse(&[Source::new("schema.graphql", schema)]).expect("a schema");
+        let tables = Tables::new(Catalog::new(schema), Durability::Sync, |table| TableId(64 + table.index.0));
+        let number = |number: i64| {
+            let mut key = Vec::new();
+            Key::Number(number).encode(&mut key);
+            key
+        };
+        for (table, key, expected) in [
+            (TableId(64), &b"\x021"[..], Some("Dog/1")),
+            (TableId(64), b"\x02puppy", None),
+            (TableId(64), b"\x02puppy\x001", None),
+            (TableId(64), b"\x02puppy\x00x", None),
+            (TableId(64), b"\x02puppies\x001", Some("Dog/puppies/1")),
+            (TableId(64), b"", Some("Dog")),
+            (TableId(66), &number(1), None),
+            (TableId(66), &number(2), Some("Count/2")),
+            (TableId(66), b"", Some("Count")),
+            (TableId(67), b"", Some("Count/1")),
+            (TableId(67), b"\x02x", Some("Count/1/x")),
+            (TableId::TOPICS, b"dogs\x001", Some("dogs/1")),
+            (TableId::TOPICS, b"Dog", None),
+            (TableId::TOPICS, b"dog", None),
+            (TableId::TOPICS, b"dog\x00", None),
+            (TableId::TOPICS, b"dog\x00puppy\x001", None),
+            (TableId::TOPICS, b"x\x00dog", Some("x/dog")),
+            (TableId::SYS, b"$SYS\x00broker", Some("$SYS/broker")),
+            (TableId(99), b"\x021", None),
+        ] {
+            let mut topic = String::new();
+            let found = tables.topic(table, key, &mut topic).then_some(topic);
+            assert_eq!(found.as_deref(), expected, "{table:?} {}", key.escape_ascii());
+        }
     }
 }

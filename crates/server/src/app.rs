@@ -159,7 +159,11 @@ impl Log {
     /// Gives the tables of the application their numbers; those of a new node that is being tried out get their first
     /// records.
     async fn take_tables(&self, config: &Config, mode: Mode, catalog: Catalog) -> anyhow::Result<()> {
-        self.db.set_tables(self.db.number(catalog).await?);
+        let tables = self.db.number(catalog).await?;
+        for records in self.db.out_of_reach(&tables).await? {
+            tracing::warn!("{records}");
+        }
+        self.db.set_tables(tables);
         if mode == Mode::Dev && self.is_new {
             match seed::sow(&config.folder, &self.db).await {
                 Ok(0) => {}

@@ -9,6 +9,7 @@ mod completions;
 mod condition;
 mod insert;
 mod numbers;
+mod out_of_reach;
 mod place;
 mod readers;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use alone::Alone;
 pub use completions::Completions;
 pub use condition::{Condition, Unmet, Versions};
 pub use insert::Inserted;
+pub use out_of_reach::OutOfReach;
 pub use place::{PlaceError, RecordRef, TableRef};
 pub use walk::{Page, Walk};
 pub use write::{Payload, Written};

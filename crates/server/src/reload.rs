@@ -125,6 +125,8 @@ impl Running {
         let db = &node.db;
         let changes = allowed(&catalog, db.tables().catalog())?;
         let tables = db.number(catalog).await?;
+        let before = db.out_of_reach(&db.tables()).await?;
+        let out_of_reach = db.out_of_reach(&tables).await?;
         db.set_tables(Arc::clone(&tables));
         node.access.set_tables(Arc::clone(&tables));
         let changed = changed_roles(&node.access.roles(), &roles);
@@ -138,6 +140,10 @@ impl Running {
         }
         for change in changes {
             tracing::info!("{change}");
+        }
+        // Once, not at each reload.
+        for records in out_of_reach.iter().filter(|records| !before.iter().any(|other| other.is_as(records))) {
+            tracing::warn!("{records}");
         }
         Ok(())
     }

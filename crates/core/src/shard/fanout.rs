@@ -111,7 +111,12 @@ impl Shard {
         }
         let place = (entry.change.table, entry.change.key);
         if heard.place != Some(place) {
-            heard.place = self.tables.topic(place.0, place.1, &mut heard.topic).then_some(place);
+            let is_topic = match entry.change.kind {
+                // What expires may have been put long ago, under a name that is another table's by now.
+                ChangeKind::Expire => self.tables.topic(place.0, place.1, &mut heard.topic),
+                _ => self.tables.topic_of_place(place.0, place.1, &mut heard.topic),
+            };
+            heard.place = is_topic.then_some(place);
         }
         if heard.place.is_some() {
             self.fan_out_entry(entry, &heard.topic, now);

@@ -175,7 +175,7 @@ impl Shard {
         let published = entry.change.qos;
         let mut topic = std::mem::take(&mut self.scratch.topic);
         let mut alias = std::mem::take(&mut self.scratch.alias);
-        let named = self.tables.topic(entry.change.table, entry.change.key, &mut topic);
+        let named = self.tables.topic_of_place(entry.change.table, entry.change.key, &mut topic);
         alias.clear();
         alias.push_str(&topic);
         super::fanout::lower_first(&mut alias); // Only who subscribed with a table's alias is sent it.

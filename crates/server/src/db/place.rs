@@ -155,6 +155,18 @@ impl TableRef {
         Ok(RecordRef { table: self.clone(), key: Key::Text(topic.to_owned().into()), encoded })
     }
 
+    /// The stored form of the key that is written as `text` in a topic, whoever has the topic; `None` if it is none.
+    #[must_use]
+    pub(super) fn encode_key(&self, text: &str) -> Option<Vec<u8>> {
+        let mut encoded = Vec::new();
+        if self.is_open_topics() {
+            encode_open(text, &mut encoded);
+        } else {
+            Key::parse(text, self.table().key.key_type).ok()?.encode(&mut encoded);
+        }
+        Some(encoded)
+    }
+
     /// The key that is stored as `encoded`; `None` if such a thing was never stored here.
     #[must_use]
     pub fn decode_key(&self, encoded: &[u8]) -> Option<Key<'static>> {

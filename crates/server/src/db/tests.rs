@@ -320,6 +320,65 @@ fn no_record_is_made_on_a_topic_of_another_table() {
 }
 
 #[test]
+fn what_is_out_of_reach_is_counted() {
+    run(async {
+        let home = Home::new();
+        let farm = r#"type Farm @table @export { id: ID @id }"#;
+        home.declare(farm).await;
+        let open = TableRef::open_topics(&home.db.tables());
+        let put = async |place: RecordRef| {
+            home.db.put(&place, payload("{}"), Condition::default(), Writing::free()).await.expect("put");
+        };
+        for topic in ["cat", "cat/1", "Cat/a/b", "cats/1", "x/cat", "bird/1", "cou"] {
+            put(open.record(topic).unwrap()).await;
+        }
+        for key in ["1", "barn", "barn/1", "barn/stall/1", "barns/1"] {
+            put(home.table("Farm").record(key).unwrap()).await;
+        }
+        let check = async |more: &str, expected: &[&str]| {
+            let tables = home.db.number(catalog(&format!("{farm} {more}"))).await.expect("numbered");
+            let found = home.db.out_of_reach(&tables).await.expect("read");
+            let found: Vec<String> = found.iter().map(|records| records.to_string()).collect();
+            let expected: Vec<String> = expected
+                .iter()
+                .map(|text| format!("{text}: kept, and out of reach until it has another name, by `@export(name: ..)`"))
+                .collect();
+            assert_eq!(found, expected, "{more}");
+        };
+        check("", &[]).await;
+        check("type Dog @table @export", &[]).await;
+        check("type Cat @table", &[]).await;
+        check("type Cat @table @export", &["table `Cat` has the topics of 3 records of open topics"]).await;
+        let cat = r#"type Cat @table @export(name: "Cat")"#;
+        check(cat, &["table `Cat` has the topics of 1 record of open topics"]).await;
+        let barn = r#"type Barn @table @export(name: "Farm/barn", mqtt: false)"#;
+        check(barn, &["table `Barn` has the topics of 3 records of table `Farm`"]).await;
+        check(
+            &format!(r#"{barn} type Stall @table @export(name: "Farm/barn/stall") type Bird @table @export"#),
+            &[
+                "table `Barn` has the topics of 2 records of table `Farm`",
+                "table `Stall` has the topics of 1 record of table `Farm`",
+                "table `Bird` has the topics of 1 record of open topics",
+            ],
+        )
+        .await;
+        let one = r#"type Count @table @export { id: Int @id }"#;
+        home.declare(&format!("{farm} {one}")).await;
+        home.put("Count", "1", "{}").await.expect("put");
+        let of_one = format!(r#"{one} type One @table @export(name: "Count/1")"#);
+        check(&of_one, &["table `One` has the topics of 1 record of table `Count`"]).await;
+        // However many there are, a few pages are read.
+        for number in 0..6 {
+            let documents: Vec<Payload> =
+                (0..1000).map(|at| payload(&format!(r#"{{"id":"many/{number}/{at}"}}"#))).collect();
+            home.db.insert(&home.table("Farm"), &documents, &Writing::free()).await.expect("put");
+        }
+        let many = r#"type Many @table @export(name: "Farm/many")"#;
+        check(many, &["table `Many` has the topics of at least 4096 records of table `Farm`"]).await;
+    });
+}
+
+#[test]
 fn many_at_once_get_numbers_of_their_own() {
     run(async {
         let home = Home::new();

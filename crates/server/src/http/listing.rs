@@ -146,6 +146,9 @@ impl Listing {
         let table = self.walk.table();
         for (key, record) in page.records() {
             let key = table.decode_key(key).ok_or_else(|| Broken("a stored key is damaged".to_owned()))?;
+            if table.taken_by(&key).is_some() {
+                continue; // Kept, until the name is free again.
+            }
             let topic = if table.is_open_topics() { key.to_string() } else { String::new() };
             let view = self.rights.view(table.id(), &topic);
             if view == View::Nothing {

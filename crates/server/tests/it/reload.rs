@@ -41,6 +41,29 @@ fn schema_and_roles_are_read_again() {
 }
 
 #[test]
+fn what_a_new_table_puts_out_of_reach_is_said_once() {
+    const SAID: &str = "table `Cat` has the topics of 2 records of open topics";
+    let application = Application::dogs().for_real().configured("authentication: { authorizeLocal: true }");
+    let server = application.start();
+    let mut client = server.connect("client");
+    for topic in ["cat/1", "cat/2", "cats/1"] {
+        client.publish(topic, "open", 1, true);
+    }
+    application.write("schema.graphql", &format!("{DOGS}type Cat @table @export {{ id: ID @id }}\n"));
+    server.signal("HUP");
+    server.wait_for_log(SAID);
+    let times = |said: &str| server.log().matches(said).count();
+    let again = times("were read again");
+    server.signal("HUP");
+    until("it was read again", || if times("were read again") > again { Ok(()) } else { Err(server.log()) });
+    assert_eq!(times(SAID), 1, "{}", server.log());
+    client.subscribe("#", 1);
+    assert_eq!(client.receive().topic, "cats/1");
+    server.terminate();
+    application.start().wait_for_log(SAID);
+}
+
+#[test]
 fn a_mistake_in_one_file_leaves_all_of_them_as_they_were() {
     for (name, text, said) in [
         ("rowcast.yaml", "mqtt: { requireAuthentification: false }", "did you mean `requireAuthentication`?"),

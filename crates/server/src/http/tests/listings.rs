@@ -64,6 +64,44 @@ fn what_is_not_json_is_listed_beside_its_key() {
 }
 
 #[test]
+fn what_is_kept_under_a_name_of_another_table_is_not_listed() {
+    with_server(async |server| {
+        for topic in ["cat", "cat/1", "Cat/2", "cats/1"] {
+            server.ask(&format!("PUT /$topics/{topic}"), &[], "x").await;
+        }
+        for key in ["1", "puppy", "puppy/1", "puppy/a/1", "puppies/1"] {
+            server.put(&format!("/dog/{key}"), r#"{"name":"Rex"}"#).await;
+        }
+        let listed = async |path: &str, name: &str| {
+            let list = server.get(path).await.json();
+            let keys = list.as_array().unwrap().iter().map(|one| one[name].as_str().unwrap().to_owned());
+            keys.collect::<Vec<_>>()
+        };
+        let wider =
+            r#"type Cat @table @export type Puppy @table @export(name: "Dog/puppy") { id: ID @id name: String! }"#;
+        server.home.declare(&format!("{SCHEMA} {wider}")).await;
+        assert_eq!(listed("/$topics/", "topic").await, ["cats/1"]);
+        assert_eq!(listed("/$topics/?limit(1)", "topic").await, ["cats/1"]);
+        assert_eq!(listed("/$topics/cat/?", "topic").await, [""; 0]);
+        assert_eq!(listed("/dog/", "id").await, ["1", "puppies/1"]);
+        assert_eq!(listed("/dog/puppy/?", "id").await, [""; 0]);
+        for path in ["/cat/1", "/$topics/cat/1", "/dog/puppy/1", "/dog/puppy%2F1", "/Dog/puppy/a/1"] {
+            for method in ["GET", "DELETE"] {
+                assert_eq!(server.ask(&format!("{method} {path}"), &[], "").await.status, 404, "{method} {path}");
+            }
+        }
+        let refused = server.ask("POST /dog/", &[], r#"{"id":"puppy/2","name":"Rex"}"#).await;
+        assert_eq!(refused.problem(), (400, "invalid-key".to_owned()));
+        server.put("/dog/puppy/1", r#"{"name":"Max"}"#).await;
+        assert_eq!(listed("/dog/puppy/", "id").await, ["1"]);
+        server.home.declare(SCHEMA).await;
+        assert_eq!(listed("/$topics/", "topic").await, ["Cat/2", "cat", "cat/1", "cats/1"]);
+        assert_eq!(listed("/dog/", "id").await, ["1", "puppies/1", "puppy", "puppy/1", "puppy/a/1"]);
+        assert_eq!(server.get("/dog/puppy/1").await.json()["name"], "Rex");
+    });
+}
+
+#[test]
 fn many_records_come_page_by_page() {
     with_server(async |server| {
         let dogs: Vec<String> = (0..5000).map(|number| format!("{{\"n\":{number}}}")).collect();
