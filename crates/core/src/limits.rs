@@ -1,5 +1,7 @@
 //! Every bound in one place. What can be configured is a field of [`Limits`]; what cannot is a constant.
 
+use std::fmt;
+
 /// Bytes of one log entry, the largest change there can be: the largest packet and its bookkeeping.
 pub const ENTRY_BYTES_MAX: usize = 272 * 1024 * 1024;
 
@@ -123,6 +125,35 @@ pub struct Limits {
     pub publish_bytes_per_sec: u64,
     /// Beyond these two, the connection ends (0x96) instead.
     pub too_fast_ends: bool,
+}
+
+/// The longest topic that is published to or written under, at whichever door. Displayed as words for who exceeds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicLimits {
+    bytes: u16,
+    levels: u16,
+}
+
+impl TopicLimits {
+    /// Whether a topic of so many bytes and levels is within them.
+    #[must_use]
+    pub fn hold(self, bytes: usize, levels: usize) -> bool {
+        bytes <= usize::from(self.bytes) && levels <= usize::from(self.levels)
+    }
+}
+
+impl fmt::Display for TopicLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a topic has at most {} bytes and {} levels", self.bytes, self.levels)
+    }
+}
+
+impl Limits {
+    /// Those of topics.
+    #[must_use]
+    pub fn topic(&self) -> TopicLimits {
+        TopicLimits { bytes: self.topic_bytes, levels: self.topic_levels }
+    }
 }
 
 impl Default for Limits {

@@ -150,6 +150,7 @@ impl Log {
         let queue = Queue::new(QUEUE_BYTES, Box::new(room));
         let origin = Origin(shards as u32);
         let db = Db::new(store.clone(), queue.clone(), origin, config.storage.durability)?;
+        db.set_topic_limits(config.mqtt.limits.topic());
         let reach = Reach::new(shards);
         let sink = Fanout::new(&inboxes, &db, origin, &reach);
         let writer = rowcast_store::spawn(writer, queue.clone(), Box::new(sink));

@@ -28,6 +28,7 @@ pub use write::{Payload, Written};
 
 use readers::{Failed, Readers};
 use rowcast_core::catalog::Catalog;
+use rowcast_core::limits::{Limits, TopicLimits};
 use rowcast_core::schema::Schema;
 use rowcast_core::tables::Tables;
 use rowcast_core::validate::Refusal;
@@ -55,6 +56,8 @@ struct Shared {
     readers: Readers<Store>,
     /// Replaced at a reload; locked for as long as cloning it takes.
     tables: RwLock<Arc<Tables>>,
+    /// Beyond these nothing is written, and what is there is read and deleted.
+    topic_limits: RwLock<TopicLimits>,
     drafts: write::Drafts,
     next_numbers: insert::NextNumbers,
     numbering: numbers::Numbering,
@@ -137,6 +140,7 @@ impl Db {
             completions: Completions::default(),
             durability,
             tables: RwLock::new(Arc::new(none)),
+            topic_limits: RwLock::new(Limits::default().topic()),
             drafts: write::Drafts::default(),
             next_numbers: insert::NextNumbers::default(),
             numbering: numbers::Numbering::default(),
@@ -159,6 +163,15 @@ impl Db {
     /// Replaces the declared tables. What is under way goes on with those it began with.
     pub fn set_tables(&self, tables: Arc<Tables>) {
         *self.shared.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
+    }
+
+    /// Replaces the limits of topics that are written under.
+    pub fn set_topic_limits(&self, limits: TopicLimits) {
+        *self.shared.topic_limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn topic_limits(&self) -> TopicLimits {
+        *self.shared.topic_limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The current record; `None` if there is none or its time has run out.

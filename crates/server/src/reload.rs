@@ -93,6 +93,7 @@ impl Running {
         entrance.http.set_settings(http::Settings::of(config));
         node.authenticator.set_rules(Rules::of(config), tokens);
         node.admission.set(limits);
+        node.db.set_topic_limits(limits.topic());
         node.store.set_retention(app::retention(config));
         sys_interval.send_replace(config.mqtt.sys_interval);
         for inbox in &node.inboxes {

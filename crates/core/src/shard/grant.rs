@@ -240,9 +240,7 @@ impl Shard {
             return Err(Fault::Packet(ReasonCode::ProtocolError, words)); // [MQTT-3.8.3-4]
         }
         let filter = filter.filter();
-        if asked.filter.len() > usize::from(limits.topic_bytes)
-            || levels(asked.filter) > usize::from(limits.topic_levels)
-        {
+        if !limits.topic().hold(asked.filter.len(), levels(asked.filter)) {
             return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
         }
         let resolved = self.tables.catalog().resolve_filter(filter);

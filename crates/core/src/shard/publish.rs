@@ -416,9 +416,8 @@ fn spot_of(
 ) -> Result<Rc<Spot>, Refused> {
     let spot = places.find(tables, topic);
     let levels = spot.as_ref().map_or_else(|_| levels(topic), |spot| spot.levels);
-    if topic.len() > usize::from(limits.topic_bytes) || levels > usize::from(limits.topic_levels) {
-        let words = format!("a topic has at most {} bytes and {} levels", limits.topic_bytes, limits.topic_levels);
-        return Err(Refused(ReasonCode::TopicNameInvalid, words));
+    if !limits.topic().hold(topic.len(), levels) {
+        return Err(Refused(ReasonCode::TopicNameInvalid, limits.topic().to_string()));
     }
     if is_servers(topic) {
         return refused(ReasonCode::TopicNameInvalid, "topics of the server's own cannot be published to");

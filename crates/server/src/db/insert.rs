@@ -68,7 +68,8 @@ impl Db {
         for (item, (payload, key)) in payloads.iter().zip(given).enumerate() {
             let item = (payloads.len() > 1).then_some(item);
             let key = key.as_ref().or_else(|| made.next()).expect("as many as are missing are made");
-            let place = table.at(key.clone()).map_err(|error| DbError::Place { error, item })?;
+            let place = table.at(key.clone()).and_then(|place| place.within(self.topic_limits()).map(|()| place));
+            let place = place.map_err(|error| DbError::Place { error, item })?;
             put_entry(&place, payload, None, None, now_ms(), &mut entries)
                 .map_err(|refusal| DbError::Refused { refusal, item })?;
             decisions.push((table.id(), place.encoded().to_vec(), absent(&place, &taken)));

@@ -2,6 +2,7 @@
 
 use rowcast_codec::{Topic, TopicError};
 use rowcast_core::catalog::Resolved;
+use rowcast_core::limits::TopicLimits;
 use rowcast_core::schema::{Table, TableIndex};
 use rowcast_core::tables::{Tables, encode_open};
 use rowcast_core::value::{Key, KeyError};
@@ -42,6 +43,9 @@ pub enum PlaceError {
         /// The table.
         table: Box<str>,
     },
+    /// Nobody could subscribe to it over MQTT: nothing is written there.
+    #[error("{0}")]
+    Limit(TopicLimits),
     /// Among open topics: it is the server's own.
     #[error("topics that begin with `{level}` are the server's own")]
     ServersOwn {
@@ -204,6 +208,15 @@ impl RecordRef {
     #[must_use]
     pub fn key(&self) -> &Key<'static> {
         &self.key
+    }
+
+    /// Whether its topic is within `limits`; always if it has none.
+    pub(super) fn within(&self, limits: TopicLimits) -> Result<(), PlaceError> {
+        let topic = self.table.tables.catalog().canonical_topic(self.table.table(), &self.key);
+        match topic {
+            Some(topic) if !limits.hold(topic.len(), topic.split('/').count()) => Err(PlaceError::Limit(limits)),
+            _ => Ok(()),
+        }
     }
 
     /// Its key in the stored form.

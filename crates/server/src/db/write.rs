@@ -38,6 +38,7 @@ impl Db {
         condition: Condition,
         writing: Writing,
     ) -> Result<Written, DbError> {
+        self.within_limits(place)?;
         let table = place.table().table();
         if payload.bytes.is_empty() && !table.is_typed() {
             return Err(DbError::Empty);
@@ -61,7 +62,12 @@ impl Db {
         condition: Condition,
         writing: Writing,
     ) -> Result<Written, DbError> {
+        self.within_limits(place)?;
         self.decide(place, condition, Draft::Patch(patch), writing).await
+    }
+
+    fn within_limits(&self, place: &RecordRef) -> Result<(), DbError> {
+        place.within(self.topic_limits()).map_err(|error| DbError::Place { error, item: None })
     }
 
     /// Removes a record; [`DbError::Absent`] if there is none.
@@ -77,6 +83,7 @@ impl Db {
 
     /// Lets an event pass by at a record's topic, whether there is such a record or not.
     pub async fn event(&self, place: &RecordRef, payload: &Payload) -> Result<Sequence, DbError> {
+        self.within_limits(place)?;
         self.message(place.table(), place.encoded(), payload).await
     }
 

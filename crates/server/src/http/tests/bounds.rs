@@ -50,6 +50,45 @@ fn a_full_disk_refuses_changes_and_nothing_else() {
     });
 }
 
+#[test]
+fn nothing_is_written_where_no_client_of_mqtt_could_subscribe() {
+    with_server(async |server| {
+        let levels = |count: usize| vec!["x"; count].join("/");
+        // The name of the table is one level, or two.
+        for (fits, beyond) in [
+            (format!("/dog/{}", levels(127)), format!("/dog/{}", levels(128))),
+            (format!("/blob/{}", levels(127)), format!("/blob/{}", levels(128))),
+            (format!("/farm/animals/{}", levels(126)), format!("/farm/animals/{}", levels(127))),
+            (format!("/$topics/{}", levels(128)), format!("/$topics/{}", levels(129))),
+        ] {
+            let body = if fits.starts_with("/dog") { r#"{"name":"Rex"}"# } else { "{}" };
+            for (method, header) in [("PUT", "X: x"), ("PATCH", "X: x"), ("POST", "Rowcast-Event: true")] {
+                let reply = server.ask(&format!("{method} {fits}"), &[header], body).await;
+                assert!(reply.status < 300, "{method} {fits}: {reply:?}");
+                let reply = server.ask(&format!("{method} {beyond}"), &[header], body).await;
+                assert_eq!(reply.problem(), (400, "invalid-key".to_owned()), "{method} {beyond}");
+                assert_eq!(reply.json()["detail"], "a topic has at most 65535 bytes and 128 levels");
+            }
+            assert_eq!(server.ask(&format!("GET {beyond}"), &[], "").await.status, 404);
+            assert_eq!(server.ask(&format!("DELETE {fits}"), &[], "").await.status, 204);
+        }
+        let post = async |levels_of_key: usize| {
+            let body = format!(r#"[{{"name":"Rex"}},{{"name":"Rex","id":"{}"}}]"#, levels(levels_of_key));
+            server.ask("POST /dog/", &[], body).await
+        };
+        assert_eq!(post(127).await.status, 201);
+        let refused = post(128).await;
+        assert_eq!((refused.problem().0, refused.json()["pointer"].as_str()), (400, Some("/1")));
+        // What is there already, by other limits, can be read and deleted.
+        server.home.db.set_topic_limits(rowcast_core::limits::Limits { topic_levels: 2, ..Default::default() }.topic());
+        let there = format!("/dog/{}", levels(127));
+        assert_eq!(server.get(&there).await.status, 200);
+        assert_eq!(server.ask(&format!("PATCH {there}"), &[], r#"{"age":1}"#).await.status, 400);
+        assert_eq!(server.ask(&format!("DELETE {there}"), &[], "").await.status, 204);
+        assert_eq!(server.ask("PUT /dog/1", &[], r#"{"name":"Rex"}"#).await.status, 201);
+    });
+}
+
 // [hostile 54]
 #[test]
 fn large_heads_are_refused() {
