@@ -125,7 +125,9 @@ impl Command {
             Self::User(user) => user.run(),
             Self::Role(role) => role.run(),
             Self::Completions { shell } => {
-                clap_complete::generate(shell, &mut Arguments::command(), "rowcast", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Arguments::command(), "rowcast", &mut script);
+                anstream::print!("{}", String::from_utf8(script)?); // Who reads on no more is no failure to it.
                 Ok(ExitCode::SUCCESS)
             }
         }

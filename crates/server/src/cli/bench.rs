@@ -167,7 +167,7 @@ impl BenchCommand {
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         let sides = block_on(async { tokio::task::LocalSet::new().run_until(self.rounds(&load, &login)).await })?;
         if self.json {
-            println!("{:#}", report::json(self.asked(&load), &sides));
+            anstream::println!("{:#}", report::json(self.asked(&load), &sides));
         } else {
             anstream::print!("{}\n{}", self.title(&load, &sides), report::text(&sides));
         }

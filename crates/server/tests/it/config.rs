@@ -3,7 +3,7 @@
 use crate::server::{Application, binary};
 use crate::tools::Tool;
 use crate::wire::{Connect, Packet, Version, property};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// As it stands in the documentation of the database whose users bring it.
 const SEED: &str = include_str!("seed.yaml");
@@ -94,6 +94,19 @@ fn wrong_usage_is_told_from_failure() {
     assert_eq!(code(&["no-such-command"]), Some(2));
     assert_eq!(code(&["check", "/nowhere/at/all"]), Some(1));
     assert_eq!(code(&["get", "--url", "http://127.0.0.1:1", "dog/1"]), Some(1));
+}
+
+#[test]
+fn who_reads_on_no_more_is_no_failure() {
+    for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["check", "--keys"], &["--help"]] {
+        let mut command = Command::new(binary());
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        drop(process.stdout.take());
+        let output = process.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {} {said}", output.status);
+    }
 }
 
 #[test]
