@@ -140,7 +140,10 @@ impl Running {
             inbox.push(Message::Input(Input::Policy(Arc::clone(&policy))));
         }
         for change in changes {
-            tracing::info!("{change}");
+            match change.puts_out_of_reach() {
+                true => tracing::warn!("{change}"),
+                false => tracing::info!("{change}"),
+            }
         }
         // Once, not at each reload.
         for records in out_of_reach.iter().filter(|records| !before.iter().any(|other| other.is_as(records))) {

@@ -81,6 +81,11 @@ impl SchemaChange {
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::KeyChanged { .. })
     }
+
+    /// Whether records that could be reached cannot any more.
+    pub fn puts_out_of_reach(&self) -> bool {
+        matches!(self, Self::TableDropped { .. })
+    }
 }
 
 impl fmt::Display for SchemaChange {

@@ -64,6 +64,37 @@ fn what_a_new_table_puts_out_of_reach_is_said_once() {
 }
 
 #[test]
+fn a_table_that_is_gone_is_a_warning_and_its_records_stay() {
+    let application = Application::dogs().for_real().configured("authentication: { authorizeLocal: true }");
+    let server = application.start();
+    let cats = format!("{DOGS}type Cat @table @export {{ id: ID @id }}\n");
+    let said = |level: &str, words: &str| {
+        until(words, || {
+            let log = server.log();
+            let line = log.lines().find(|line| line.contains(words)).map(str::to_owned);
+            line.filter(|line| line.contains(&format!(r#""level":"{level}""#))).ok_or(log)
+        })
+    };
+    application.write("schema.graphql", &cats);
+    server.signal("HUP");
+    said("INFO", "table `Cat` is new");
+    assert_eq!(server.request("PUT", "/cat/1", &[], b"{}").status, 201);
+    application.write("schema.graphql", DOGS);
+    server.signal("HUP");
+    said("WARN", "table `Cat` is no longer in the schema; its records are kept, out of reach");
+    until("the table is gone", || match server.get("/cat/1").status {
+        404 => Ok(()),
+        other => Err(other),
+    });
+    application.write("schema.graphql", &cats);
+    server.signal("HUP");
+    until("it is there again, with its record", || match server.get("/cat/1").status {
+        200 => Ok(()),
+        other => Err(other),
+    });
+}
+
+#[test]
 fn a_mistake_in_one_file_leaves_all_of_them_as_they_were() {
     for (name, text, said) in [
         ("rowcast.yaml", "mqtt: { requireAuthentification: false }", "did you mean `requireAuthentication`?"),
