@@ -56,7 +56,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let mode = again.mode;
     let application_files = watch::look(&config.folder);
     let Application { catalog, roles } = application::read(&config.folder)?;
-    let declared = catalog.tables().to_vec();
+    let declared = catalog.clone();
     let files = OpenFiles::raise(config.threads().get())?;
     let log = Log::open(&config, &files)?;
 
@@ -103,7 +103,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         data: &config.storage.path,
         doors: &doors.addresses,
         authority: authority.as_deref(),
-        tables: &declared,
+        catalog: &declared,
         trusts_local: config.authentication.authorize_local,
         mqtt_proxied: config.mqtt.proxy_protocol,
         admin_password: admin_password.as_deref(),

@@ -3,6 +3,7 @@
 use crate::config::Mode;
 use crate::net::Door;
 use anstyle::{AnsiColor, Style};
+use rowcast_core::catalog::Catalog;
 use rowcast_core::schema::{Attribute, Role, Scalar, Shape, Table};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -23,8 +24,8 @@ pub struct Screen<'a> {
     pub doors: &'a [(Door, Address)],
     /// The certificate of the authority that was made for this server, if it shows one of that.
     pub authority: Option<&'a Path>,
-    /// All tables.
-    pub tables: &'a [Table],
+    /// All tables, with the names they have.
+    pub catalog: &'a Catalog,
     /// MQTT is for a proxy, which says who its clients are.
     pub mqtt_proxied: bool,
     /// Clients from this machine need no password.
@@ -67,7 +68,7 @@ pub fn render(screen: &Screen<'_>) -> String {
             writeln!(out, "  {NAME}ca{NAME:#}      {}  clients that trust it trust this server", authority.display());
     }
     let _ = writeln!(out, "  {NAME}data{NAME:#}    {}", screen.data.display());
-    tables(&mut out, screen.tables);
+    tables(&mut out, screen.catalog);
     if let Some(password) = screen.admin_password {
         let _ = writeln!(out, "\n  {NAME}admin{NAME:#}   password {TITLE}{password}{TITLE:#}  shown this once");
         out.push_str("          `rowcast user password admin` sets another, also when it is lost\n");
@@ -107,12 +108,13 @@ fn show_door(out: &mut String, door: Door, screen: &Screen<'_>) {
     }
 }
 
-fn tables(out: &mut String, tables: &[Table]) {
+fn tables(out: &mut String, catalog: &Catalog) {
+    let tables = catalog.tables();
     let shown = &tables[..tables.len().min(TABLES_SHOWN)];
     let rows: Vec<(String, String)> = shown
         .iter()
         .map(|table| {
-            let topic = match topic_name(table) {
+            let topic = match topic_name(catalog, table) {
                 Some(name) => format!("{name}/{{{}}}", table.key.name),
                 None => format!("{} (not exported)", table.name),
             };
@@ -133,7 +135,8 @@ fn tables(out: &mut String, tables: &[Table]) {
 
 /// Commands to paste, about the first table that is exported.
 fn commands(screen: &Screen<'_>) -> Vec<String> {
-    let Some((table, name)) = screen.tables.iter().find_map(|table| Some((table, topic_name(table)?))) else {
+    let mut tables = screen.catalog.tables().iter();
+    let Some((table, name)) = tables.find_map(|table| Some((table, topic_name(screen.catalog, table)?))) else {
         return Vec::new();
     };
     let doors = table.export.as_ref().map(|export| export.doors);
@@ -172,9 +175,8 @@ fn tcp_port(screen: &Screen<'_>, door: Door) -> Option<u16> {
 }
 
 /// As one would type it: with a lower-case first letter, if it has that alias.
-fn topic_name(table: &Table) -> Option<String> {
-    let export = table.export.as_ref()?;
-    Some(export.alias().unwrap_or_else(|| export.name.to_string()))
+fn topic_name<'c>(catalog: &'c Catalog, table: &Table) -> Option<&'c str> {
+    catalog.spellings(table).last().map(|name| &**name)
 }
 
 /// A value for a record that the table takes: what is required, and a few attributes more.
@@ -228,7 +230,7 @@ mod tests {
             type Reading @table @export(name: \"farm/reading\")
             type Secret @table { id: ID @id }";
         check(
-            &schema_of(schema),
+            &catalog_of(schema),
             |screen| screen,
             "\
 rowcast VERSION  dev /srv/kennel
@@ -254,7 +256,7 @@ rowcast VERSION  dev /srv/kennel
     #[test]
     fn run_shows_the_first_password_once() {
         let schema =
-            schema_of("type Dog @table @export { id: ID @id age: Int! born: Date! ok: Boolean! tags: [String]! }");
+            catalog_of("type Dog @table @export { id: ID @id age: Int! born: Date! ok: Boolean! tags: [String]! }");
         let doors = [
             (Door::Mqtt, Address::Tcp(([0, 0, 0, 0], 1884).into())),
             (Door::Mqtt, Address::Unix("/run/mqtt.sock".into())),
@@ -298,26 +300,37 @@ rowcast VERSION  run /srv/kennel
 
     #[test]
     fn doors_for_a_proxy_are_marked_and_not_to_be_tried() {
-        let schema = schema_of("type Dog @table @export { id: ID @id }");
-        let shown = plain(&Screen { mqtt_proxied: true, ..screen_of(&schema.tables) });
+        let catalog = catalog_of("type Dog @table @export { id: ID @id }");
+        let shown = plain(&Screen { mqtt_proxied: true, ..screen_of(&catalog) });
         assert!(shown.contains("mqtt://127.0.0.1:1883  for a proxy that sends PROXY headers\n"), "{shown}");
         assert!(!shown.contains("rowcast sub") && shown.contains("rowcast get dog/1"), "{shown}");
     }
 
     #[test]
+    fn a_table_is_shown_under_a_name_it_has() {
+        let catalog = catalog_of(
+            "type Foo @table @export { id: ID @id } type Bar @table @export(name: \"foo\") { id: ID @id }
+            type Cat @table @export { id: ID @id }",
+        );
+        let shown = plain(&screen_of(&catalog));
+        assert!(shown.contains("  tables  Foo/{id}  id\n          foo/{id}  id\n          cat/{id}  id\n"), "{shown}");
+        assert!(shown.contains("rowcast get Foo/1"), "{shown}");
+    }
+
+    #[test]
     fn many_tables_are_cut_and_no_export_leaves_nothing_to_try() {
         let text: String = (0..15).map(|index| format!("type T{index} @table {{ id: ID @id }}\n")).collect();
-        let schema = schema_of(&text);
-        let shown = plain(&screen_of(&schema.tables));
+        let catalog = catalog_of(&text);
+        let shown = plain(&screen_of(&catalog));
         assert!(shown.contains("          and 3 more\n"), "{shown}");
         assert!(!shown.contains("try"), "{shown}");
     }
 
-    fn schema_of(text: &str) -> Schema {
-        Schema::parse(&[Source::new("schema.graphql", text)]).expect("a schema")
+    fn catalog_of(text: &str) -> Catalog {
+        Catalog::new(Schema::parse(&[Source::new("schema.graphql", text)]).expect("a schema"))
     }
 
-    fn screen_of(tables: &[Table]) -> Screen<'_> {
+    fn screen_of(catalog: &Catalog) -> Screen<'_> {
         const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         static DOORS: [(Door, Address); 2] = [
             (Door::Mqtt, Address::Tcp(SocketAddr::new(LOOPBACK, 1883))),
@@ -330,7 +343,7 @@ rowcast VERSION  run /srv/kennel
             data: Path::new("/srv/kennel/data"),
             doors: &DOORS,
             authority: None,
-            tables,
+            catalog,
             mqtt_proxied: false,
             trusts_local: true,
             admin_password: None,
@@ -342,7 +355,7 @@ rowcast VERSION  run /srv/kennel
     }
 
     #[track_caller]
-    fn check<'a>(schema: &'a Schema, change: impl FnOnce(Screen<'a>) -> Screen<'a>, expected: &str) {
-        assert_eq!(plain(&change(screen_of(&schema.tables))), expected);
+    fn check<'a>(catalog: &'a Catalog, change: impl FnOnce(Screen<'a>) -> Screen<'a>, expected: &str) {
+        assert_eq!(plain(&change(screen_of(catalog))), expected);
     }
 }
