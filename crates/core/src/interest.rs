@@ -4,17 +4,17 @@
 //! answers that change out of the cache. Topics here are canonical (`Catalog::canonical_topic`).
 
 mod holders;
+mod trie;
 
 use crate::position::Sequence;
 use crate::reach::OwnReach;
 use crate::validate::Format;
-use holders::Holders;
 use rowcast_codec::{QoS, Topic, TopicFilter};
 use rustc_hash::{FxHashMap, FxHasher};
-use slab::Slab;
 use std::hash::Hasher;
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use trie::Trie;
 
 /// Who subscribed: the place of its connection in the shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -83,27 +83,14 @@ impl Subscription {
 pub type Matches = Rc<[Subscription]>;
 
 /// Filters and who holds them.
-///
-/// Invariant: a node without subscriptions and children is not kept, so memory follows the filters there are.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Interest {
-    nodes: Slab<Node>,
-    root: usize,
+    trie: Trie,
     filters: usize,
     cache: FxHashMap<Box<str>, Matches>,
     cached: usize,
     /// Where other shards see which filters there are.
     reach: Option<OwnReach>,
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    children: FxHashMap<Box<str>, usize>,
-    /// Filters that end here.
-    exact: Holders,
-    /// Filters that go on with `#` here.
-    below: Holders,
-    plus: Option<usize>,
 }
 
 /// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
@@ -114,20 +101,6 @@ const FORGET_ONE_BY_ONE_MAX: usize = 64;
 /// What a cached topic counts for beside its subscriptions.
 const CACHED_TOPIC_COST: usize = 4;
 
-impl Node {
-    fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.plus.is_none() && self.exact.is_empty() && self.below.is_empty()
-    }
-}
-
-impl Default for Interest {
-    fn default() -> Self {
-        let mut nodes = Slab::new();
-        let root = nodes.insert(Node::default());
-        Interest { nodes, root, filters: 0, cache: FxHashMap::default(), cached: 0, reach: None }
-    }
-}
-
 impl Interest {
     /// Nobody wants anything yet; what is subscribed to is told to other shards.
     #[must_use]
@@ -137,18 +110,7 @@ impl Interest {
 
     /// Adds a subscription; one of the same subscriber on the same filter, spelled the same, is replaced and returned.
     pub fn subscribe(&mut self, filter: &TopicFilter<'_>, subscription: Subscription) -> Option<Subscription> {
-        let mut at = self.root;
-        let mut below = false;
-        for level in filter.levels() {
-            match level {
-                "#" => below = true,
-                "+" => at = self.plus_child(at),
-                name => at = self.named_child(at, name),
-            }
-        }
-        let node = &mut self.nodes[at];
-        let holders = if below { &mut node.below } else { &mut node.exact };
-        let replaced = holders.insert(subscription);
+        let replaced = self.trie.insert(filter, subscription);
         if replaced.is_none() {
             self.filters += 1;
             self.reach.iter().for_each(|reach| reach.add(filter));
@@ -164,39 +126,9 @@ impl Interest {
         subscriber: Subscriber,
         spelling: u32,
     ) -> Option<Subscription> {
-        let mut path = Vec::with_capacity(8);
-        let mut at = self.root;
-        let mut below = false;
-        for level in filter.levels() {
-            let next = match level {
-                "#" => {
-                    below = true;
-                    continue;
-                }
-                "+" => self.nodes[at].plus?,
-                name => *self.nodes[at].children.get(name)?,
-            };
-            path.push((at, level));
-            at = next;
-        }
-        let node = &mut self.nodes[at];
-        let holders = if below { &mut node.below } else { &mut node.exact };
-        let removed = holders.remove((subscriber, spelling))?;
+        let removed = self.trie.remove(filter, (subscriber, spelling))?;
         self.filters -= 1;
         self.reach.iter().for_each(|reach| reach.remove(filter));
-        while let Some((parent, level)) = path.pop() {
-            if !self.nodes[at].is_empty() {
-                break;
-            }
-            self.nodes.remove(at);
-            let parent_node = &mut self.nodes[parent];
-            if level == "+" {
-                parent_node.plus = None;
-            } else {
-                parent_node.children.remove(level);
-            }
-            at = parent;
-        }
         self.forget(filter);
         Some(removed)
     }
@@ -207,8 +139,7 @@ impl Interest {
             return Rc::clone(matches);
         }
         let mut found = Vec::new();
-        let hidden = topic.starts_with('$');
-        self.collect(self.root, topic, Depth::First { hidden }, &mut found);
+        self.trie.collect(topic, &mut found);
         found.sort_by_key(|subscription| subscription.subscriber);
         let matches: Matches = found.into();
         let cost = matches.len() + CACHED_TOPIC_COST;
@@ -225,26 +156,7 @@ impl Interest {
 
     /// Takes over from `subscription` whether it is guarded, if it is there.
     pub fn guard(&mut self, filter: &TopicFilter<'_>, subscription: &Subscription) {
-        let mut at = self.root;
-        let mut below = false;
-        for level in filter.levels() {
-            let node = &self.nodes[at];
-            let next = match level {
-                "#" => {
-                    below = true;
-                    continue;
-                }
-                "+" => node.plus,
-                name => node.children.get(name).copied(),
-            };
-            match next {
-                Some(next) => at = next,
-                None => return,
-            }
-        }
-        let node = &mut self.nodes[at];
-        let holders = if below { &mut node.below } else { &mut node.exact };
-        if let Some(found) = holders.get_mut((subscription.subscriber, subscription.spelling)) {
+        if let Some(found) = self.trie.get_mut(filter, (subscription.subscriber, subscription.spelling)) {
             found.guarded = subscription.guarded;
             self.forget(filter);
         }
@@ -266,48 +178,6 @@ impl Interest {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filters == 0
-    }
-
-    fn plus_child(&mut self, at: usize) -> usize {
-        if let Some(child) = self.nodes[at].plus {
-            return child;
-        }
-        let child = self.nodes.insert(Node::default());
-        self.nodes[at].plus = Some(child);
-        child
-    }
-
-    fn named_child(&mut self, at: usize, name: &str) -> usize {
-        if let Some(&child) = self.nodes[at].children.get(name) {
-            return child;
-        }
-        let child = self.nodes.insert(Node::default());
-        self.nodes[at].children.insert(name.into(), child);
-        child
-    }
-
-    /// Depth is bounded by the levels of a topic (`Limits::topic_levels`), checked where it came in.
-    fn collect(&self, at: usize, rest: &str, depth: Depth, found: &mut Vec<Subscription>) {
-        let node = &self.nodes[at];
-        let wildcards = !matches!(depth, Depth::First { hidden: true }); // [MQTT-4.7.2-1]
-        if wildcards {
-            node.below.collect(found);
-        }
-        let (level, rest) = match rest.split_once('/') {
-            Some((level, rest)) => (level, Some(rest)),
-            None => (rest, None),
-        };
-        let plus = node.plus.filter(|_| wildcards);
-        for child in [node.children.get(level).copied(), plus].into_iter().flatten() {
-            match rest {
-                Some(rest) => self.collect(child, rest, Depth::Below, found),
-                None => {
-                    let last = &self.nodes[child];
-                    last.exact.collect(found);
-                    last.below.collect(found); // `dog/#` selects `dog` (MQTT 5 §4.7.1.2).
-                }
-            }
-        }
     }
 
     /// Takes the answers that a change of `filter` makes wrong out of the cache.
@@ -332,15 +202,6 @@ impl Interest {
             stays
         });
     }
-}
-
-#[derive(Clone, Copy)]
-enum Depth {
-    /// At the root; `hidden`: the topic begins with `$`, which wildcards do not select there.
-    First {
-        hidden: bool,
-    },
-    Below,
 }
 
 /// [`Subscription::spelling`]: tells a filter's spelling from the others that select the same; 0: it is the canonical one.
@@ -379,7 +240,7 @@ mod tests {
         for (index, text) in filters.iter().enumerate() {
             assert!(interest.unsubscribe(&filter(text), Subscriber(index as u32), 0).is_some(), "{text}");
         }
-        assert!(interest.is_empty() && interest.nodes.len() == 1 && interest.matches(topic).is_empty());
+        assert!(interest.is_empty() && interest.trie.is_bare() && interest.matches(topic).is_empty());
     }
 
     #[test]
