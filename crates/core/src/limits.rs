@@ -51,6 +51,9 @@ pub const REPLAYS_MAX: usize = 16;
 /// identifiers are left out where nobody can tell any more which of them it has (decision 13).
 pub const IN_DOUBT_MAX: u64 = 16_384;
 
+/// Filters of clients that are gone that a shard takes out before it looks after others again.
+pub const FILTERS_AT_ONCE: usize = 256;
+
 /// Wills whose time has come that a shard reads from the store at once: one may be as large as a packet.
 pub const WILLS_LOADED_MAX: usize = 64;
 

@@ -35,6 +35,7 @@ mod lost;
 mod publish;
 mod rate;
 mod redeliver;
+mod remains;
 mod replay;
 mod restore;
 mod rights;
@@ -76,6 +77,7 @@ use durable::DurableInterest;
 use end::Leaving;
 use groups::Groups;
 use key_set::KeySet;
+use remains::Remains;
 use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, Suback, frame_length};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
@@ -118,6 +120,8 @@ pub struct Settings {
     pub session_quota: Arc<SessionQuota>,
     /// How many CONNECTs have come to the node.
     pub arrivals: Arc<AtomicU64>,
+    /// [`FILTERS_AT_ONCE`](crate::limits::FILTERS_AT_ONCE); fewer in tests, to see what happens in between.
+    pub filters_at_once: usize,
 }
 
 /// What a connection's task is to do next.
@@ -166,6 +170,8 @@ pub struct Shard {
     /// Sessions whose connection is gone and whose last stored form is not on disk yet.
     leaving: FxHashMap<Token, Leaving>,
     chores: Chores,
+    /// Filters that clients left behind.
+    remains: Remains,
     /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
     to_store: FxHashSet<ConnectionId>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
@@ -228,6 +234,7 @@ impl Shard {
             packet_bytes_ever,
             leaving: FxHashMap::default(),
             chores: Chores::default(),
+            remains: Remains::default(),
             to_store: FxHashSet::default(),
             joining: FxHashMap::default(),
             abandoned: FxHashMap::default(),
@@ -316,7 +323,7 @@ impl Shard {
     pub fn disconnected(&mut self, id: ConnectionId, now: Moment) {
         if self.connection_mut(id).is_some() {
             self.end(id, end::Cause::Lost, (None, "the connection was lost"), now);
-            self.connections.remove(id.slot as usize);
+            self.vacate(id);
         }
     }
 
@@ -384,6 +391,7 @@ impl Shard {
                 self.settings.close_on_rejected = close_on_rejected;
                 self.on_limits(*limits, now);
             }
+            Input::Remains => self.on_remains(),
             Input::Shutdown => self.on_shutdown(now),
         }
     }
@@ -504,7 +512,7 @@ impl Shard {
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.connections.len()
+        self.connections.len() - self.remains.vacated()
     }
 
     /// What was counted so far.

@@ -60,7 +60,7 @@ impl Session {
             filter: filter.into(),
             options: StoredSubscription { since: Some(since.0), own_since: Some(own_since.0), ..held.options },
             until: if on_walk { self.in_doubt.0 } else { 0 },
-            canonical: held.filter.clone(),
+            canonical: (&*held.filter).into(),
             subscription: Some(held.subscription),
         });
     }

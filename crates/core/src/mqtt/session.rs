@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A session, held by the shard of its connection.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub struct Session {
 #[derive(Clone, Debug)]
 pub struct Held {
     /// The filter that canonical topics are matched with; empty for a shared one while its table is shut.
-    pub filter: Box<str>,
+    pub filter: Arc<str>,
     /// The name of the group that shares it, if it is a shared one.
     pub share: Option<Box<str>>,
     /// What it asks for.

@@ -235,10 +235,12 @@ impl Shard {
                 return self.refuse_claimed(id, opening.client_id, refused, now);
             }
             Previous::Live(_) | Previous::Unread => None,
+            Previous::Stored(rows) if opening.clean_start => begun(&opening.client_id, rows, now),
             Previous::Stored(rows) => self.load(id, &opening.client_id, rows, now),
         };
         let found = match previous {
-            Previous::Live(session) => Some((rows_of(&session), Some(session))),
+            // Handed over to be gone on with: none of its rows ends.
+            Previous::Live(session) => Some((StoredRows::default(), Some(session))),
             Previous::Stored(rows) => Some((rows, stored)),
             _ => None,
         };
@@ -477,7 +479,7 @@ impl Shard {
             let share = TopicFilter::new(spelled).ok().and_then(|filter| filter.share());
             let share = share.map(|share| share.as_str().into());
             // Resolved when it is joined.
-            let filter = if share.is_none() { spelled.into() } else { Box::default() };
+            let filter = if share.is_none() { spelled.into() } else { Arc::default() };
             let own_since = match options.own_since {
                 Some(0) => *version,
                 own_since => Sequence(own_since.unwrap_or_default()),
@@ -528,6 +530,11 @@ impl Shard {
     }
 }
 
+/// A session of the store that is to end: whose it is, without what it subscribes to.
+fn begun(client_id: &str, stored: &StoredRows, now: Moment) -> Option<Box<Session>> {
+    Session::load(client_id, stored.session.as_deref()?, std::iter::empty(), now.committed).map(Box::new)
+}
+
 /// Resolves all filters of a session anew and subscribes to them in its connection's name.
 fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &Rights), interest: &mut Interest) {
     let subscriber = Subscriber(id.slot);
@@ -536,7 +543,7 @@ fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &
         let Some((filter, alias)) = tables.canonical_filter(plain) else {
             // Its table was shut or changed: it stays the client's, and selects nothing.
             if held.share.is_some() {
-                held.filter = Box::default();
+                held.filter = Arc::default();
             }
             continue;
         };

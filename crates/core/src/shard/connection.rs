@@ -303,6 +303,8 @@ pub(super) struct Connection {
     pub parting: bool,
     /// Its client sent DISCONNECT.
     pub goodbye: bool,
+    /// Its filters are still being taken out: its place is not another's before.
+    pub remains: bool,
     /// Messages dropped because the client does not take them.
     pub dropped: u64,
     /// What CONNACK has to say: we made the client identifier, ...
@@ -380,6 +382,7 @@ impl Connection {
             memberships: Vec::new(),
             entrances: 0,
             held: None,
+            remains: false,
             dropped: 0,
             assigned: false,
             keep_alive_told: None,

@@ -9,6 +9,7 @@ use crate::places::Spot;
 use crate::tables::Tables;
 use rowcast_codec::TopicFilter;
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// Filters with QoS 1 or 2 that events are logged for, each once, with how many hold it.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(super) struct DurableInterest {
     /// By filter as it was spelled, without the name of a group that shares it.
     holders: FxHashMap<Box<str>, u32>,
     interest: Interest,
+    /// Filters of rows that are gone, still held.
+    releasing: VecDeque<Box<str>>,
     /// Grows with each change of what is wanted.
     changes: u64,
 }
@@ -37,11 +40,27 @@ impl DurableInterest {
         }
     }
 
-    /// A row of the subscriptions table was deleted.
-    pub(super) fn remove(&mut self, tables: &Tables, key: &[u8]) {
+    /// A row of the subscriptions table was deleted. What it wanted is logged until [`DurableInterest::release_some`].
+    pub(super) fn remove(&mut self, key: &[u8]) {
         let Some((_, true, spelled)) = rows::parse_subscription(key) else { return };
         if self.rows.remove(key) {
-            self.release(tables, spelled);
+            self.releasing.push_back(spelled.into());
+        }
+    }
+
+    /// Whether there are filters of rows that are gone.
+    pub(super) fn is_releasing(&self) -> bool {
+        !self.releasing.is_empty()
+    }
+
+    /// Goes on with these, with so many at most: who has left many is not waited for.
+    pub(super) fn release_some(&mut self, tables: &Tables, max: usize) {
+        for _ in 0..max {
+            let Some(spelled) = self.releasing.pop_front() else { break };
+            self.release(tables, &spelled);
+        }
+        if self.releasing.is_empty() {
+            self.releasing = VecDeque::new();
         }
     }
 
@@ -148,8 +167,17 @@ mod tests {
         check(false, &|_| {});
         check(true, &|durable| durable.add(&dogs, row));
         check(true, &|durable| durable.hold(&dogs, "dog/+"));
-        check(true, &|durable| durable.remove(&dogs, row));
-        check(false, &|durable| durable.release(&dogs, "dog/+"));
+        check(true, &|durable| durable.remove(row));
+        check(true, &|durable| durable.release(&dogs, "dog/+"));
+        check(false, &|durable| durable.release_some(&dogs, 1));
+        check(true, &|durable| durable.add(&dogs, row));
+        check(true, &|durable| {
+            durable.remove(row);
+            durable.add(&dogs, row);
+        });
+        check(true, &|durable| durable.release_some(&dogs, 2));
+        check(true, &|durable| durable.remove(row));
+        check(false, &|durable| durable.release_some(&dogs, 1));
         check(true, &|durable| durable.hold(&dogs, "dog/1"));
         check(false, &|durable| durable.rebuild(&cats));
     }

@@ -4,17 +4,17 @@ use super::acks::for_operator;
 use super::chores::Chore;
 use super::claims::ClaimingSession;
 use super::connection::{Connection, ConnectionId, Opening, Pending, Phase, Then};
+use super::remains::Fate;
 use super::storing::session_row;
 use super::wills::Will;
 use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, internal_delete};
-use crate::interest::Subscriber;
 use crate::mqtt::session::{Flow, Session, rows};
 use crate::mqtt::window::Acknowledged;
 use crate::position::TableId;
 use crate::proposal::{Durability, Outcome, Rejection, Token};
 use crate::record::Record;
-use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode, TopicFilter};
+use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode};
 use std::collections::VecDeque;
 
 /// Why a connection ends that has lost its client identifier to another, in words for an operator.
@@ -73,6 +73,13 @@ impl Ending {
         changed.flatten().filter_map(|changed| changed.row.as_deref())
     }
 
+    /// What becomes of its session.
+    fn fate(&self, session: &Session) -> Fate {
+        // Whether subscriptions that change are stored, and where they begin, the store knows.
+        let changing = self.acks.iter().any(|pending| pending.then.changes());
+        if session.is_durable() && !changing { Fate::Kept } else { Fate::Dropped }
+    }
+
     /// What is kept of it until its end is decided; `withdrawn`: see [`Leaving::withdrawn`].
     fn leaving(
         self,
@@ -81,6 +88,7 @@ impl Ending {
         (claimant, withdrawn): (Option<Claimant>, Option<u64>),
         now: Moment,
     ) -> Leaving {
+        let fate = self.fate(&session);
         let will = self.will.map(|will| will.number);
         let opening = self.acks.iter().find_map(|pending| match pending.then {
             Then::Connack { lasts, .. } => Some(InDoubt { token: pending.token?, lasts, will }),
@@ -95,9 +103,7 @@ impl Ending {
         let has_row = was_in || opening.as_ref().is_some_and(|opening| opening.lasts);
         let ends_ms = has_row.then(|| expires_ms(session.expiry_secs, now));
         let client_id = session.client_id.clone();
-        // Whether subscriptions that change are stored, and where they begin, the store knows.
-        let changing = self.acks.iter().any(|pending| pending.then.changes());
-        let session = Some(session).filter(|_| is_durable && !changing);
+        let session = Some(session).filter(|_| fate == Fate::Kept);
         let undecided = undecided.collect();
         Leaving { client_id, connection, session, claimant, undecided, opening, ends_ms, withdrawn }
     }
@@ -237,7 +243,8 @@ impl Shard {
             return;
         };
         let finished = self.finish_answered(&mut session, &ending.acks);
-        self.stop_listening(id, &session);
+        let fate = ending.fate(&session);
+        self.stop_listening(id, &mut session, fate);
         let withdrawn = self.part_with_will(&session, ending.will.as_ref(), cause, now);
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
@@ -275,14 +282,10 @@ impl Shard {
     }
 
     /// Nothing that is published reaches a connection any more.
-    fn stop_listening(&mut self, id: ConnectionId, session: &Session) {
+    fn stop_listening(&mut self, id: ConnectionId, session: &mut Session, fate: Fate) {
         self.end_lag(id);
         self.leave_groups(id, session);
-        for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
-            if let Ok(filter) = TopicFilter::new(&held.filter) {
-                self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
-            }
-        }
+        self.take_out_filters(id, session, fate);
     }
 
     /// What is to be on disk, or gone from there, before the client identifier is another connection's; the proposal that
@@ -367,14 +370,18 @@ impl Shard {
     ) {
         match claimant {
             Some(claimant) => self.hand_off(claimant, session),
-            None => self.effects.push(Effect::Release { client_id, connection }),
+            None => {
+                self.effects.push(Effect::Release { client_id, connection });
+                session.into_iter().for_each(|session| self.let_go(session));
+            }
         }
     }
 
     /// What there is under a client identifier, on disk as it is here, goes to the connection that waits for it. One that
     /// wants nothing of it finds in the store what is to end: its will as well, if that was to wait.
     pub(super) fn hand_off(&mut self, claimant: Claimant, session: Option<Box<Session>>) {
-        let session = session.filter(|_| !claimant.clean_start);
+        let (session, unwanted) = if claimant.clean_start { (None, session) } else { (session, None) };
+        unwanted.into_iter().for_each(|session| self.let_go(session));
         self.effects.push(Effect::HandOff { claimant, session });
     }
 

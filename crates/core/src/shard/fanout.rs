@@ -63,6 +63,9 @@ impl Shard {
         self.seen = self.seen.max(batch.last());
         self.scratch.topic = heard.topic;
         self.store_full_sessions(now);
+        if self.durable.is_releasing() {
+            self.clear_away();
+        }
     }
 
     /// Messages that stand in no log came from another shard.
@@ -85,7 +88,7 @@ impl Shard {
                 self.on_subscription_row(change.key, entry.sequence);
             }
             (TableId::SUBSCRIPTIONS, ChangeKind::Delete | ChangeKind::Expire) => {
-                self.durable.remove(&self.tables, change.key);
+                self.durable.remove(change.key);
                 self.release_group(change.key);
             }
             (TableId::SESSIONS, ChangeKind::Put) => self.settings.session_quota.on_stored(change.key, entry.sequence),

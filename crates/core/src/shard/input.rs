@@ -202,6 +202,8 @@ pub enum Input {
         /// Whether a refused publish of an MQTT 3 client closes its connection.
         close_on_rejected: bool,
     },
+    /// The shard goes on taking away what clients left behind ([`Effect::Later`](super::Effect::Later)).
+    Remains,
     /// The node stops: clients are told.
     Shutdown,
 }

@@ -8,6 +8,7 @@ mod exactly_once;
 mod in_doubt;
 #[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
+mod remains;
 mod rights;
 mod script;
 mod share;

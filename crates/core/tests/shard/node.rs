@@ -245,6 +245,7 @@ impl<S: Keep> Node<S> {
                     reach: Arc::clone(&reach),
                     session_quota: Arc::clone(&session_quota),
                     arrivals: Arc::clone(&arrivals),
+                    filters_at_once: 2,
                 };
                 Shard::restored(settings, Arc::clone(&self.tables), self.policy(), &found, now)
             })

@@ -1,0 +1,159 @@
+//! What clients leave behind that go: many filters are taken out a few at a time, so that nobody on the same thread waits
+//! for it.
+//!
+//! Until they are, the place of their connection is not another's, and what they select finds no session there.
+
+use super::connection::ConnectionId;
+use super::{Input, Shard, connection};
+use crate::interest::Subscriber;
+use crate::mqtt::session::{Held, Session};
+use crate::outbox::Outbox;
+use rowcast_codec::TopicFilter;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// All there is still to be taken away, the first first.
+#[derive(Default)]
+pub(super) struct Remains {
+    queue: VecDeque<Leftover>,
+    /// The shard will be told to go on.
+    goes_on: bool,
+    /// Connections that are closed, and whose places are kept.
+    vacated: usize,
+}
+
+struct Leftover {
+    /// Whose filters are to be taken out; `None`: they are out, and only memory is to be given back.
+    connection: Option<ConnectionId>,
+    filters: Box<dyn Iterator<Item = Filter> + Send>,
+}
+
+/// What becomes of the session of a connection that is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Who comes back goes on with it as it is here.
+    Kept,
+    /// Nobody does.
+    Dropped,
+}
+
+/// A canonical filter, and which spelling of it.
+type Filter = (Arc<str>, u32);
+
+impl Remains {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Connections that are closed, and whose places are kept.
+    pub(super) fn vacated(&self) -> usize {
+        self.vacated
+    }
+}
+
+impl Shard {
+    /// What a connection's session subscribes to selects nothing any more.
+    pub(super) fn take_out_filters(&mut self, id: ConnectionId, session: &mut Session, fate: Fate) {
+        let few = session.subscriptions.len() <= self.settings.filters_at_once;
+        if few {
+            for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
+                self.take_out(id, (&held.filter, held.subscription.spelling));
+            }
+            return;
+        }
+        let filters: Box<dyn Iterator<Item = Filter> + Send> = match fate {
+            Fate::Dropped => Box::new(filters_of(std::mem::take(&mut session.subscriptions))),
+            Fate::Kept => {
+                let own = session.subscriptions.values().filter(|held| held.share.is_none());
+                let own = own.map(|held| (Arc::clone(&held.filter), held.subscription.spelling));
+                Box::new(own.collect::<Vec<Filter>>().into_iter())
+            }
+        };
+        if let Some(connection) = self.connection_mut(id) {
+            connection.remains = true;
+        }
+        self.leave_behind(Leftover { connection: Some(id), filters });
+    }
+
+    /// Nobody wants a session that is not any connection's.
+    pub(super) fn let_go(&mut self, mut session: Box<Session>) {
+        if session.subscriptions.len() > self.settings.filters_at_once {
+            let filters = Box::new(filters_of(std::mem::take(&mut session.subscriptions)));
+            self.leave_behind(Leftover { connection: None, filters });
+        }
+    }
+
+    /// A connection is closed: its place is another's, if nothing of it is left there.
+    pub(super) fn vacate(&mut self, id: ConnectionId) {
+        let slot = id.slot as usize;
+        match self.connections.get_mut(slot) {
+            Some(connection) if connection.remains => {
+                self.generation = self.generation.wrapping_add(1);
+                connection.generation = self.generation; // Nobody finds it any more.
+                connection.outbox = Outbox::new(&self.spare);
+                self.remains.vacated += 1;
+            }
+            _ => drop(self.connections.try_remove(slot)),
+        }
+    }
+
+    fn leave_behind(&mut self, leftover: Leftover) {
+        self.remains.queue.push_back(leftover);
+        self.clear_away();
+    }
+
+    /// Takes away a few of what is left, unless that goes on already.
+    pub(super) fn clear_away(&mut self) {
+        if !self.remains.goes_on {
+            self.on_remains();
+        }
+    }
+
+    /// The others on this thread had their turn: a few more.
+    pub(super) fn on_remains(&mut self) {
+        self.remains.goes_on = false;
+        let mut room = self.settings.filters_at_once;
+        while let (1.., Some(first)) = (room, self.remains.queue.front_mut()) {
+            let connection = first.connection;
+            match first.filters.next() {
+                Some((filter, spelling)) => {
+                    room -= 1;
+                    if let Some(id) = connection {
+                        self.take_out(id, (&filter, spelling));
+                    }
+                }
+                None => {
+                    self.remains.queue.pop_front();
+                    connection.into_iter().for_each(|id| self.clear_place(id));
+                }
+            }
+        }
+        self.durable.release_some(&self.tables, room);
+        if !self.remains.is_empty() || self.durable.is_releasing() {
+            self.remains.goes_on = true;
+            self.later(Input::Remains);
+        }
+    }
+
+    fn take_out(&mut self, id: ConnectionId, (filter, spelling): (&str, u32)) {
+        if let Ok(filter) = TopicFilter::new(filter) {
+            self.interest.unsubscribe(&filter, Subscriber(id.slot), spelling);
+        }
+    }
+
+    /// Nothing of a connection is left in its place.
+    fn clear_place(&mut self, id: ConnectionId) {
+        if let Some(connection) = connection::find_mut(&mut self.connections, id) {
+            connection.remains = false; // It is not closed yet.
+        } else if self.connections.try_remove(id.slot as usize).is_some() {
+            self.remains.vacated -= 1;
+        }
+    }
+}
+
+/// Filters of subscriptions that are given back one by one.
+fn filters_of(subscriptions: FxHashMap<Box<str>, Held>) -> impl Iterator<Item = Filter> + Send {
+    let own = subscriptions.into_values().filter(|held| held.share.is_none());
+    own.map(|held| (held.filter, held.subscription.spelling))
+}
