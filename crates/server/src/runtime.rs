@@ -114,6 +114,9 @@ pub struct Runtime {
     pub(crate) buffer: RefCell<Box<[u8]>>,
 }
 
+/// Turns that may follow each other before sockets are looked at.
+const TURNS_UNSEEN_MAX: u32 = 16;
+
 /// Bytes read from a socket at once: many packets a system call, and few enough that others get their turn.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 impl Clients for Node {
@@ -290,6 +293,7 @@ impl Runtime {
     pub(crate) async fn turns(self: Rc<Self>, mut message: impl FnMut(&Rc<Runtime>, Message)) {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut unseen = 0;
         loop {
             tokio::select! {
                 biased;
@@ -302,6 +306,11 @@ impl Runtime {
             }
             self.hand_over();
             self.go_on().await;
+            unseen = (unseen + 1) % TURNS_UNSEEN_MAX;
+            if unseen == 0 {
+                // What a shard has read from memory for itself is there at once: nobody else would get a turn.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
