@@ -88,7 +88,8 @@ pub struct Limits {
     pub topic_levels: u16,
     /// Bytes of a client identifier (0x85).
     pub client_id_bytes: u16,
-    /// Filters in one SUBSCRIBE; those beyond are refused one by one (0x97).
+    /// Filters in one SUBSCRIBE; those beyond are refused one by one (0x97). An UNSUBSCRIBE with more ends the connection
+    /// (0x97).
     pub filters_per_subscribe: u32,
     /// Subscriptions of one session (0x97).
     pub subscriptions_per_client: u32,

@@ -227,6 +227,12 @@ impl Shard {
     }
 
     pub(super) fn on_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>, now: Moment) {
+        let filters_max = self.settings.limits.filters_per_subscribe;
+        if unsubscribe.filters.len() > filters_max as usize {
+            // There is no answer that refuses some: what the client believes to be gone would stay.
+            let words = format!("an UNSUBSCRIBE has at most {filters_max} filters");
+            return self.close(id, ReasonCode::QuotaExceeded, &words, now);
+        }
         if !self.takes_answer(id, unsubscribe.filters.len(), now) {
             return;
         }

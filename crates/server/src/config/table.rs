@@ -148,7 +148,7 @@ fn mqtt_limits() -> Vec<Key<Config>> {
             "mqtt.limits.filtersPerSubscribe",
             count(1..=1_000_000),
             field!(Config, mqtt.limits.filters_per_subscribe),
-            "Filters of one SUBSCRIBE.",
+            "Filters of one SUBSCRIBE or UNSUBSCRIBE.",
         )
         .at_once(),
         Key::new(
