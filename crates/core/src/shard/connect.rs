@@ -216,7 +216,7 @@ impl Shard {
                 _ => None,
             };
             self.hand_off(claimant, session);
-            return self.close_silently(id, None, TAKEN_OVER, now);
+            return self.close_overtaken(id, now);
         }
         let user = connection.principal.user.clone();
         let fits = |session: &Session| session.user.as_deref() == user.as_deref();
@@ -229,7 +229,7 @@ impl Shard {
                 let refused = (ReasonCode::QuotaExceeded, "too many connections");
                 return self.refuse_client(id, opening.client_id, refused, now);
             }
-            Previous::Overtaken => return self.close_silently(id, None, TAKEN_OVER, now),
+            Previous::Overtaken => return self.close_overtaken(id, now),
             Previous::Unreadable => {
                 let refused = (ReasonCode::ServerUnavailable, "the session cannot be read");
                 return self.refuse_claimed(id, opening.client_id, refused, now);
@@ -439,6 +439,23 @@ impl Shard {
     pub(super) fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
         let client_id = self.connection(id).map(|connection| connection.client_id().into());
         self.refuse_client(id, client_id.unwrap_or_default(), (reason, words), now);
+    }
+
+    /// Tells a client that is not in that another connection came with its identifier; there is no code for just that.
+    /// `false`: the connection has ended, as the client takes no packet of that size.
+    pub(super) fn tell_overtaken(&mut self, id: ConnectionId, now: Moment) -> bool {
+        let reason = ReasonCode::ServerBusy;
+        let mut connack = Connack { session_present: false, reason, properties: Default::default() };
+        if self.connection(id).is_some_and(|connection| connection.is_v5()) {
+            connack.properties.reason_string = Some(TAKEN_OVER);
+        }
+        self.send(id, &Packet::Connack(connack), now)
+    }
+
+    fn close_overtaken(&mut self, id: ConnectionId, now: Moment) {
+        if self.tell_overtaken(id, now) {
+            self.close_silently(id, Some(ReasonCode::ServerBusy), TAKEN_OVER, now);
+        }
     }
 
     /// Gives the client identifier back that was claimed, and refuses the client.

@@ -213,9 +213,16 @@ impl Shard {
             opening.superseded = Some(claimant); // Its own claim is not answered yet; what it brings goes on.
             return;
         }
-        if connection.is_v5() && connection.phase == Phase::Open {
-            let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
-            self.send(id, &taken, now);
+        let told = match connection.phase {
+            Phase::Open if connection.is_v5() => {
+                let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
+                self.send(id, &taken, now)
+            }
+            Phase::Opening => self.tell_overtaken(id, now),
+            _ => true,
+        };
+        if !told {
+            return self.on_evict(id, claimant, now); // It has ended over that.
         }
         self.end(id, Cause::Taken(claimant), (Some(ReasonCode::SessionTakenOver), TAKEN_OVER), now);
     }
