@@ -60,14 +60,14 @@ impl Shard {
     }
 
     /// What should have been a CONNECT, of which the beginning is here. It is answered where it is known how its client
-    /// reads an answer, and there is a code for it: for another version [MQTT-3.1.2-2], and in MQTT 5 for too many bytes
-    /// and for properties that say what they may not. What is no packet at all is not.
+    /// reads an answer, and there is a code for it: for another version [MQTT-3.1.2-2], for too many bytes, and in MQTT 5 for
+    /// properties that say what they may not. What is no packet at all is not.
     pub(super) fn on_connect_fault(&mut self, id: ConnectionId, begun: &[u8], fault: &DecodeError, now: Moment) {
         let form = match fault {
             DecodeError::ProtocolLevel { form, .. } => Some(*form),
             DecodeError::ProtocolName => Some(Version::V311),
-            DecodeError::TooLarge { .. }
-            | DecodeError::UnknownProperty { .. }
+            DecodeError::TooLarge { .. } => Connect::version_of(begun),
+            DecodeError::UnknownProperty { .. }
             | DecodeError::PropertyNotAllowed { .. }
             | DecodeError::DuplicateProperty { .. }
             | DecodeError::PropertyValue { .. }
