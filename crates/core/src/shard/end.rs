@@ -140,15 +140,16 @@ impl Shard {
     pub(super) fn on_disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect<'_>, now: Moment) {
         let max = self.settings.limits.session_expiry_max_secs;
         let Some(connection) = self.connection_mut(id) else { return };
-        let is_v5 = connection.is_v5();
+        let (is_v5, asked) = (connection.is_v5(), connection.expiry_asked);
         if let (true, Some(expiry)) = (is_v5, disconnect.properties.session_expiry_secs)
             && let Some(session) = &mut connection.session
         {
-            if session.expiry_secs == 0 && expiry > 0 {
+            if asked == 0 && expiry > 0 {
                 let words = "a session that was to end with its connection cannot be kept after all";
                 return self.close(id, ReasonCode::ProtocolError, words, now); // MQTT 5 §3.14.2.2.2
             }
             match expiry.min(max) {
+                _ if session.expiry_secs == 0 => {} // It was told so, whatever the bound is by now.
                 0 => self.forget_session(id),
                 expiry_secs => session.expiry_secs = expiry_secs,
             }
