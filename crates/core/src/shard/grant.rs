@@ -238,7 +238,7 @@ impl Shard {
             return Err(Fault::Packet(ReasonCode::ProtocolError, words)); // [MQTT-3.8.3-4]
         }
         let filter = filter.filter();
-        if !limits.topic().hold(asked.filter.len(), levels(asked.filter)) {
+        if !limits.topic().hold(asked.filter.len(), levels(filter)) {
             return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
         }
         let resolved = self.tables.catalog().resolve_filter(filter);
