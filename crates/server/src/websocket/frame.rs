@@ -1,6 +1,7 @@
 //! Frames of RFC 6455, read in place and as they come: no byte of a message waits for the rest of it.
 
-/// The head of a frame (RFC 6455 §5.2), at most 14 bytes. Numbers are big endian.
+/// The head of a frame (RFC 6455 §5.2), at most 14 bytes. Numbers are big endian, and a length takes as few bytes as it
+/// can.
 ///
 /// | bits | field    |                                                          |
 /// |------|----------|----------------------------------------------------------|
@@ -235,6 +236,14 @@ impl Head {
             0 => u64::from(short),
             _ => length.iter().fold(0, |length, &byte| length << 8 | u64::from(byte)),
         };
+        let is_minimal = match extended {
+            0 => true,
+            2 => length >= 126,
+            _ => length > u64::from(u16::MAX),
+        };
+        if !is_minimal {
+            return Err(Violation::Protocol("a length takes more bytes than it has to"));
+        }
         if length > MESSAGE_BYTES_MAX {
             return Err(Violation::TooLarge);
         }
@@ -363,14 +372,17 @@ mod tests {
     #[test]
     fn what_a_client_must_not_send_is_refused() {
         let protocol = [
-            &[0xc2][..],                        // A reserved bit.
-            &[0x92],                            // Another.
-            &[0x83],                            // No such kind of data.
-            &[0x8b],                            // No such kind of control.
-            &[0x82, 0x01],                      // No mask.
-            &[0x80, 0x80, 0, 0, 0, 0],          // Nothing to go on with.
-            &[0x09, 0x80],                      // A control frame in pieces.
-            &[0x89, 0xfe],                      // A long one.
+            &[0xc2][..],               // A reserved bit.
+            &[0x92],                   // Another.
+            &[0x83],                   // No such kind of data.
+            &[0x8b],                   // No such kind of control.
+            &[0x82, 0x01],             // No mask.
+            &[0x80, 0x80, 0, 0, 0, 0], // Nothing to go on with.
+            &[0x09, 0x80],             // A control frame in pieces.
+            &[0x89, 0xfe],             // A long one.
+            &[0x82, 0xfe, 0, 125],     // Two bytes more than it takes to say.
+            &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+            &[0x80, 0xff, 0, 0, 0, 0, 0, 0, 0, 0],
             &[0x88, 0x81, 0, 0, 0, 0, 3],       // Half a code.
             &[0x88, 0x82, 0, 0, 0, 0, 3, 0xed], // 1005 is for those who got none.
             &[0x88, 0x82, 0, 0, 0, 0, 0, 0],
