@@ -44,6 +44,9 @@ pub enum Malformed {
     /// A version, a command or a family that is not defined.
     #[error("the PROXY header has an unknown {0}")]
     Unknown(&'static str),
+    /// What no connection here is: "receivers must drop connections presenting unexpected values" (§2.2).
+    #[error("the PROXY header is one of datagrams, and this is a stream")]
+    Datagrams,
     /// A length that is more than any proxy needs.
     #[error("the PROXY header announces {0} bytes; {HEADER_BYTES_MAX} are taken")]
     TooLong(usize),
@@ -190,9 +193,10 @@ const FIXED_BYTES: usize = 16;
 fn binary_tells(family: u8, rest: &[u8]) -> Result<Told, Malformed> {
     let (told, extensions) = match family {
         0x00 => return Ok(Told::Nothing), // Whatever follows is to be ignored.
-        0x11 | 0x12 => client(addresses::<4>(rest)?),
-        0x21 | 0x22 => client(addresses::<16>(rest)?),
-        0x31 | 0x32 => (Told::Nothing, rest.get(UNIX_BYTES..).ok_or(Malformed::TooShort)?),
+        0x11 => client(addresses::<4>(rest)?),
+        0x21 => client(addresses::<16>(rest)?),
+        0x31 => (Told::Nothing, rest.get(UNIX_BYTES..).ok_or(Malformed::TooShort)?),
+        0x12 | 0x22 | 0x32 => return Err(Malformed::Datagrams),
         _ => return Err(Malformed::Unknown("family of addresses")),
     };
     let mut extensions = extensions;
