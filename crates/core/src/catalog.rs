@@ -114,22 +114,21 @@ impl Catalog {
             }
         }
         for place in 0..catalog.tables.len() {
-            catalog.look_within(place);
+            catalog.look_around(place);
         }
         catalog
     }
 
-    /// Finds the tables whose names begin with that of another. They have its alias, if it has one.
-    fn look_within(&mut self, outer: usize) {
-        let [exact, alias @ ..] = &*self.spellings[outer] else { return };
-        let alias = alias.first().cloned();
-        let below = |name: &str| name.strip_prefix(&**exact).filter(|rest| rest.starts_with('/')).map(str::to_owned);
-        let names = self.spellings.iter().map(|spellings| spellings.first().and_then(|name| below(name)));
-        let inner: Vec<(usize, String)> = names.enumerate().filter_map(|(place, rest)| Some((place, rest?))).collect();
-        self.encloses[outer] = !inner.is_empty();
-        for (place, rest) in inner {
-            if let Some(alias) = &alias {
-                self.add_name(place, format!("{alias}{rest}").into());
+    /// Finds the tables whose names the name of this one begins with. It has their alias, if they have one.
+    fn look_around(&mut self, place: usize) {
+        let Some(exact) = self.spellings[place].first().cloned() else { return };
+        for (slash, _) in exact.match_indices('/') {
+            let Some(Name { table, spelling: 0 }) = self.names.get(&exact[..slash]) else { continue };
+            let outer = table.0 as usize;
+            self.encloses[outer] = true;
+            let alias = self.spellings[outer].get(1).map(|alias| format!("{alias}{}", &exact[slash..]));
+            if let Some(alias) = alias.filter(|alias| !self.names.contains_key(&**alias)) {
+                self.add_name(place, alias.into());
             }
         }
     }

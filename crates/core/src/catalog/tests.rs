@@ -231,6 +231,11 @@ fn no_two_records_have_one_topic() {
         };
         assert_eq!(found, expected, "{topic}");
     }
+    for (of, spellings) in
+        [("Farm", "Farm farm"), ("Barn", "Farm/barn farm/barn"), ("Stall", "Farm/barn/1 farm/barn/1")]
+    {
+        assert_eq!(catalog.spellings(table(of)).join(" "), spellings);
+    }
     let ResolvedFilter::Table { filter, spelling, .. } = catalog.resolve_filter("farm/barn/+") else {
         panic!("a table")
     };

@@ -1,6 +1,7 @@
 //! Records whose topics another table has by now: kept, and out of reach until it has another name.
 
 use super::{Db, DbError, TableRef};
+use rowcast_core::TableId;
 use rowcast_core::schema::Table;
 use rowcast_core::tables::Tables;
 use std::fmt;
@@ -35,11 +36,14 @@ impl Db {
     /// What of all there is would be out of reach with these tables. Reads a few pages for each of their names at most.
     pub async fn out_of_reach(&self, tables: &Arc<Tables>) -> Result<Vec<OutOfReach>, DbError> {
         let catalog = tables.catalog();
+        let has_topics = self.read(|store| store.count(TableId::TOPICS, 1)).await?? > 0;
         let mut found = Vec::new();
         for table in catalog.tables() {
             let names: Vec<&str> = catalog.spellings(table).iter().map(|name| &**name).collect();
             let Some(exact) = names.first() else { continue };
-            found.extend(self.kept_under(&TableRef::open_topics(tables), &names, table).await?);
+            if has_topics {
+                found.extend(self.kept_under(&TableRef::open_topics(tables), &names, table).await?);
+            }
             for outer in catalog.tables().iter().filter(|outer| catalog.may_be_taken(outer)) {
                 let name = catalog.spellings(outer).first();
                 if let Some(key) = name.and_then(|name| exact.strip_prefix(&**name)?.strip_prefix('/')) {
