@@ -57,6 +57,16 @@ pub enum Outcome {
     Rejected(Rejection),
     /// The log takes no writes for now: the disk is full.
     Full,
+    /// What it depends on cannot be read; words for whoever asked. Nothing was decided.
+    Unreadable(String),
+}
+
+impl Outcome {
+    /// Nothing was decided, and nothing is written: it can be proposed again, and is decided once the store can.
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Outcome::Full | Outcome::Unreadable(_))
+    }
 }
 
 /// An outcome and whose it is.

@@ -377,7 +377,7 @@ impl Shard {
             Input::Fetched { reader: Reader::Connection(id), messages } => self.on_fetched(id, messages, now),
             Input::Fetched { reader: Reader::Group(id), messages } => self.on_group_fetched(id, messages),
             Input::Located { connection, located } => self.on_located(connection, &located, now),
-            Input::Got { connection, record } => self.on_got(connection, record.as_deref(), now),
+            Input::Got { connection, record } => self.on_got(connection, record, now),
             Input::Share(mail) => self.on_share(mail, now),
             Input::Lag(lag) => self.on_lag(&lag),
             Input::WillLoaded { client_id, number, row } => {

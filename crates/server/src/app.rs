@@ -4,6 +4,7 @@
 //! Stop: doors shut, clients are told, sessions are written down, the writer ends, the log is closed.
 
 mod commands;
+mod disk;
 mod fanout;
 mod files;
 mod people;
@@ -110,7 +111,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
         admin_password: admin_password.as_deref(),
     };
     anstream::print!("{}", render(&screen));
-    main.block_on(serve(config, again, (Arc::clone(&node), entrance), (doors, room), seen, stops));
+    main.block_on(serve(config, again, (Arc::clone(&node), entrance, Arc::clone(&http)), (doors, room), seen, stops));
     stop(&node, &http, threads);
     log.queue.close();
     if log.writer.join().is_err() {
@@ -268,7 +269,7 @@ struct Watched {
 async fn serve(
     config: Config,
     again: Again,
-    (node, entrance): (Arc<Node>, Arc<Entrance>),
+    (node, entrance, http): (Arc<Node>, Arc<Entrance>, Arc<HttpState>),
     (doors, room): (Doors, Room),
     seen: Watched,
     stops: Stops,
@@ -284,6 +285,9 @@ async fn serve(
     });
     let (sys_interval, told_interval) = tokio::sync::watch::channel(config.mqtt.sys_interval);
     tokio::spawn(Arc::clone(&node.sys).run(told_interval));
+    let Node { store, db, .. } = &*node;
+    let (store, db) = (store.clone(), db.clone());
+    tokio::spawn(async move { disk::watch(&store, &db, http.readiness()).await });
     for (listener, inbox) in doors.listeners.into_iter().chain(doors.for_commands).zip(node.inboxes.iter().cycle()) {
         inbox.push(Message::Accept(Box::new((listener, room))));
     }

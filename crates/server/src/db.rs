@@ -110,6 +110,9 @@ pub enum DbError {
     /// The table's keys have reached the largest number there is.
     #[error("no number is left for a new key")]
     NoNumberLeft,
+    /// What it is about cannot be read, be it to read it or to decide on what was asked; words for whoever asked.
+    #[error("{0}")]
+    Unreadable(String),
     /// The tables cannot be read, or the writer has ended. The words are for the log.
     #[error("{0}")]
     Failed(String),
@@ -227,7 +230,10 @@ impl fmt::Debug for Db {
 
 impl From<ReadError> for DbError {
     fn from(error: ReadError) -> DbError {
-        DbError::Failed(error.to_string())
+        match error {
+            ReadError::Damaged { .. } => DbError::Unreadable(error.to_string()),
+            error => DbError::Failed(error.to_string()),
+        }
     }
 }
 

@@ -208,6 +208,7 @@ impl Users {
             self.db.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, changes)).await?;
         match outcome {
             Outcome::Full => Err(DbError::Full.into()),
+            Outcome::Unreadable(words) => Err(DbError::Unreadable(words).into()),
             _ => Ok(()),
         }
     }

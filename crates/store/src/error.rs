@@ -1,5 +1,6 @@
 //! What can go wrong, one enum for each thing a caller can ask for.
 
+use crate::damage::{Damage, Mend};
 use crate::disk::FolderError;
 use rowcast_core::{NodeId, Sequence};
 use std::io;
@@ -84,8 +85,13 @@ pub enum OpenError {
         last: Sequence,
     },
     /// The tables cannot be opened or brought up to date.
-    #[error(transparent)]
-    Tables(#[from] StateError),
+    #[error("{error}{}", match error { StateError::Failed { .. } | StateError::Unreadable(_) => format!(". {mend}"), _ => String::new() })]
+    Tables {
+        /// Why not.
+        error: StateError,
+        /// What can be done about it.
+        mend: Mend,
+    },
 }
 
 /// Why the writer cannot go on. The process ends: what is in memory and what is on the disk may differ, and recovery
@@ -102,8 +108,8 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// The tables failed.
-    #[error(transparent)]
+    /// The tables cannot take what the log has.
+    #[error("{0}. Restart once the disk is in order; what was acknowledged is in the log")]
     Tables(#[from] StateError),
     /// An assertion of ours does not hold.
     #[error("the writer has a defect, reported above; what was acknowledged is safe. Restart, and please report it")]
@@ -139,16 +145,27 @@ pub enum ReadError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// Part of the tables is damaged.
+    #[error("what was asked for cannot be read: {damage}. {mend}")]
+    Damaged {
+        /// Where, and what.
+        damage: Box<Damage>,
+        /// What can be done about it.
+        mend: Mend,
+    },
     /// The tables failed.
     #[error(transparent)]
-    Tables(#[from] StateError),
+    Tables(StateError),
 }
 
 /// What went wrong in the tables.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
-    /// The table files are damaged, or the disk failed.
-    #[error("the tables in {place} failed: {what}. Restore the data folder from a backup if this stays")]
+    /// Part of a file cannot be read. Everything else can.
+    #[error("{0}")]
+    Unreadable(Box<Damage>),
+    /// The tables as a whole are damaged, or the disk failed.
+    #[error("the tables in {place} failed: {what}")]
     Failed {
         /// Where they are.
         place: String,

@@ -4,6 +4,7 @@
 //! ([`State`]) and shows them to readers; everybody else holds a [`Store`] and looks. What is kept on disk and how is
 //! in `docs/log-format.md`.
 
+mod damage;
 pub mod disk;
 mod error;
 pub mod limits;
@@ -18,11 +19,12 @@ mod tables;
 mod tail;
 mod writer;
 
+pub use damage::{Damage, Damages, Mend};
 pub use disk::{Crash, Disk, DiskFile, FolderError, MemDisk, OsDisk};
 pub use error::{OpenError, ReadError, StateError, StoreError};
 pub use log::{Cut, LogSync, Retention, Verify};
 pub use queue::Queue;
 pub use reader::LogPage;
 pub use store::{Opened, Options, Stats, Store};
-pub use tables::{Due, Effect, LsmState, MemState, Page, RecordBytes, Room, Scan, State};
+pub use tables::{Due, Effect, LsmState, MemState, Page, RecordBytes, Room, Scan, State, Unreadable};
 pub use writer::{Committed, More, Origin, Sink, Writer, spawn};

@@ -49,6 +49,9 @@ pub const TABLE_FILES_OPEN_MAX: usize = 256;
 /// open for a while. A writer that cannot open the next segment of the log ends.
 pub const FILES_OPEN_MAX: usize = TABLE_FILES_OPEN_MAX + 128;
 
+/// Places of table files that are remembered as damaged.
+pub const DAMAGES_MAX: usize = 64;
+
 /// Sorted runs in the tables' first level above which no memtable is flushed until they are merged. `lsm-tree` counts
 /// them in one byte.
 pub const RUNS_MAX: usize = 24;

@@ -13,8 +13,10 @@ pub(crate) use index::{Index, Mark};
 pub use recover::{Cut, Verify};
 pub(crate) use recover::{Opening, Recovered, open};
 pub use retention::Retention;
+use segment::first_of_name;
 pub(crate) use segment::{FrameHeader, SegmentHeader};
 
+use crate::damage::Mend;
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::StoreError;
 use rowcast_core::{Hlc, Sequence};
@@ -239,6 +241,21 @@ impl LogFiles {
 
     fn failed(&self, doing: &'static str, name: &str, source: io::Error) -> StoreError {
         StoreError::Io { doing, place: self.disk.place(name), source }
+    }
+}
+
+/// How tables are mended whose log is not open yet: from it, if nothing was cut off in front of its oldest segment.
+pub(crate) fn mend(disk: &dyn Disk) -> Mend {
+    let oldest = |disk: &dyn Disk| {
+        let names = disk.list().ok()?;
+        let (_, name) = names.iter().filter_map(|name| Some((first_of_name(name)?, name))).min()?;
+        let mut head = [0; SegmentHeader::BYTES];
+        let read = disk.open(name).ok()?.read_at(&mut head, 0).ok()?;
+        SegmentHeader::decode(&head[..read]).ok()
+    };
+    match oldest(disk) {
+        Some(header) if header.previous == Sequence::ZERO => Mend::FromLog,
+        _ => Mend::FromBackup,
     }
 }
 

@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// Records in the order of their keys, and whether the range holds no more.
 pub type Records = (Vec<ScannedRecord>, bool);
 
-/// The next records of a range.
+/// The next records of a range, for somebody who subscribes. Those that cannot be read are left out: they have been noted,
+/// and who waits for the others would never get them (docs/decisions/0016-damaged-tables.md).
 pub fn records(
     store: &Store,
     range: &Range,
@@ -22,8 +23,11 @@ pub fn records(
     bytes: usize,
 ) -> Result<Records, ReadError> {
     if is_one_key(range) {
-        let record = if after.is_none() { store.get(range.table, &range.from)? } else { None };
-        return Ok(one_record(range, record));
+        let record = if after.is_none() { store.get(range.table, &range.from) } else { Ok(None) };
+        return match record {
+            Err(ReadError::Damaged { .. }) => Ok(one_record(range, None)),
+            record => Ok(one_record(range, record?)),
+        };
     }
     // A range ends no later than the keys that begin like its first.
     let prefix = range.to.as_deref().filter(|to| to.starts_with(&range.from)).map(|_| &*range.from);
@@ -31,7 +35,8 @@ pub fn records(
         Some(after) => Bound::Excluded(after),
         None => Bound::Included(&*range.from),
     };
-    let page = store.scan(&Scan { table: range.table, from, prefix, bytes_max: bytes, records_max: records })?;
+    let scan = Scan { table: range.table, from, prefix, bytes_max: bytes, records_max: records };
+    let page = store.scan_readable(&scan)?;
     let mut complete = page.next.is_none();
     let mut copied = BytesMut::with_capacity(page.bytes());
     let mut found = Vec::with_capacity(page.len());
@@ -121,8 +126,8 @@ pub fn log(store: &Store, after: Sequence, bytes: usize) -> Result<Behind, ReadE
     }
 }
 
-/// Messages that are to be sent again: from the log, or the record if that is still the one. Fails if one cannot be
-/// read: it is not gone.
+/// Messages that are to be sent again: from the log, or the record if that is still the one. Fails if the log cannot be
+/// read: they are not gone. A record that cannot be read is: nobody could ever go on behind it.
 pub fn fetch(store: &Store, messages: Vec<Wanted>) -> Result<Vec<(u64, Fetched)>, ReadError> {
     messages.into_iter().map(|wanted| Ok((wanted.number, fetch_one(store, wanted)?))).collect()
 }
@@ -139,7 +144,11 @@ fn fetch_one(store: &Store, wanted: Wanted) -> Result<Fetched, ReadError> {
         return Ok(Fetched::Entry(batch, wanted.sequence));
     }
     let Some((table, key)) = wanted.record else { return Ok(Fetched::Gone) };
-    Ok(match store.get(table, &key)? {
+    let record = match store.get(table, &key) {
+        Err(ReadError::Damaged { .. }) => None,
+        record => record?,
+    };
+    Ok(match record {
         Some(record) => {
             let scanned = ScannedRecord { key: key.into(), record: Bytes::copy_from_slice(&record) };
             Fetched::Record(table, scanned)

@@ -1,5 +1,6 @@
 //! The store as its readers hold it.
 
+use crate::damage::{Damage, Mend};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{OpenError, ReadError, StateError};
 use crate::limits::{READ_BYTES, TABLE_FILES_OPEN_MAX};
@@ -7,7 +8,7 @@ use crate::log::{self, Cut, LogFiles, Opening, Recovered, Retention, Verify};
 use crate::meta;
 use crate::quiet::Quiet;
 use crate::reader::LogPage;
-use crate::tables::{Effect, LsmState, Page, RecordBytes, Room, Scan, State};
+use crate::tables::{Effect, LsmState, Page, RecordBytes, Room, Scan, State, Unreadable};
 use crate::tail::Tail;
 use crate::writer::Writer;
 use rowcast_core::{Batch, NodeId, RecordError, Sequence, TableId};
@@ -99,7 +100,8 @@ impl Store {
         let disk = Arc::new(OsDisk::open(folder)?);
         // Before anything else is made, so that a folder that is not ours stays as it is.
         let node = meta::open(&*disk, options.node)?;
-        let tables = LsmState::open(&folder.join("tables"), options.table_bytes, options.table_files)?;
+        let tables = LsmState::open(&folder.join("tables"), options.table_bytes, options.table_files)
+            .map_err(|error| OpenError::Tables { error, mend: log::mend(&*disk) })?;
         Store::open_with(disk, Arc::new(tables), &Options { node: Some(node), ..*options }, now_ms)
     }
 
@@ -121,13 +123,16 @@ impl Store {
         };
         let mut replayed = 0;
         let recovered = log::open(&opening, &mut |frame| {
-            if state.ready()? == Room::DiskFull {
-                return Err(StateError::Full { place: disk.place("") }.into());
+            let failed = |error| OpenError::Tables { error, mend: log::mend(&*disk) };
+            match state.ready().map_err(failed)? {
+                Room::Yes => {}
+                Room::DiskFull => return Err(failed(StateError::Full { place: disk.place("") })),
+                Room::Damaged(damage) => return Err(failed(StateError::Unreadable(damage))),
             }
             let batch = Batch::new(frame.first, frame.last, frame.body.clone());
             let effects: Vec<Effect<'_>> = batch.entries().filter_map(|entry| Effect::of(&entry, node)).collect();
             replayed += frame.last.0 + 1 - frame.first.0;
-            Ok(state.apply(&effects, frame.last)?)
+            state.apply(&effects, frame.last).map_err(failed)
         })?;
         let Recovered { log, clock, clean, cut } = recovered;
         let last = log.last();
@@ -153,7 +158,7 @@ impl Store {
 
     /// The record's bytes, expired or not. May wait for the disk.
     pub fn get(&self, table: TableId, key: &[u8]) -> Result<Option<RecordBytes>, ReadError> {
-        Ok(self.0.get(table, key)?)
+        self.0.get(table, key).map_err(|error| self.unread(error))
     }
 
     /// The same without waiting for the disk; `None`: only the disk can say.
@@ -164,12 +169,37 @@ impl Store {
 
     /// Records of a table in the order of their keys. May wait for the disk.
     pub fn scan(&self, scan: &Scan<'_>) -> Result<Page, ReadError> {
-        Ok(self.0.state.scan(scan)?)
+        self.0.state.scan(scan, Unreadable::Refused).map_err(|error| self.unread(error))
+    }
+
+    /// The same without records that cannot be read, which are noted ([`Store::damage`]).
+    pub fn scan_readable(&self, scan: &Scan<'_>) -> Result<Page, ReadError> {
+        self.0.state.scan(scan, Unreadable::LeftOut).map_err(|error| self.unread(error))
     }
 
     /// The greatest key of a table. May wait for the disk.
     pub fn last_key(&self, table: TableId) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.0.state.last_key(table)?)
+        self.0.state.last_key(table).map_err(|error| self.unread(error))
+    }
+
+    fn unread(&self, error: StateError) -> ReadError {
+        match error {
+            StateError::Unreadable(damage) => ReadError::Damaged { damage, mend: self.mend() },
+            error => ReadError::Tables(error),
+        }
+    }
+
+    /// The damage to the tables that was found since the store was opened, without the first `told`, and how often any of
+    /// all was in the way. What is found is bounded.
+    #[must_use]
+    pub fn damage(&self, told: usize) -> (Vec<Damage>, u64) {
+        self.0.state.damages().since(told)
+    }
+
+    /// How damage to the tables is mended by now.
+    #[must_use]
+    pub fn mend(&self) -> Mend {
+        self.0.mend()
     }
 
     /// How many records a table has, expired ones included; reads all of their keys, and stops at `max`. Waits for the
@@ -295,8 +325,22 @@ impl Shared {
         self.committed.store(last.0, Ordering::Release);
     }
 
-    pub(crate) fn damaged(&self, error: RecordError) -> StateError {
-        StateError::Failed { place: self.files.disk.place("tables"), what: error.to_string() }
+    /// How damage to the tables is mended by now.
+    pub(crate) fn mend(&self) -> Mend {
+        if self.files.oldest() == Sequence::ZERO { Mend::FromLog } else { Mend::FromBackup }
+    }
+
+    /// What is said to whoever needs what cannot be read.
+    pub(crate) fn words(&self, damage: &Damage) -> String {
+        format!("the record cannot be read: {damage}. {}", self.mend())
+    }
+
+    /// A record is there that makes no sense.
+    pub(crate) fn senseless(&self, (table, key): (TableId, &[u8]), error: &RecordError) -> Damage {
+        let name = (table, key.to_vec());
+        let damage = Damage { file: "tables".to_owned(), what: error.to_string(), between: Some((name.clone(), name)) };
+        self.state.damages().note(&damage);
+        damage
     }
 }
 

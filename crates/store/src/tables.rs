@@ -19,6 +19,7 @@ use layers::Tables;
 use lsm::LsmBase;
 use memory::MemBase;
 
+use crate::damage::{Damage, Damages};
 use crate::error::StateError;
 use crate::limits::KEY_BYTES_MAX;
 use crate::log::LogSync;
@@ -46,6 +47,9 @@ pub trait State: Send + Sync {
     /// Says how to put the log on the disk, once it is open. Until then, all of it is.
     fn attach(&self, log: Arc<LogSync>);
 
+    /// What was found of them that cannot be read.
+    fn damages(&self) -> &Damages;
+
     /// Waits until there is room in memory for another batch, while there is hope.
     fn ready(&self) -> Result<Room, StateError>;
 
@@ -59,7 +63,7 @@ pub trait State: Send + Sync {
     fn get_from_memory(&self, table: TableId, key: &[u8]) -> Option<Option<RecordBytes>>;
 
     /// Records of a table in the order of their keys.
-    fn scan(&self, scan: &Scan<'_>) -> Result<Page, StateError>;
+    fn scan(&self, scan: &Scan<'_>, unreadable: Unreadable) -> Result<Page, StateError>;
 
     /// The greatest key of a table.
     fn last_key(&self, table: TableId) -> Result<Option<Vec<u8>>, StateError>;
@@ -78,12 +82,14 @@ pub trait State: Send + Sync {
 }
 
 /// Whether another batch may be applied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Room {
     /// It may.
     Yes,
     /// Memory is full, and the disk as well.
     DiskFull,
+    /// Memory is full, and the tables take no more for damage that is in the way of merging them.
+    Damaged(Box<Damage>),
 }
 
 /// What a batch does to one record.
@@ -153,6 +159,15 @@ pub struct Scan<'a> {
     pub records_max: usize,
 }
 
+/// What a scan does where the tables are damaged. Either way it is noted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreadable {
+    /// It fails with [`StateError::Unreadable`], once what comes before is shown.
+    Refused,
+    /// It goes on behind them.
+    LeftOut,
+}
+
 /// A record that is due to expire.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Due {
@@ -191,6 +206,15 @@ mod cell {
     /// The key of a record, from what [`record`] made.
     pub(super) fn key_of(cell: &[u8]) -> &[u8] {
         &cell[4..]
+    }
+
+    /// The table and the key of a record; of the expiry index, those of the record that it is about.
+    pub(super) fn name_of(cell: &[u8]) -> Option<(TableId, Vec<u8>)> {
+        let (table, key) = cell.split_first_chunk()?;
+        match u32::from_be_bytes(*table) {
+            DUE => due_of(cell).map(|due| (due.table, due.key)),
+            table => Some((TableId(table), key.to_vec())),
+        }
     }
 
     pub(super) fn due(expires_ms: u64, table: TableId, key: &[u8], out: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 mod turn;
 mod upkeep;
 
-use crate::error::StoreError;
+use crate::error::{StateError, StoreError};
 use crate::limits::{EXPIRE_PER_TURN, UNSYNCED_MAX};
 use crate::log::{Appended, Log};
 use crate::queue::Queue;
@@ -67,25 +67,28 @@ impl Writer {
     ///
     /// `now_ms` is the wall clock, milliseconds since 1970. After an error nothing more may be asked of the writer.
     pub fn turn(&mut self, work: Vec<(Origin, Proposals)>, now_ms: u64) -> Result<Committed, StoreError> {
-        let full = self.shared.state.ready()? == Room::DiskFull;
+        let room = self.shared.state.ready()?;
         let mut turn = Turn::new(&self.shared, &mut self.clock, &mut self.scratch, self.log.next(), now_ms, &work);
         let mut completions = Vec::with_capacity(work.len());
         for (origin, proposals) in work {
-            completions.push((origin, turn.decide(proposals)?));
+            completions.push((origin, turn.decide(proposals)));
         }
         let mut written = turn.finish();
         self.latest = self.latest.max(written.latest);
         if written.count == 0 {
             return Ok(Committed { batch: None, completions });
         }
-        let appended = if full {
-            Appended::Full
-        } else {
-            self.log.append(&mut written.frame, written.count, self.latest, now_ms)?
+        let appended = match room {
+            Room::Yes => self.log.append(&mut written.frame, written.count, self.latest, now_ms)?,
+            Room::DiskFull | Room::Damaged(_) => Appended::Full,
         };
         if let Appended::Full = appended {
+            let outcome = match room {
+                Room::Damaged(damage) => Outcome::Unreadable(self.shared.words(&damage)),
+                Room::Yes | Room::DiskFull => Outcome::Full,
+            };
             for completion in completions.iter_mut().flat_map(|(_, list)| list) {
-                completion.outcome = Outcome::Full;
+                completion.outcome = outcome.clone();
             }
             return Ok(Committed { batch: None, completions });
         }
@@ -110,9 +113,9 @@ impl Writer {
         if self.log.unsynced() > 0 {
             self.log.sync()?;
         }
-        // What cannot be persisted for want of room is in the log.
+        // What cannot be persisted for want of room, or for damage, is in the log.
         match self.shared.state.checkpoint() {
-            Ok(()) | Err(crate::StateError::Full { .. }) => {}
+            Ok(()) | Err(StateError::Full { .. } | StateError::Unreadable(_)) => {}
             Err(error) => return Err(error.into()),
         }
         self.log.close(now_ms)
@@ -132,7 +135,11 @@ impl Writer {
         let mut proposals = Proposals::default();
         let mut stale = Vec::new();
         for due in due {
-            let record = self.shared.get(due.table, &due.key)?;
+            let record = match self.shared.get(due.table, &due.key) {
+                // Left alone, and not looked at again while this runs: one that cannot be read is not shown to anyone.
+                Err(StateError::Unreadable(_)) => None,
+                record => record?,
+            };
             let record = record.as_ref().and_then(|bytes| bytes.record().ok());
             if record.is_some_and(|record| record.expires_ms == Some(due.expires_ms)) {
                 proposals.push(None, Durability::Flush, &[expiry(&due)]);

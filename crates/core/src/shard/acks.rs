@@ -40,7 +40,7 @@ impl Shard {
         let Completion { token, outcome } = completion;
         match outcome {
             Outcome::Done { .. } if self.is_next_answer(token, now) => return,
-            Outcome::Rejected(_) | Outcome::Full => self.forget_refused(token),
+            Outcome::Rejected(_) | Outcome::Full | Outcome::Unreadable(_) => self.forget_refused(token),
             _ => {}
         }
         if let Some(leaving) = self.leaving.remove(&token) {
@@ -59,15 +59,17 @@ impl Shard {
         if connection.held.as_ref().is_some_and(|(held, _)| *held == token) {
             let is_bare = connection.held.as_ref().is_some_and(|(_, bytes)| bytes.is_empty());
             let next_waits = connection.session.as_ref().is_some_and(|session| session.window.is_to_store());
-            if outcome == Outcome::Full && is_bare && next_waits {
+            if outcome.is_undecided() && is_bare && next_waits {
                 // Only what comes next was to wait for it, and does until there is room.
                 connection.held = None;
                 self.to_store.insert(id);
                 return;
             }
-            if outcome == Outcome::Full {
-                // After a crash nobody would know these identifiers: the client comes back and gets them then.
-                return self.close(id, ReasonCode::QuotaExceeded, "the disk is full", now);
+            // After a crash nobody would know these identifiers: the client comes back and gets them then.
+            match outcome {
+                Outcome::Full => return self.close(id, ReasonCode::QuotaExceeded, DISK_FULL, now),
+                Outcome::Unreadable(words) => return self.close(id, ReasonCode::UnspecifiedError, &words, now),
+                _ => {}
             }
             if let Some(session) = &mut connection.session {
                 session.window.stored();
@@ -178,9 +180,11 @@ impl Shard {
         let Pending { then, reason, .. } = &pending;
         match then {
             Then::Nothing => {}
-            Then::Pubcomp(_) | Then::Pubrel(_) | Then::Finished(_) if *reason == ReasonCode::QuotaExceeded => {
+            Then::Pubcomp(_) | Then::Pubrel(_) | Then::Finished(_)
+                if matches!(reason, ReasonCode::QuotaExceeded | ReasonCode::UnspecifiedError) =>
+            {
                 // A step of a handshake has no code for this: the client comes back and tries again.
-                self.close(id, *reason, "the disk is full", now);
+                self.close(id, *reason, pending.detail.as_deref().unwrap_or_default(), now);
             }
             Then::Puback(packet) => {
                 connection.close_inbound();
@@ -383,10 +387,16 @@ fn apply_outcome(pending: &mut Pending, outcome: Outcome) {
         }
         Outcome::Full => {
             pending.reason = ReasonCode::QuotaExceeded;
-            pending.detail = Some("the disk is full".into());
+            pending.detail = Some(DISK_FULL.into());
+        }
+        Outcome::Unreadable(words) => {
+            pending.reason = ReasonCode::UnspecifiedError;
+            pending.detail = Some(words.into());
         }
     }
 }
+
+const DISK_FULL: &str = "the disk is full";
 
 /// What a client is told of a decision that went against it.
 pub(super) struct Refusal {
@@ -411,7 +421,7 @@ impl Refusal {
 
     /// Whether the operator is told as well: not of a condition that does not hold, which is what it is for.
     pub(super) fn is_told(code: ReasonCode) -> bool {
-        matches!(code, ReasonCode::PayloadFormatInvalid | ReasonCode::NotAuthorized)
+        matches!(code, ReasonCode::PayloadFormatInvalid | ReasonCode::NotAuthorized | ReasonCode::UnspecifiedError)
     }
 }
 

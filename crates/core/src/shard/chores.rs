@@ -1,5 +1,5 @@
-//! What a shard writes that no client waits for: nobody would ask for it again, so where the disk has no room the shard
-//! tries it again itself, at every tick until there is some.
+//! What a shard writes that no client waits for: nobody would ask for it again, so where the disk has no room, or a row
+//! cannot be read, the shard tries it again itself, at every tick until it can be.
 //!
 //! Where a session or a group stands is not among it: the next thing that happens to it says that again, and more.
 
@@ -182,7 +182,7 @@ impl Shard {
     pub(super) fn on_chore(&mut self, token: Token, outcome: &Outcome) -> bool {
         let Some(chore) = self.chores.under_way.remove(&token) else { return false };
         match (chore, outcome) {
-            (chore, Outcome::Full) => self.put_off(chore),
+            (chore, outcome) if outcome.is_undecided() => self.put_off(chore),
             (Chore::PublishWill { client_id, user, left_out, .. }, Outcome::Done { .. }) => {
                 if let Some(left_out) = left_out.get() {
                     self.report_will(client_id, user, left_out);

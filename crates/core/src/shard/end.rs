@@ -351,7 +351,7 @@ impl Shard {
         if opening.is_some_and(|opening| opening.lasts) {
             self.settings.session_quota.settle(client_id.as_bytes()); // It was stored before it was left.
         }
-        if *outcome == Outcome::Full {
+        if outcome.is_undecided() {
             if let Some(expires_ms) = ends_ms {
                 let (client_id, until) = (client_id.clone(), now.committed);
                 self.put_off(Chore::LeaveSession { client_id, until, expires_ms });

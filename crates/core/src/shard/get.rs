@@ -13,6 +13,7 @@ use crate::position::{SessionId, TableId};
 use crate::record::Record;
 use crate::tables::Place;
 use crate::validate::Format;
+use bytes::Bytes;
 use rowcast_codec::{Packet, Publish, PublishProperties, ReasonCode, UserPropertiesBuf, Version};
 use std::sync::Arc;
 
@@ -96,13 +97,19 @@ impl Shard {
     }
 
     /// What a client asked for was looked up.
-    pub(super) fn on_got(&mut self, id: ConnectionId, record: Option<&[u8]>, now: Moment) {
+    pub(super) fn on_got(&mut self, id: ConnectionId, record: Result<Option<Bytes>, Box<str>>, now: Moment) {
         let Some((version, packet)) = self.take_looked_up(id, now) else { return };
         if let Ok(Packet::Publish(request)) = Packet::decode(version, &packet) {
-            let record = record.and_then(|bytes| Record::decode(bytes).ok());
-            let record = record.filter(|record| !record.is_expired(now.wall_ms));
-            let topic = request.properties.response_topic.unwrap_or_default();
-            if let Err(Refused(reason, words)) = self.respond(id, &request, record.as_ref(), now) {
+            let (topic, responded) = match &record {
+                Ok(record) => {
+                    let record = record.as_deref().and_then(|bytes| Record::decode(bytes).ok());
+                    let record = record.filter(|record| !record.is_expired(now.wall_ms));
+                    let topic = request.properties.response_topic.unwrap_or_default();
+                    (topic, self.respond(id, &request, record.as_ref(), now))
+                }
+                Err(words) => (request.topic, Err(Refused(ReasonCode::UnspecifiedError, words.to_string()))),
+            };
+            if let Err(Refused(reason, words)) = responded {
                 self.refuse_publish(id, &request, topic, reason, words, now);
             }
         }

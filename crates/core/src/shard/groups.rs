@@ -518,7 +518,7 @@ impl Shard {
     /// What became of the stored form of a group. `false`: the proposal was another one.
     pub(super) fn on_group_stored(&mut self, token: Token, outcome: &Outcome) -> bool {
         let Some(Storing { group, claims }) = self.groups.storing.remove(&token) else { return false };
-        if *outcome == Outcome::Full {
+        if outcome.is_undecided() {
             match self.group(&group) {
                 Some(group) => group.put_claims(claims),
                 None => {

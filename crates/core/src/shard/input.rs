@@ -158,8 +158,8 @@ pub enum Input {
     Got {
         /// For whom.
         connection: ConnectionId,
-        /// Encoded, expired or not; `None` if there is none.
-        record: Option<Bytes>,
+        /// Encoded, expired or not; `None` if there is none; or why it cannot be read, in words for the client.
+        record: Result<Option<Bytes>, Box<str>>,
     },
     /// The places that [`Effect::Locate`](super::Effect::Locate) asked for.
     Located {

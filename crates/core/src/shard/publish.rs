@@ -300,7 +300,9 @@ impl Shard {
             return self.pass_on(id, publish, &checked, properties, now);
         }
         let token = self.token(id.slot);
-        let topic = checked.decide.is_some().then(|| said.topic.into());
+        // Others than these find out here already what is wrong.
+        let is_decided = checked.decide.is_some() || checked.kind == ChangeKind::Delete;
+        let topic = is_decided.then(|| said.topic.into());
         self.log(token, publish, said, checked, properties, handshake.as_deref());
         let (then, reason) = (answer_to(publish), ReasonCode::Success);
         self.answer(id, Pending { token: Some(token), then, reason, detail: None, version: None, topic }, now);

@@ -47,7 +47,7 @@ pub(crate) trait Keep {
     ) -> (Vec<ScannedRecord>, bool);
 
     /// A record, encoded, expired or not.
-    fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes>;
+    fn record(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, Box<str>>;
 
     /// Where the past begins that somebody asks for.
     fn locate(&self, sought: &Sought) -> Result<Located, Failed>;

@@ -32,6 +32,7 @@
 //! |                               | `answers`: reads are done, and nobody hears of it                           |
 //! | `disk full`, `disk empty`     | the log takes no writes, takes them again; `disk full once`: only the       |
 //! |                               | writer's next turn finds no room                                            |
+//! | `tables damaged`, `tables mended` | no record can be read to decide on what depends on it, or by request       |
 //! | `log forgets`                 | retention drops all the log holds                                           |
 //! | `promote bob`                 | whoever is found to be bob from now on may do everything                    |
 //! | `shutdown`                    | the node is told to stop                                                    |
@@ -361,6 +362,9 @@ impl Player {
             }
             "password" => self.node.change_password(line.trim_start_matches("password ")),
             "disk" if line == "disk full" => self.node.store.full = true,
+            "tables" if matches!(line, "tables damaged" | "tables mended") => {
+                self.node.store.damaged = line == "tables damaged";
+            }
             "disk" if line == "disk full once" => self.node.store.full_once = true,
             "disk" if line == "disk empty" => self.node.store.full = false,
             "disk" if goes_on != stops => self.node.stopped.disk = stops,

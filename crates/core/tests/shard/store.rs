@@ -31,8 +31,18 @@ pub(crate) struct Store {
     pub(crate) full: bool,
     /// The next turn of the writer finds no room, and those behind it do.
     pub(crate) full_once: bool,
+    /// No record can be read to decide on what depends on it, or to answer who asks for it.
+    pub(crate) damaged: bool,
 }
 
+/// Whether it is one delete of what clients see, which is looked up first.
+fn deletes_a_record(given: &[u8]) -> bool {
+    let entry = Entry::decode(given, Sequence::ZERO).ok();
+    entry.is_some_and(|(entry, _)| entry.change.kind == ChangeKind::Delete && !entry.change.table.is_internal())
+}
+
+/// What is said of what cannot be read.
+const UNREADABLE: &str = "the record cannot be read";
 const NODE: NodeId = NodeId(1);
 /// Sequences left out after each start: those of entries a power cut took are never used again.
 const START_GAP: u64 = 1000;
@@ -164,6 +174,11 @@ impl Keep for Store {
                 let given = &proposals.bytes[proposal.entries];
                 let mut entries = Vec::new();
                 let is_plain = proposal.decisions.is_empty();
+                if self.damaged && (!is_plain || deletes_a_record(given)) {
+                    let outcome = Outcome::Unreadable(UNREADABLE.to_owned());
+                    completions.extend(proposal.token.map(|token| Completion { token, outcome }));
+                    continue;
+                }
                 let decided = proposal.decisions.into_iter().try_for_each(|(table, key, decide)| {
                     decide(self.get(table, &key, now_ms).as_ref(), now_ms, &mut entries)
                 });
@@ -260,8 +275,9 @@ impl Keep for Store {
         (found, true)
     }
 
-    fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes> {
-        self.tables.get(&table)?.get(key).map(|row| row.clone().into())
+    fn record(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, Box<str>> {
+        let row = self.tables.get(&table).and_then(|rows| rows.get(key));
+        if self.damaged { Err(UNREADABLE.into()) } else { Ok(row.map(|row| row.clone().into())) }
     }
 
     fn locate(&self, sought: &Sought) -> Result<Located, Failed> {

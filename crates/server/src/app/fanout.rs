@@ -63,7 +63,7 @@ impl Sink for Fanout {
 
     fn failed(&mut self, error: StoreError) {
         // Memory and disk may differ from here on: starting again is the tested way out.
-        tracing::error!(%error, "the log cannot be written; the server ends");
+        tracing::error!(%error, "what was proposed cannot be written; the server ends");
         std::process::exit(1);
     }
 }

@@ -65,6 +65,7 @@ impl Db {
         match self.propose(|token, proposals| proposals.push(Some(token), Durability::Sync, &changes)).await? {
             Outcome::Done { .. } => Ok(()),
             Outcome::Full => Err(DbError::Full),
+            Outcome::Unreadable(words) => Err(DbError::Unreadable(words)),
             other => Err(DbError::Failed(format!("a plain put became {other:?}"))),
         }
     }

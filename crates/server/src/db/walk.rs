@@ -2,7 +2,7 @@
 
 use super::{Db, DbError, TableRef, now_ms};
 use rowcast_core::{Record, TableId};
-use rowcast_store::{Scan, Store};
+use rowcast_store::{ReadError, Scan, Store};
 use std::ops::Bound;
 
 /// A walk over records of one table in the order of their keys. Holds one page at most, and nothing in the store: each
@@ -18,6 +18,7 @@ pub struct Walk {
 pub struct Page {
     page: rowcast_store::Page,
     now_ms: u64,
+    cut: Option<DbError>,
 }
 
 impl Db {
@@ -75,11 +76,17 @@ impl Cursor {
         if let Some(damaged) = page.iter().find_map(|(_, record)| Record::decode(record).err()) {
             return Err(DbError::Failed(damaged.to_string()));
         }
-        Ok(Some(Page { page, now_ms: now_ms() }))
+        let cut = page.cut.take().map(|damage| ReadError::Damaged { damage, mend: db.shared.store.mend() }.into());
+        Ok(Some(Page { page, now_ms: now_ms(), cut }))
     }
 }
 
 impl Page {
+    /// Why the page after this one will fail, if that is known, for whoever wants so many `records`.
+    pub fn cut_before(&mut self, records: u64) -> Option<DbError> {
+        if records > self.page.len() as u64 { self.cut.take() } else { None }
+    }
+
     /// Its records and their keys in the stored form, without those whose time has run out.
     pub fn records(&self) -> impl Iterator<Item = (&[u8], Record<'_>)> {
         let records = self.page.iter().map(|(key, bytes)| (key, Record::decode(bytes).expect("checked when read")));

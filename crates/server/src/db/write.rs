@@ -292,6 +292,7 @@ pub(super) fn written(outcome: Outcome) -> Result<Written, DbError> {
         Outcome::Rejected(Rejection::Denied(words)) => Err(DbError::Denied(words)),
         Outcome::Rejected(Rejection::Invalid(words)) => Err(DbError::Failed(words)),
         Outcome::Full => Err(DbError::Full),
+        Outcome::Unreadable(words) => Err(DbError::Unreadable(words)),
     }
 }
 

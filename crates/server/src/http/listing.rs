@@ -54,6 +54,11 @@ impl Window {
         Ok(window)
     }
 
+    /// Records that have to be walked over.
+    pub(super) fn end(&self) -> u64 {
+        self.skip.saturating_add(self.take)
+    }
+
     fn of(arguments: &str) -> Result<Window, Problem> {
         let malformed =
             || Problem::new(Kind::MalformedRequest, format!("limit({arguments}) is not limit(n) or limit(from,to)"));

@@ -187,6 +187,7 @@ impl From<DbError> for Problem {
             }
             DbError::Empty => Problem::new(Kind::InvalidRecord, "an empty record would be a delete, which is DELETE"),
             DbError::NoNumberLeft => Problem::new(Kind::InvalidKey, "the table has no number left for a new key"),
+            DbError::Unreadable(words) => Problem::new(Kind::Internal, words),
             DbError::Failed(what) => {
                 tracing::error!(%what, "a request failed");
                 Problem::new(Kind::Internal, "the log of the server says what it is")

@@ -152,7 +152,11 @@ pub(super) async fn list(call: &mut Call<'_>, table: &TableRef, below: Option<&s
     acceptable(call.headers, JSON)?;
     let window = Window::parse(call.query.unwrap_or_default(), call.settings.scan_records_max)?;
     let mut walk = call.state.db.walk(table, below);
-    let first = walk.next().await?;
+    let mut first = walk.next().await?;
+    // What is known to fail is told as a status.
+    if let Some(cut) = first.as_mut().and_then(|first| first.cut_before(window.end())) {
+        return Err(cut.into());
+    }
     let asker = call.asker.ok_or_else(|| Problem::not_found("records are for somebody"))?;
     let array = match listing::array(walk, first, window, call.rights.clone(), asker.clone()).await {
         Ok(array) => array,

@@ -96,12 +96,15 @@ impl Runtime {
     /// A record that a client asks for.
     pub(super) fn get(self: &Rc<Self>, connection: ConnectionId, table: TableId, key: Vec<u8>) {
         if let Some(record) = reads::record_from_memory(&self.node.store, table, &key) {
-            return self.post(self.index, Input::Got { connection, record });
+            return self.post(self.index, Input::Got { connection, record: Ok(record) });
         }
         self.read(
             move |store: &Store| reads::record(store, table, &key),
             move |runtime, read| match read {
-                Ok(record) => runtime.tell(Input::Got { connection, record }),
+                Ok(record) => runtime.tell(Input::Got { connection, record: Ok(record) }),
+                Err(DbError::Unreadable(words)) => {
+                    runtime.tell(Input::Got { connection, record: Err(words.into()) });
+                }
                 Err(error) => runtime.give_up(connection, &error),
             },
         );

@@ -10,6 +10,7 @@ mod browser;
 mod clients;
 mod config;
 mod crowd;
+mod damage;
 mod data_folder;
 mod descriptors;
 mod dev;

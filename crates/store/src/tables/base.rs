@@ -2,7 +2,7 @@
 
 use super::memtable::Memtable;
 use lsm_tree::Slice;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 /// What the layers stand on.
 pub trait Base: Send + Sync + 'static {
@@ -15,6 +15,16 @@ pub trait Base: Send + Sync + 'static {
         from: Bound<&[u8]>,
         to: &[u8],
     ) -> Box<dyn DoubleEndedIterator<Item = Result<(Slice, Slice), BaseError>> + Send>;
+
+    /// [`Base::range`] for when that fails: what cannot be read comes as [`BaseError::Unreadable`] in its place, and behind
+    /// it it goes on. Nothing is shown that may be older than what was there.
+    fn range_around(
+        &self,
+        from: Bound<&[u8]>,
+        to: &[u8],
+    ) -> Box<dyn Iterator<Item = Result<(Slice, Slice), BaseError>> + Send> {
+        Box::new(self.range(from, to))
+    }
 
     /// Takes all cells and the tables' own one, durably, or none of them.
     fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError>;
@@ -33,6 +43,26 @@ pub trait Base: Send + Sync + 'static {
 pub enum BaseError {
     /// No room. Nothing is lost, and it can be tried again.
     Full,
+    /// Part of a file cannot be read.
+    Unreadable(Box<Hole>),
     /// Anything else, in the words of the engine.
     Failed(String),
+}
+
+/// Where cells cannot be read.
+#[derive(Clone, Debug)]
+pub struct Hole {
+    /// The file, as a path within the folder above that of the tables.
+    pub(super) file: String,
+    /// What is wrong with it.
+    pub(super) what: String,
+    /// The cells around it, or the first and the last of the file; `None`: nobody has looked where it is.
+    pub(super) range: Option<(Bound<Slice>, Bound<Slice>)>,
+}
+
+impl Hole {
+    /// Whether a cell with this key may have been there.
+    pub(super) fn hides(&self, key: &Slice) -> bool {
+        self.range.as_ref().is_none_or(|range| range.contains(key))
+    }
 }

@@ -30,8 +30,8 @@ pub(super) struct Frozen {
 pub(super) struct Progress {
     /// It ended with this.
     pub(super) error: Option<StateError>,
-    /// There is no room for now.
-    pub(super) full: bool,
+    /// There is no room for now, and why.
+    pub(super) no_room: Option<Room>,
     /// Nobody needs it any more.
     pub(super) stop: bool,
 }
@@ -114,12 +114,16 @@ impl<B: Base> Inner<B> {
             let room = self.base.wait_for_room().map_err(|error| self.error(error));
             let flushed = room.and_then(|()| self.flush_one());
             let mut progress = self.progress.lock().expect("no holder panics");
-            progress.full = matches!(flushed, Err(StateError::Full { .. }));
+            progress.no_room = match &flushed {
+                Err(StateError::Full { .. }) => Some(Room::DiskFull),
+                Err(StateError::Unreadable(damage)) => Some(Room::Damaged(damage.clone())),
+                Ok(_) | Err(_) => None,
+            };
             match flushed {
                 Ok(_) => self.changed.notify_all(),
-                Err(StateError::Full { .. }) => {
+                Err(StateError::Full { .. } | StateError::Unreadable(_)) => {
                     self.changed.notify_all();
-                    // Somebody may free some room.
+                    // Somebody may free some room, or it can be read again.
                     let _ = self.changed.wait_timeout(progress, FULL_RETRY).expect("no holder panics");
                 }
                 Err(error) => {
@@ -150,8 +154,8 @@ impl<B: Base> Inner<B> {
             if self.frozen_count() < frozen_max {
                 return Ok(Room::Yes);
             }
-            if progress.full {
-                return Ok(Room::DiskFull);
+            if let Some(no_room) = &progress.no_room {
+                return Ok(no_room.clone());
             }
             progress = self.changed.wait(progress).expect("no holder panics");
         }

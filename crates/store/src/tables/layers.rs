@@ -7,8 +7,9 @@
 use super::base::{Base, BaseError};
 use super::flush::{Frozen, Progress, decode_own, own_key};
 use super::memtable::Memtable;
-use super::walk::Walk;
-use super::{Due, Effect, Page, RecordBytes, Room, Scan, State, cell};
+use super::walk::{Step, Walk};
+use super::{Due, Effect, Page, RecordBytes, Room, Scan, State, Unreadable, cell};
+use crate::damage::{Damage, Damages};
 use crate::error::StateError;
 use crate::limits::FROZEN_MAX;
 use crate::log::LogSync;
@@ -38,6 +39,7 @@ pub(super) struct Inner<B> {
     pub(super) log: OnceLock<Mutex<Arc<LogSync>>>,
     memtable_bytes: usize,
     place: String,
+    damages: Damages,
     pub(super) flusher: AtomicBool, // Whether there is a thread that flushes.
 }
 
@@ -64,6 +66,7 @@ impl<B: Base> Tables<B> {
             log: OnceLock::new(),
             memtable_bytes,
             place,
+            damages: Damages::default(),
             flusher: AtomicBool::new(false),
         };
         let tables = Tables { inner: Arc::new(inner), threads: Vec::new() };
@@ -106,6 +109,16 @@ impl<B: Base> Inner<B> {
     pub(super) fn error(&self, error: BaseError) -> StateError {
         match error {
             BaseError::Full => StateError::Full { place: self.place.clone() },
+            BaseError::Unreadable(hole) => {
+                let name = |bound: &Bound<Slice>| match bound {
+                    Bound::Included(cell) | Bound::Excluded(cell) => cell::name_of(cell),
+                    Bound::Unbounded => None,
+                };
+                let between = hole.range.as_ref().and_then(|(from, to)| Some((name(from)?, name(to)?)));
+                let damage = Damage { file: hole.file, what: hole.what, between };
+                self.damages.note(&damage);
+                StateError::Unreadable(Box::new(damage))
+            }
             BaseError::Failed(what) => StateError::Failed { place: self.place.clone(), what },
         }
     }
@@ -148,7 +161,11 @@ impl<B: Base> Inner<B> {
         }
         if expiring.contains(&effect.table) {
             self.insert(cells); // The old version may be among them.
-            let old = self.get(&key)?;
+            let old = match self.get(&key) {
+                // The record is whole again. The old time stays in the index, where nothing is found to expire then.
+                Err(StateError::Unreadable(_)) => None,
+                old => old?,
+            };
             let old_ms = old.as_deref().and_then(|old| Record::decode(old).ok()).and_then(|old| old.expires_ms);
             if old_ms != expires_ms {
                 if let Some(old_ms) = old_ms {
@@ -200,6 +217,10 @@ impl<B: Base> State for Tables<B> {
         *slot.lock().expect("no holder panics") = log;
     }
 
+    fn damages(&self) -> &Damages {
+        &self.inner.damages
+    }
+
     fn ready(&self) -> Result<Room, StateError> {
         self.inner.wait_below(FROZEN_MAX)
     }
@@ -240,7 +261,7 @@ impl<B: Base> State for Tables<B> {
         Some(self.inner.get_from_memory(&cell)?.map(RecordBytes))
     }
 
-    fn scan(&self, scan: &Scan<'_>) -> Result<Page, StateError> {
+    fn scan(&self, scan: &Scan<'_>, unreadable: Unreadable) -> Result<Page, StateError> {
         let mut page = Page::new(self.applied());
         let cell = |key: &[u8]| {
             let mut cell = Vec::with_capacity(4 + key.len());
@@ -255,7 +276,17 @@ impl<B: Base> State for Tables<B> {
             Bound::Excluded(key) if cell(key) >= low => Bound::Excluded(cell(key)),
             Bound::Excluded(_) => Bound::Included(low),
         };
-        self.inner.walk(from.as_ref().map(|from| &from[..]), &high, |cell, record| {
+        self.inner.walk(from.as_ref().map(|from| &from[..]), &high, |step| {
+            let (cell, record) = match step {
+                Step::Cell(cell, record) => (cell, record),
+                Step::Unreadable(_) if unreadable == Unreadable::LeftOut => return Walk::On,
+                Step::Unreadable(damage) => {
+                    // What is there before it can be shown; who goes on then finds it at the beginning.
+                    page.next = page.last_key().map(<[u8]>::to_vec);
+                    page.cut = Some(Box::new(damage));
+                    return Walk::Stop;
+                }
+            };
             let key = cell::key_of(cell);
             page.push(key, record);
             if page.len().is_multiple_of(RECORDS_AT_ONCE) {
@@ -267,7 +298,11 @@ impl<B: Base> State for Tables<B> {
             page.next = Some(key.to_vec());
             Walk::Stop
         })?;
-        Ok(page)
+        let is_empty = page.is_empty();
+        match page.cut.take_if(|_| is_empty) {
+            Some(damage) => Err(StateError::Unreadable(damage)),
+            None => Ok(page),
+        }
     }
 
     fn last_key(&self, table: TableId) -> Result<Option<Vec<u8>>, StateError> {
@@ -285,8 +320,10 @@ impl<B: Base> State for Tables<B> {
         let low = cell::DUE.to_be_bytes();
         let mut high = low.to_vec();
         high.extend_from_slice(&now_ms.saturating_add(1).to_be_bytes());
-        self.inner.walk(Bound::Included(&low), &high, |cell, _| {
-            due.extend(cell::due_of(cell));
+        self.inner.walk(Bound::Included(&low), &high, |step| {
+            if let Step::Cell(cell, _) = step {
+                due.extend(cell::due_of(cell));
+            }
             if due.len() < limit { Walk::On } else { Walk::Stop }
         })?;
         Ok(due)
@@ -314,6 +351,7 @@ impl<B: Base> State for Tables<B> {
         match self.inner.wait_below(1)? {
             Room::Yes => Ok(()),
             Room::DiskFull => Err(self.inner.error(BaseError::Full)),
+            Room::Damaged(damage) => Err(StateError::Unreadable(damage)),
         }
     }
 }
@@ -335,7 +373,7 @@ mod tests {
     use super::*;
     use crate::limits::KEY_BYTES_MAX;
     use crate::tables::walk::WALK_CELLS_MAX;
-    use crate::tables::{LsmState, MemState};
+    use crate::tables::{LsmState, MemState, Unreadable};
     use rowcast_codec::QoS;
     use rowcast_core::{Hlc, NodeId, SessionId, Stamp};
     use std::collections::BTreeMap;
@@ -401,7 +439,7 @@ mod tests {
                 model.iter().filter(|((of, _), _)| *of == table).map(|((_, key), put)| (&key[..], put.0)).collect();
             let scan =
                 Scan { table, from: Bound::Unbounded, prefix: None, bytes_max: usize::MAX, records_max: usize::MAX };
-            let page = state.scan(&scan).unwrap();
+            let page = state.scan(&scan, Unreadable::Refused).unwrap();
             let version = |bytes: &[u8]| Record::decode(bytes).unwrap().version.0;
             let found: Vec<(&[u8], u64)> = page.iter().map(|(key, bytes)| (key, version(bytes))).collect();
             assert_eq!(found, expected);
@@ -442,7 +480,7 @@ mod tests {
                         bytes_max: usize::MAX,
                         records_max: usize::MAX,
                     };
-                    let page = state.scan(&scan).unwrap();
+                    let page = state.scan(&scan, Unreadable::Refused).unwrap();
                     let gone: Vec<_> = page.iter().map(|(key, _)| Effect { table, key, record: None }).collect();
                     state.apply(&gone, before.next()).unwrap();
                 }
@@ -476,7 +514,7 @@ mod tests {
                 assert!(state.get(table, &key).unwrap().is_none(), "{length} of {byte}");
                 let page = |from, prefix| {
                     let scan = Scan { table, from, prefix, bytes_max: usize::MAX, records_max: usize::MAX };
-                    state.scan(&scan).unwrap().len()
+                    state.scan(&scan, Unreadable::Refused).unwrap().len()
                 };
                 let all = page(Bound::Unbounded, None);
                 assert!(all > 0);
@@ -550,7 +588,10 @@ mod tests {
         for table in TABLES {
             let scan =
                 Scan { table, from: Bound::Unbounded, prefix: None, bytes_max: usize::MAX, records_max: usize::MAX };
-            let Ok(page) = state.scan(&scan) else { return false };
+            let Ok(page) = state.scan(&scan, Unreadable::Refused) else { return false };
+            if page.cut.is_some() {
+                return false;
+            }
             for (_, bytes) in page.iter() {
                 assert_eq!(Record::decode(bytes).unwrap().payload, [7; 100]);
             }

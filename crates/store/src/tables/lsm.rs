@@ -5,16 +5,20 @@
 //! snapshots are not used. It holds a lock over the syncs of its version file: reads that reach the disk wait for
 //! those, the writer does not.
 
-use super::base::{Base, BaseError};
+mod around;
+
+use super::base::{Base, BaseError, Hole};
 use super::flush::spawn;
 use super::layers::Tables;
 use super::memtable::Memtable;
 use crate::disk::is_full;
 use crate::error::StateError;
 use crate::limits::{FROZEN_MAX, RUNS_MAX};
+use around::Around;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, Slice, ValueType};
 use std::collections::HashSet;
+use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -49,9 +53,9 @@ impl Tables<LsmBase> {
     /// open.
     pub fn open(folder: &Path, memory_bytes: usize, files_open: usize) -> Result<Tables<LsmBase>, StateError> {
         let place = folder.display().to_string();
-        let failed = |error| match base_error(error) {
-            BaseError::Full => StateError::Full { place: place.clone() },
-            BaseError::Failed(what) => StateError::Failed { place: place.clone(), what },
+        let failed = |error| match error {
+            lsm_tree::Error::Io(error) if is_full(&error) => StateError::Full { place: place.clone() },
+            error => StateError::Failed { place: place.clone(), what: what(&error) },
         };
         let tree = Config::new(folder, Default::default(), Default::default())
             .use_cache(Arc::new(Cache::with_capacity_bytes(memory_bytes as u64 / 4)))
@@ -85,7 +89,8 @@ impl Base for LsmBase {
         if key.len() > CELL_KEY_BYTES_MAX {
             return Ok(None);
         }
-        self.0.tree.get(key, ALL).map_err(base_error)
+        // Where something else is damaged than what is looked for, that is found on the way around.
+        self.0.tree.get(key, ALL).or_else(|_| self.0.around((Bound::Included(key), Bound::Included(key))).only())
     }
 
     fn range(
@@ -101,7 +106,16 @@ impl Base for LsmBase {
         };
         let to = if cut(to) { Bound::Included(&to[..CELL_KEY_BYTES_MAX]) } else { Bound::Excluded(to) };
         let range = self.0.tree.range::<&[u8], _>((from, to), ALL, None);
-        Box::new(range.map(|cell| cell.into_inner().map_err(base_error)))
+        Box::new(range.map(|cell| cell.into_inner().map_err(|error| BaseError::Unreadable(Box::new(nowhere(&error))))))
+    }
+
+    fn range_around(
+        &self,
+        from: Bound<&[u8]>,
+        to: &[u8],
+    ) -> Box<dyn Iterator<Item = Result<(Slice, Slice), BaseError>> + Send> {
+        let around = self.0.around((from, Bound::Excluded(to)));
+        Box::new(around.map(|cell| cell.map_err(|hole| BaseError::Unreadable(Box::new(hole)))))
     }
 
     fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError> {
@@ -135,6 +149,10 @@ impl Base for LsmBase {
 }
 
 impl Lsm {
+    fn around(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> Around {
+        Around::new(&self.tree, &self.folder, range)
+    }
+
     fn flush(&self, cells: &Memtable, own: (&[u8], &[u8])) -> Result<(), BaseError> {
         let _making = self.making.read().expect("no holder panics");
         let version = self.next.fetch_add(1, Ordering::AcqRel);
@@ -176,10 +194,11 @@ impl Lsm {
                 let compacted = self.tree.compact(Arc::clone(&strategy) as _, ALL);
                 drop(making);
                 if let Err(error) = compacted {
-                    let error = self.clean_up(from_id, base_error(error));
+                    let error = self.clean_up(from_id, compaction_error(error));
                     self.compaction_fails(error);
                     break;
                 }
+                self.wanted.lock().expect("no holder panics").error = None;
                 if self.tree.current_version().id() == before {
                     break;
                 }
@@ -190,7 +209,7 @@ impl Lsm {
     }
 
     fn compaction_fails(&self, error: BaseError) {
-        if let BaseError::Failed(_) = error {
+        if !matches!(error, BaseError::Full) {
             self.wanted.lock().unwrap_or_else(PoisonError::into_inner).error = Some(error);
         }
         self.changed.notify_all();
@@ -221,7 +240,28 @@ impl Lsm {
 fn base_error(error: lsm_tree::Error) -> BaseError {
     match error {
         lsm_tree::Error::Io(error) if is_full(&error) => BaseError::Full,
-        error => BaseError::Failed(error.to_string()),
+        error => BaseError::Failed(what(&error)),
+    }
+}
+
+/// Why compaction failed. It reads whole files and does not say in which of them it failed.
+fn compaction_error(error: lsm_tree::Error) -> BaseError {
+    match error {
+        lsm_tree::Error::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => base_error(error.into()),
+        error => BaseError::Unreadable(Box::new(nowhere(&error))),
+    }
+}
+
+fn nowhere(error: &lsm_tree::Error) -> Hole {
+    Hole { file: "tables".to_owned(), what: what(error), range: None }
+}
+
+/// What is wrong, in words.
+fn what(error: &lsm_tree::Error) -> String {
+    match error {
+        lsm_tree::Error::ChecksumMismatch { .. } => "a checksum does not match".to_owned(),
+        lsm_tree::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
     }
 }
 

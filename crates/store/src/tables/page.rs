@@ -1,5 +1,6 @@
 //! Records as a scan returns them.
 
+use crate::damage::Damage;
 use rowcast_core::Sequence;
 
 /// Some records of a table in the order of their keys, in one piece of memory.
@@ -9,6 +10,8 @@ pub struct Page {
     ends: Vec<Ends>, // Of each record, within `bytes`.
     /// Where to go on, as `Excluded`; `None`: there is nothing more. A page can be empty and still have a next.
     pub next: Option<Vec<u8>>,
+    /// Why it ends where it does, if that is because what follows cannot be read: the next page fails.
+    pub cut: Option<Box<Damage>>,
     /// Everything up to here is in the page; some of what came later may be, too.
     pub applied: Sequence,
 }
@@ -29,6 +32,13 @@ impl Page {
         let key = self.bytes.len() as u32;
         self.bytes.extend_from_slice(record);
         self.ends.push(Ends { key, record: self.bytes.len() as u32 });
+    }
+
+    /// The key of the last record.
+    pub(super) fn last_key(&self) -> Option<&[u8]> {
+        let ends = self.ends.last()?;
+        let start = self.ends.iter().rev().nth(1).map_or(0, |before| before.record);
+        Some(&self.bytes[start as usize..ends.key as usize])
     }
 
     /// How many records there are.

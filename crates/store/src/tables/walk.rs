@@ -1,11 +1,20 @@
 //! Goes through all layers in the order of keys, the newest version of each.
 
-use super::base::Base;
+use super::base::{Base, BaseError};
 use super::layers::Inner;
 use super::memtable::Memtable;
+use crate::damage::Damage;
 use crate::error::StateError;
 use lsm_tree::Slice;
 use std::ops::Bound;
+
+/// What a walk comes by.
+pub(super) enum Step<'a> {
+    /// A cell: its key and its value.
+    Cell(&'a Slice, &'a Slice),
+    /// Something that cannot be read.
+    Unreadable(Damage),
+}
 
 /// Whether a walk goes on.
 pub(super) enum Walk {
@@ -14,12 +23,13 @@ pub(super) enum Walk {
 }
 
 impl<B: Base> Inner<B> {
-    /// Shows cells in order, from `from` up to but not including `to`, until `visit` has had enough.
+    /// Shows cells in order, from `from` up to but not including `to`, until `visit` has had enough. What cannot be read
+    /// has its place among them.
     pub(super) fn walk(
         &self,
         from: Bound<&[u8]>,
         to: &[u8],
-        mut visit: impl FnMut(&Slice, &Slice) -> Walk,
+        mut visit: impl FnMut(Step<'_>) -> Walk,
     ) -> Result<(), StateError> {
         let mut from: Bound<Slice> = from.map(Slice::from);
         let mut cells = WALK_CELLS_FIRST;
@@ -37,7 +47,7 @@ impl<B: Base> Inner<B> {
         from: &Bound<Slice>,
         to: &[u8],
         cells: usize,
-        visit: &mut impl FnMut(&Slice, &Slice) -> Walk,
+        visit: &mut impl FnMut(Step<'_>) -> Walk,
     ) -> Result<Option<Slice>, StateError> {
         let start = from.as_ref().map(|key| &**key);
         if starts_behind(start, to) {
@@ -63,9 +73,21 @@ impl<B: Base> Inner<B> {
             memory.push(Box::new(range.map(|(key, value)| (key.clone(), value.clone()))));
         }
         let mut memory = Newest::new(memory);
-        let mut base = self.base.range(start, to);
-        let mut below = base.next().transpose().map_err(|error| self.error(error))?;
+        let mut base = Below { cells: self.base.range(start, to), is_around: false };
+        let mut at = from.clone(); // Up to where the base was shown.
+        let mut below = None;
+        let mut is_over = false;
         loop {
+            while below.is_none() && !is_over {
+                match base.next(&self.base, &at, to).map_err(|error| self.error(error)) {
+                    Ok(found) => (is_over, below) = (found.is_none(), found),
+                    Err(StateError::Unreadable(damage)) => match visit(Step::Unreadable(*damage)) {
+                        Walk::On => {}
+                        Walk::Stop => return Ok(None),
+                    },
+                    Err(error) => return Err(error),
+                }
+            }
             let next = match (memory.peek(), &below) {
                 (None, None) => return Ok(None),
                 (Some(key), Some((base, _))) if key > base => Source::Base,
@@ -83,16 +105,17 @@ impl<B: Base> Inner<B> {
             if known_to.as_ref().is_some_and(|known_to| key > *known_to) {
                 return Ok(known_to);
             }
-            if !matches!(next, Source::Memory) {
-                below = base.next().transpose().map_err(|error| self.error(error))?;
-            }
             if let Some(value) = value
-                && let Walk::Stop = visit(&key, &value)
+                && let Walk::Stop = visit(Step::Cell(&key, &value))
             {
                 return Ok(None);
             }
             if known_to.as_ref().is_some_and(|known_to| key == *known_to) {
                 return Ok(known_to);
+            }
+            match next {
+                Source::Memory => {}
+                Source::Base | Source::Both => (at, below) = (Bound::Excluded(key), None),
             }
         }
     }
@@ -119,6 +142,26 @@ impl<B: Base> Inner<B> {
                 Some((key, true)) => return Ok(Some(key)),
                 Some((key, false)) => end = key, // Gone: look below it.
             }
+        }
+    }
+}
+
+/// The base's part of a walk.
+struct Below {
+    cells: Box<dyn Iterator<Item = Result<(Slice, Slice), BaseError>> + Send>,
+    is_around: bool, // It goes on behind what cannot be read.
+}
+
+impl Below {
+    /// The next cell, when those up to `at` were shown.
+    fn next<B: Base>(&mut self, base: &B, at: &Bound<Slice>, to: &[u8]) -> Result<Option<(Slice, Slice)>, BaseError> {
+        match self.cells.next().transpose() {
+            Err(BaseError::Unreadable(_)) if !self.is_around => {
+                self.cells = base.range_around(at.as_ref().map(|key| &**key), to);
+                self.is_around = true;
+                self.cells.next().transpose()
+            }
+            found => found,
         }
     }
 }

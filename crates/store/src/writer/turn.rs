@@ -1,10 +1,11 @@
 //! One turn of the writer: proposals in, a frame and their outcomes out.
 
+use crate::damage::Damage;
 use crate::error::StateError;
 use crate::limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX};
 use crate::log::FrameHeader;
 use crate::store::Shared;
-use crate::tables::Effect;
+use crate::tables::{Effect, RecordBytes};
 use crate::writer::Origin;
 use bytes::Bytes;
 use hashbrown::HashTable;
@@ -116,15 +117,15 @@ impl<'a> Turn<'a> {
     }
 
     /// Decides on proposals and adds what is to be written.
-    pub(super) fn decide(&mut self, proposals: Proposals) -> Result<Vec<Completion>, StateError> {
+    pub(super) fn decide(&mut self, proposals: Proposals) -> Vec<Completion> {
         let Proposals { bytes, list, .. } = proposals;
         let mut completions = Vec::with_capacity(list.len());
         for proposal in list {
             let token = proposal.token;
-            let outcome = self.decide_one(proposal, &bytes)?;
+            let outcome = self.decide_one(proposal, &bytes);
             completions.extend(token.map(|token| Completion { token, outcome }));
         }
-        Ok(completions)
+        completions
     }
 
     pub(super) fn finish(self) -> Written {
@@ -143,7 +144,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn decide_one(&mut self, proposal: Proposal, bytes: &[u8]) -> Result<Outcome, StateError> {
+    fn decide_one(&mut self, proposal: Proposal, bytes: &[u8]) -> Outcome {
         let given = &bytes[proposal.entries];
         let mut decided = std::mem::take(&mut self.scratch.decided);
         decided.clear();
@@ -152,18 +153,19 @@ impl<'a> Turn<'a> {
         if proposal.decisions.is_empty()
             && let Some((table, key)) = plain_delete(given)
         {
-            let found = self.look_up(table, key, |record| record.is_some())?;
-            existed = Some(found);
-            refused = (!found).then_some(Outcome::Absent);
+            match self.look_up(table, key, |record| record.is_some()) {
+                Ok(found) => (existed, refused) = (Some(found), (!found).then_some(Outcome::Absent)),
+                Err(unreadable) => refused = Some(unreadable),
+            }
         }
         for (table, key, decide) in proposal.decisions {
             let now_ms = self.now_ms;
             let verdict = self.look_up(table, &key, |record| {
                 existed = Some(existed == Some(true) || record.is_some());
-                decide(record.as_ref(), now_ms, &mut decided)
-            })?;
-            if let Err(rejection) = verdict {
-                refused = Some(Outcome::Rejected(rejection));
+                decide(record.as_ref(), now_ms, &mut decided).map_err(Outcome::Rejected)
+            });
+            if let Err(outcome) = verdict.flatten() {
+                refused = Some(outcome);
                 break;
             }
         }
@@ -175,7 +177,7 @@ impl<'a> Turn<'a> {
             self.durability = self.durability.max(proposal.durability);
         }
         self.scratch.decided = decided;
-        Ok(refused.unwrap_or(Outcome::Done { sequence, existed }))
+        refused.unwrap_or(Outcome::Done { sequence, existed })
     }
 
     /// The sequence of the next entry.
@@ -183,13 +185,9 @@ impl<'a> Turn<'a> {
         Sequence(self.first.0 + self.scratch.entries.len() as u64)
     }
 
-    /// Shows the record as of this very point, if it is there and not expired.
-    fn look_up<T>(
-        &self,
-        table: TableId,
-        key: &[u8],
-        look: impl FnOnce(Option<Record<'_>>) -> T,
-    ) -> Result<T, StateError> {
+    /// Shows the record as of this very point, if it is there and not expired. Fails with the outcome for whoever needs one
+    /// that cannot be read: nobody else is harmed by that.
+    fn look_up<T>(&self, table: TableId, key: &[u8], look: impl FnOnce(Option<Record<'_>>) -> T) -> Result<T, Outcome> {
         let alive = |record: &Record<'_>| !record.is_expired(self.now_ms);
         let hash = self.hash(table, key);
         let same = |&at: &u32| self.scratch.entries[at as usize].is(table, key, &self.frame);
@@ -199,11 +197,13 @@ impl<'a> Turn<'a> {
             let (entry, _) = Entry::decode(entry, sequence).expect("the turn wrote whole entries");
             return Ok(look(Effect::of(&entry, self.shared.node).and_then(|effect| effect.record).filter(alive)));
         }
-        let found = self.shared.get(table, key)?;
-        let record = match &found {
-            Some(bytes) => Some(bytes.record().map_err(|error| self.shared.damaged(error))?),
-            None => None,
-        };
+        let unreadable = |damage: Damage| Outcome::Unreadable(self.shared.words(&damage));
+        let found = self.shared.get(table, key).map_err(|error| match error {
+            StateError::Unreadable(damage) => unreadable(*damage),
+            _ => Outcome::Unreadable("the record cannot be read".to_owned()),
+        })?;
+        let record = found.as_ref().map(RecordBytes::record).transpose();
+        let record = record.map_err(|error| unreadable(self.shared.senseless((table, key), &error)))?;
         Ok(look(record.filter(alive)))
     }
 

@@ -5,4 +5,5 @@ mod format;
 mod full;
 mod recover;
 mod store;
+mod tables;
 mod threads;

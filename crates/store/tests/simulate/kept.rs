@@ -185,8 +185,8 @@ impl Keep for Kept {
         reads::records(&self.store, range, after, records.min(self.read_records), bytes).expect("memory does not fail")
     }
 
-    fn record(&self, table: TableId, key: &[u8]) -> Option<Bytes> {
-        reads::record(&self.store, table, key).expect("memory does not fail")
+    fn record(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, Box<str>> {
+        Ok(reads::record(&self.store, table, key).expect("memory does not fail"))
     }
 
     fn locate(&self, sought: &Sought) -> Result<Located, Failed> {

@@ -540,6 +540,7 @@ impl Run {
                 Outcome::Rejected(_) => self.book.refuse(number)?,
                 Outcome::Full if self.full => self.book.refuse(number)?,
                 Outcome::Full => return Err("full, with room on the disk".to_owned()),
+                Outcome::Unreadable(words) => return Err(format!("on tables in memory: {words}")),
             }
         }
         Ok(())
