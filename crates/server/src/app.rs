@@ -286,8 +286,8 @@ async fn serve(
     let (sys_interval, told_interval) = tokio::sync::watch::channel(config.mqtt.sys_interval);
     tokio::spawn(Arc::clone(&node.sys).run(told_interval));
     let Node { store, db, .. } = &*node;
-    let (store, db) = (store.clone(), db.clone());
-    tokio::spawn(async move { disk::watch(&store, &db, http.readiness()).await });
+    let (store, db, data) = (store.clone(), db.clone(), config.storage.path.clone());
+    tokio::spawn(async move { disk::watch(&store, &data, &db, http.readiness()).await });
     for (listener, inbox) in doors.listeners.into_iter().chain(doors.for_commands).zip(node.inboxes.iter().cycle()) {
         inbox.push(Message::Accept(Box::new((listener, room))));
     }

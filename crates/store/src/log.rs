@@ -111,6 +111,23 @@ impl Log {
         Ok(Appended::Yes)
     }
 
+    /// Whether there is room for a frame of so many bytes: they are written where it would be, and cut off again. Who
+    /// finds them after a crash takes them for a frame that was never finished.
+    pub(crate) fn look_for_room(&mut self, bytes: usize, clock: Hlc, now_ms: u64) -> Result<Appended, StoreError> {
+        if self.offset >= self.segment_bytes
+            && let Appended::Full = self.roll(clock, now_ms)?
+        {
+            return Ok(Appended::Full);
+        }
+        let found = match self.file.write_at(&vec![0; bytes], self.offset) {
+            Ok(()) => Appended::Yes,
+            Err(error) if is_full(&error) => Appended::Full,
+            Err(source) => return Err(self.failed("append to", source)),
+        };
+        self.file.truncate(self.offset).map_err(|source| self.failed("cut an unfinished frame off", source))?;
+        Ok(found)
+    }
+
     /// Puts everything appended on the disk.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         self.shared.sync.sync_to(self.last).map_err(|source| self.failed("sync", source))

@@ -8,6 +8,7 @@ use crate::log::{self, Cut, LogFiles, Opening, Recovered, Retention, Verify};
 use crate::meta;
 use crate::quiet::Quiet;
 use crate::reader::LogPage;
+use crate::room::{DiskRoom, Fullness};
 use crate::tables::{Effect, LsmState, Page, RecordBytes, Room, Scan, State, Unreadable};
 use crate::tail::Tail;
 use crate::writer::Writer;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     tail: Tail,
     quiet: Quiet,
     committed: AtomicU64,
+    pub(crate) fullness: Fullness,
     pub(crate) node: NodeId,
     opened: Opened,
     retention: Mutex<Retention>,
@@ -143,6 +145,7 @@ impl Store {
             tail: Tail::new(last, options.ring_bytes),
             quiet: Quiet::default(),
             committed: AtomicU64::new(last.0),
+            fullness: Fullness::default(),
             node,
             opened: Opened { clean, cut, replayed },
             retention: Mutex::new(options.retention),
@@ -194,6 +197,12 @@ impl Store {
     #[must_use]
     pub fn damage(&self, told: usize) -> (Vec<Damage>, u64) {
         self.0.state.damages().since(told)
+    }
+
+    /// Whether there is room to write. Where there was none, the writer looks for some about once a second.
+    #[must_use]
+    pub fn disk_room(&self) -> DiskRoom {
+        self.0.fullness.get()
     }
 
     /// How damage to the tables is mended by now.

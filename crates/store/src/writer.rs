@@ -4,7 +4,7 @@ mod turn;
 mod upkeep;
 
 use crate::error::{StateError, StoreError};
-use crate::limits::{EXPIRE_PER_TURN, UNSYNCED_MAX};
+use crate::limits::{EXPIRE_PER_TURN, TURN_BYTES_MAX, UNSYNCED_MAX};
 use crate::log::{Appended, Log};
 use crate::queue::Queue;
 use crate::store::Shared;
@@ -55,12 +55,21 @@ pub struct Writer {
     latest: Hlc, // The last stamp given or seen.
     upkeep: Arc<Upkeep>,
     scratch: Scratch,
+    is_full: bool, // As `Shared::fullness` says.
 }
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, log: Log, latest: Hlc, hash_seed: u64) -> Writer {
         let upkeep = Arc::new(Upkeep::new(Arc::clone(&shared)));
-        Writer { shared, log, clock: Clock::after(latest), latest, upkeep, scratch: Scratch::new(hash_seed) }
+        Writer {
+            shared,
+            log,
+            clock: Clock::after(latest),
+            latest,
+            upkeep,
+            scratch: Scratch::new(hash_seed),
+            is_full: false,
+        }
     }
 
     /// Decides on proposals in their order and commits what is to be written as one frame.
@@ -87,10 +96,19 @@ impl Writer {
                 Room::Damaged(damage) => Outcome::Unreadable(self.shared.words(&damage)),
                 Room::Yes | Room::DiskFull => Outcome::Full,
             };
+            if outcome == Outcome::Full {
+                let refused = completions.iter().map(|(_, list)| list.len()).sum();
+                self.shared.fullness.refuse(written.frame.len(), refused);
+                self.is_full = true;
+            }
             for completion in completions.iter_mut().flat_map(|(_, list)| list) {
                 completion.outcome = outcome.clone();
             }
             return Ok(Committed { batch: None, completions });
+        }
+        // Less than was refused may fit now and then.
+        if self.is_full && self.shared.fullness.get().wanted <= Some(written.frame.len() as u64) {
+            self.found_room();
         }
         if written.durability == Durability::Sync || self.log.unsynced() >= UNSYNCED_MAX {
             self.log.sync()?;
@@ -105,7 +123,26 @@ impl Writer {
     pub fn tick(&mut self, now_ms: u64) -> Result<(Committed, More), StoreError> {
         let expired = self.expire(now_ms)?;
         self.upkeep.run(now_ms)?;
+        self.look_for_room(now_ms)?;
         Ok(expired)
+    }
+
+    /// Where the disk was full, sees whether as much as was refused would fit by now. Nobody may propose anything to a node
+    /// that says it is not ready.
+    fn look_for_room(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        let Some(wanted) = self.is_full.then(|| self.shared.fullness.get().wanted).flatten() else { return Ok(()) };
+        let bytes = usize::try_from(wanted).unwrap_or(usize::MAX).min(TURN_BYTES_MAX);
+        if self.shared.state.ready()? == Room::Yes
+            && let Appended::Yes = self.log.look_for_room(bytes, self.latest, now_ms)?
+        {
+            self.found_room();
+        }
+        Ok(())
+    }
+
+    fn found_room(&mut self) {
+        self.is_full = false;
+        self.shared.fullness.pass();
     }
 
     /// Leaves everything in good order, so that the next start has nothing to recover.
@@ -229,6 +266,7 @@ fn take_turns(
             if batch.is_some() {
                 sink.committed(batch, Vec::new());
             }
+            writer.look_for_room(wall_clock_ms())?;
             next_expiry = Instant::now() + if more == More::Yes { Duration::ZERO } else { TICK };
         }
     }

@@ -364,6 +364,54 @@ fn a_full_disk_at_the_end_of_a_segment_passes_as_well() {
 }
 
 #[test]
+fn a_full_disk_is_known_to_be_until_there_is_room_for_as_much_also_if_nobody_asks_for_it() {
+    for segment_bytes in [64 << 20, 100] {
+        let (mut home, disk) = Home::new(Options { segment_bytes, ..Options::default() });
+        let room = |home: &Home| (home.store.disk_room().wanted.is_some(), home.store.disk_room().refused);
+        home.turn(&[put(DOG, "1", "a")]);
+        assert_eq!(room(&home), (false, 0));
+        disk.set_capacity(Some(disk.bytes() + 50));
+        home.turn(&[put(DOG, "1", "b"), put(DOG, "2", "b")]);
+        home.turn(&[put(DOG, "1", &"b".repeat(1_000))]);
+        home.tick();
+        assert_eq!(room(&home), (true, 3));
+        // Too little for what was refused last.
+        disk.set_capacity(Some(disk.bytes() + 500));
+        home.tick();
+        assert_eq!(home.turn(&[put(DOG, "1", "c")]), [done(2)]);
+        assert_eq!(room(&home), (true, 3));
+        disk.set_capacity(None);
+        home.tick();
+        assert_eq!((room(&home), home.store.committed()), ((false, 3), Sequence(2)), "nothing was written for that");
+        // And again, until something is written before it was looked for.
+        disk.set_capacity(Some(disk.bytes() + 10));
+        home.turn(&[put(DOG, "1", "d")]);
+        disk.set_capacity(None);
+        home.turn(&[put(DOG, "1", "e")]);
+        assert_eq!(room(&home), (false, 4));
+        assert_eq!(home.restart(Crash::Power).log(Sequence::ZERO), ["1 a", "2 c", "3 e"]);
+    }
+}
+
+#[test]
+fn a_crash_while_room_is_looked_for_costs_nothing() {
+    for operations in 0..2 {
+        for crash in [Crash::Power, Crash::Process] {
+            let (mut home, disk) = Home::new(Options::default());
+            home.turn(&[put(DOG, "1", "a")]);
+            disk.set_capacity(Some(disk.bytes() + 10));
+            home.turn(&[put(DOG, "1", &"b".repeat(1_000))]);
+            disk.set_capacity(None);
+            disk.crash_at(disk.operations() + operations);
+            assert!(home.writer.as_mut().unwrap().tick(0).is_err());
+            let mut home = home.restart(crash);
+            assert_eq!((home.log(Sequence::ZERO), home.get(DOG, "1")), (vec!["1 a".to_owned()], text("a")));
+            assert!(matches!(home.turn(&[put(DOG, "1", "c")])[..], [Outcome::Done { .. }]));
+        }
+    }
+}
+
+#[test]
 fn a_failed_sync_is_the_end() {
     let (mut home, disk) = Home::new(Options::default());
     home.turn(&[put(DOG, "1", "a")]);
