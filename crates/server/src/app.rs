@@ -60,10 +60,15 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let Application { catalog, roles } = application::read(&config.folder)?;
     let declared = catalog.clone();
     let files = OpenFiles::raise(config.threads().get())?;
+    let main = Builder::new_current_thread().enable_all().build()?;
+    {
+        // A file that has reached the limit of its size (`ulimit -f`) is a full disk, not the end.
+        let _runtime = main.enter();
+        let _handled = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
+    }
     let log = Log::open(&config, &files)?;
 
     // What must be there before the first client: tables with their numbers, an account.
-    let main = Builder::new_current_thread().enable_all().build()?;
     main.block_on(log.take_tables(&config, mode, catalog))?;
     let access = Arc::new(Access::new(roles, log.db.tables()));
     let keys = config.storage.path.join("keys");

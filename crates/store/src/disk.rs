@@ -62,9 +62,11 @@ pub trait DiskFile: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
 }
 
-/// Whether an error says that there is no room: the one write error the store survives.
+/// Whether an error says that there is no room: the one write error the store survives. That a file may be no larger
+/// (`ulimit -f`) is one as well, where the process does not end of the signal that comes with it.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// A folder of the operating system, for this process alone.

@@ -15,6 +15,7 @@ mod data_folder;
 mod descriptors;
 mod dev;
 mod footprint;
+mod full;
 mod hostile;
 mod http;
 mod kill;
