@@ -54,6 +54,9 @@ pub const IN_DOUBT_MAX: u64 = 16_384;
 /// Filters of clients that are gone that a shard takes out before it looks after others again.
 pub const FILTERS_AT_ONCE: usize = 256;
 
+/// Times as many may be left for later: who leaves more behind has others wait for it.
+pub const REMAINS_MAX: usize = 1024;
+
 /// Wills whose time has come that a shard reads from the store at once: one may be as large as a packet.
 pub const WILLS_LOADED_MAX: usize = 64;
 

@@ -48,9 +48,9 @@ impl DurableInterest {
         }
     }
 
-    /// Whether there are filters of rows that are gone.
-    pub(super) fn is_releasing(&self) -> bool {
-        !self.releasing.is_empty()
+    /// How many filters there are of rows that are gone.
+    pub(super) fn releasing(&self) -> usize {
+        self.releasing.len()
     }
 
     /// Goes on with these, with so many at most: who has left many is not waited for.

@@ -63,7 +63,7 @@ impl Shard {
         self.seen = self.seen.max(batch.last());
         self.scratch.topic = heard.topic;
         self.store_full_sessions(now);
-        if self.durable.is_releasing() {
+        if self.durable.releasing() > 0 {
             self.clear_away();
         }
     }

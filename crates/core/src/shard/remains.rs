@@ -6,6 +6,7 @@
 use super::connection::ConnectionId;
 use super::{Input, Shard, connection};
 use crate::interest::Subscriber;
+use crate::limits::REMAINS_MAX;
 use crate::mqtt::session::{Held, Session};
 use crate::outbox::Outbox;
 use rowcast_codec::TopicFilter;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Remains {
     queue: VecDeque<Leftover>,
+    /// Filters of all of them; those that are out count until all of their client are.
+    filters: usize,
     /// The shard will be told to go on.
     goes_on: bool,
     /// Connections that are closed, and whose places are kept.
@@ -26,6 +29,7 @@ pub(super) struct Remains {
 struct Leftover {
     /// Whose filters are to be taken out; `None`: they are out, and only memory is to be given back.
     connection: Option<ConnectionId>,
+    count: usize,
     filters: Box<dyn Iterator<Item = Filter> + Send>,
 }
 
@@ -62,6 +66,7 @@ impl Shard {
             }
             return;
         }
+        let count = session.subscriptions.len();
         let filters: Box<dyn Iterator<Item = Filter> + Send> = match fate {
             Fate::Dropped => Box::new(filters_of(std::mem::take(&mut session.subscriptions))),
             Fate::Kept => {
@@ -73,14 +78,15 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.remains = true;
         }
-        self.leave_behind(Leftover { connection: Some(id), filters });
+        self.leave_behind(Leftover { connection: Some(id), count, filters });
     }
 
     /// Nobody wants a session that is not any connection's.
     pub(super) fn let_go(&mut self, mut session: Box<Session>) {
-        if session.subscriptions.len() > self.settings.filters_at_once {
+        let count = session.subscriptions.len();
+        if count > self.settings.filters_at_once {
             let filters = Box::new(filters_of(std::mem::take(&mut session.subscriptions)));
-            self.leave_behind(Leftover { connection: None, filters });
+            self.leave_behind(Leftover { connection: None, count, filters });
         }
     }
 
@@ -99,12 +105,18 @@ impl Shard {
     }
 
     fn leave_behind(&mut self, leftover: Leftover) {
+        self.remains.filters += leftover.count;
         self.remains.queue.push_back(leftover);
         self.clear_away();
     }
 
-    /// Takes away a few of what is left, unless that goes on already.
+    /// Takes away a few of what is left, unless that goes on already; and at once what is more than may be left, however
+    /// fast clients come and go.
     pub(super) fn clear_away(&mut self) {
+        let filters_max = self.settings.filters_at_once.saturating_mul(REMAINS_MAX);
+        while self.remains.filters + self.durable.releasing() > filters_max {
+            self.clear_some();
+        }
         if !self.remains.goes_on {
             self.on_remains();
         }
@@ -112,7 +124,14 @@ impl Shard {
 
     /// The others on this thread had their turn: a few more.
     pub(super) fn on_remains(&mut self) {
-        self.remains.goes_on = false;
+        self.clear_some();
+        self.remains.goes_on = !self.remains.is_empty() || self.durable.releasing() > 0;
+        if self.remains.goes_on {
+            self.later(Input::Remains);
+        }
+    }
+
+    fn clear_some(&mut self) {
         let mut room = self.settings.filters_at_once;
         while let (1.., Some(first)) = (room, self.remains.queue.front_mut()) {
             let connection = first.connection;
@@ -124,16 +143,13 @@ impl Shard {
                     }
                 }
                 None => {
+                    self.remains.filters -= first.count;
                     self.remains.queue.pop_front();
                     connection.into_iter().for_each(|id| self.clear_place(id));
                 }
             }
         }
         self.durable.release_some(&self.tables, room);
-        if !self.remains.is_empty() || self.durable.is_releasing() {
-            self.remains.goes_on = true;
-            self.later(Input::Remains);
-        }
     }
 
     fn take_out(&mut self, id: ConnectionId, (filter, spelling): (&str, u32)) {

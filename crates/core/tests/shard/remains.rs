@@ -185,6 +185,23 @@ fn the_next_to_leave_waits_behind_the_first() {
 }
 
 #[test]
+fn no_more_is_left_than_may_be() {
+    let mut few = Few::new();
+    let filters: Vec<String> = (0..1000).map(|filter| format!("x/{filter}")).collect();
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    let left = |clients: u32| {
+        let ids: Vec<ConnectionId> = (0..clients).map(|client| few.connect(&format!("client{client}"))).collect();
+        ids.iter().for_each(|&id| few.subscribe(id, &filters));
+        ids.iter().for_each(|&id| few.shard.disconnected(id, NOW));
+        let left = few.subscriptions();
+        while few.go_on() {}
+        assert_eq!(few.subscriptions(), 0);
+        left
+    };
+    assert_eq!([2, 3, 10].map(left), [1998; 3]);
+}
+
+#[test]
 fn other_tables_in_the_middle_leave_nothing_behind() {
     let mut few = Few::new();
     let gone = few.connect("gone");
