@@ -122,7 +122,15 @@ impl Message {
 
     /// Whether there comes a time when it need not be sent any more.
     pub(crate) fn expires(&self) -> bool {
-        self.expiry_secs.is_some() || self.asks.is_some() || (self.kind.is_state() && self.topic.starts_with("ticket"))
+        self.expires_ms.is_some()
+            || self.expiry_secs.is_some()
+            || self.asks.is_some()
+            || (self.kind.is_state() && self.topic.starts_with("ticket"))
+    }
+
+    /// Whether whoever was to get it has it by the end. That a patch expires is known only from the log.
+    pub(crate) fn must_have_come(&self) -> bool {
+        self.accepted_at.is_some() && !self.expires()
     }
 
     pub(crate) fn payload(&self, number: usize) -> Vec<u8> {

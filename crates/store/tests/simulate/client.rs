@@ -723,7 +723,7 @@ impl Client {
             return Err(format!("{}: left over: to {outgoing:?}, from {:?}", self.name, self.in_flight));
         }
         self.replays.check_complete().map_err(|mistake| format!("{}: {mistake}", self.name))?;
-        let lost = |number: &&usize| book.messages[**number].accepted_at.is_some() && !self.got.contains(*number);
+        let lost = |number: &&usize| book.messages[**number].must_have_come() && !self.got.contains(*number);
         match self.expected.iter().find(lost) {
             Some(number) => Err(format!("{} never got {number}: {:?}", self.name, book.messages[*number])),
             None => Ok(()),

@@ -201,7 +201,7 @@ impl Groups {
     /// Everything has settled: some member got what some member must get.
     pub(crate) fn check_complete(&self, book: &Book) -> Result<(), String> {
         for (group, filter) in self.0.iter().zip(GROUPS) {
-            let lost = |number: &&usize| book.messages[**number].accepted_at.is_some() && !group.got.contains(*number);
+            let lost = |number: &&usize| book.messages[**number].must_have_come() && !group.got.contains(*number);
             if let Some(number) = group.expected.iter().find(lost) {
                 let topic = book.messages[*number].topic;
                 return Err(format!("no member of {filter} got {number} on {topic}: {:?}", group.holders.get(number)));
