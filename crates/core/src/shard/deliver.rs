@@ -142,6 +142,8 @@ impl<'a> Outgoing<'a> {
 pub(super) struct Frames {
     /// More than one client may get it.
     many: bool,
+    /// Whether it is a document, once somebody asked.
+    is_document: Option<bool>,
     whole: Form,
     /// What it looks like to those who may see some of its attributes, or take it in another format.
     parts: Vec<Part>,
@@ -149,8 +151,7 @@ pub(super) struct Frames {
 
 /// A document without what some may not see, or in another format.
 struct Part {
-    shown: Option<Arc<AttributeSet>>,
-    format: Format,
+    shown: Shown,
     payload: Vec<u8>,
     form: Form,
 }
@@ -175,28 +176,67 @@ impl Frames {
     /// The next message begins; `many`: more than one client may get it.
     pub(super) fn begin(&mut self, many: bool) {
         self.many = many;
+        self.is_document = None;
         self.whole.shared = None;
         self.whole.encoded.ready = 0;
         self.parts.clear();
     }
 
-    /// The document without what some may not see, in a format.
-    fn part(
-        &mut self,
-        tables: &Tables,
-        table: TableId,
-        shown: Option<&Arc<AttributeSet>>,
-        format: Format,
-        document: &[u8],
-    ) -> &mut Part {
-        let is_it =
-            |part: &Part| part.shown.as_ref().map(Arc::as_ptr) == shown.map(Arc::as_ptr) && part.format == format;
-        let place = self.parts.iter().position(is_it).unwrap_or_else(|| {
-            let payload = in_form(tables, table, shown, format, document);
-            self.parts.push(Part { shown: shown.cloned(), format, payload, form: Form::default() });
+    /// [`is_document`] of the current message.
+    fn is_document(&mut self, tables: &Tables, message: &Outgoing<'_>) -> bool {
+        *self.is_document.get_or_insert_with(|| is_document(tables, message))
+    }
+
+    /// The document as it is shown.
+    fn part(&mut self, tables: &Tables, shown: Shown, message: &Outgoing<'_>) -> &mut Part {
+        let place = self.parts.iter().position(|part| part.shown.is_same(&shown)).unwrap_or_else(|| {
+            let payload = shown.payload(tables, message);
+            self.parts.push(Part { shown, payload, form: Form::default() });
             self.parts.len() - 1
         });
         &mut self.parts[place]
+    }
+}
+
+/// What a client is shown of a message.
+struct Shown {
+    /// `None`: all of its attributes, or it has none.
+    attributes: Option<Arc<AttributeSet>>,
+    /// `None`: it is no document, or nobody is told its format.
+    format: Option<Format>,
+}
+
+impl Shown {
+    fn of(
+        (version, view): (Version, View<'_>),
+        (message, selected): (&Outgoing<'_>, &Selected),
+        is_document: impl FnOnce() -> bool,
+    ) -> Shown {
+        let attributes = match view {
+            View::Only(attributes) if message.kind == ChangeKind::Put => Some(Arc::clone(attributes)),
+            _ => None,
+        };
+        Shown { attributes, format: (version == Version::V5 && is_document()).then_some(selected.format) }
+    }
+
+    /// Whether it is shown as it is stored.
+    fn is_whole(&self) -> bool {
+        self.attributes.is_none() && self.format.unwrap_or_default() == Format::Json
+    }
+
+    /// Whether its payload is the same.
+    fn is_same(&self, other: &Shown) -> bool {
+        self.attributes.as_ref().map(Arc::as_ptr) == other.attributes.as_ref().map(Arc::as_ptr)
+            && self.format.unwrap_or_default() == other.format.unwrap_or_default()
+    }
+
+    fn payload(&self, tables: &Tables, message: &Outgoing<'_>) -> Vec<u8> {
+        let format = self.format.unwrap_or_default();
+        in_form(tables, message.table, self.attributes.as_ref(), format, message.payload)
+    }
+
+    fn content_type(&self) -> Option<&'static str> {
+        self.format.map(Format::content_type)
     }
 }
 
@@ -316,20 +356,16 @@ pub(super) fn deliver(
     }
     let how = (selected, qos, outbound_bytes, now);
     let many = frames.many;
-    let shown = match view {
-        View::Only(shown) if message.kind == ChangeKind::Put => Some(Arc::clone(shown)),
-        _ => None,
-    };
-    let document = (connection.version == Version::V5 && is_document(tables, message)).then_some(selected.format);
-    if shown.is_none() && document.is_none() {
+    let who = (connection.version, view);
+    let shown = Shown::of(who, (message, selected), || frames.is_document(tables, message));
+    if shown.is_whole() && shown.format.is_none() {
         return put(connection, (&mut frames.whole, many), counters, message, how, delivery);
     }
-    let format = document.unwrap_or_default();
-    let mut part = Outgoing { content_type: document.map(Format::content_type), ..*message };
-    if shown.is_none() && format == Format::Json {
+    let mut part = Outgoing { content_type: shown.content_type(), ..*message };
+    if shown.is_whole() {
         return put(connection, (&mut frames.whole, many), counters, &part, how, delivery);
     }
-    let Part { payload, form, .. } = frames.part(tables, message.table, shown.as_ref(), format, message.payload);
+    let Part { payload, form, .. } = frames.part(tables, shown, message);
     part.payload = payload;
     put(connection, (form, many), counters, &part, how, delivery)
 }
@@ -523,16 +559,12 @@ pub(super) fn redeliver(
     now: Moment,
 ) -> Delivered {
     // Whatever subscription it came by: that may be gone.
-    let shown = match connection.rights.view(message.table, message.topic) {
-        View::Only(shown) if message.kind == ChangeKind::Put => Some(shown),
-        _ => None,
-    };
-    let document = (connection.version == Version::V5 && is_document(tables, message)).then_some(selected.format);
-    let mut part = Outgoing { content_type: document.map(Format::content_type), ..*message };
-    let format = document.unwrap_or_default();
+    let view = connection.rights.view(message.table, message.topic);
+    let shown = Shown::of((connection.version, view), (message, selected), || is_document(tables, message));
+    let mut part = Outgoing { content_type: shown.content_type(), ..*message };
     let payload;
-    if shown.is_some() || format != Format::Json {
-        payload = in_form(tables, message.table, shown, format, message.payload);
+    if !shown.is_whole() {
+        payload = shown.payload(tables, message);
         part.payload = &payload;
     }
     let message = &part;
