@@ -55,12 +55,19 @@ pub struct Session {
     pub replays_begun: u32,
     /// Deliveries of an earlier connection, by number, still to be sent again.
     pub redeliver: VecDeque<u64>,
-    /// Whether its connection asked for `rowcast-meta` on all its subscriptions.
-    pub meta: bool,
-    /// In which format its connection takes documents, where a subscription says nothing else.
-    pub format: Format,
+    /// What its connection asked for on all its subscriptions.
+    pub for_all: ForAll,
     /// Whether the stored form differs from this in ways that only cost repetition (acknowledgements).
     pub dirty: bool,
+}
+
+/// What a connection asks for on all subscriptions of its session.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ForAll {
+    /// `rowcast-meta`.
+    pub meta: bool,
+    /// The format of documents where a subscription says nothing else.
+    pub format: Format,
 }
 
 /// A subscription as the session holds it.
@@ -255,15 +262,20 @@ impl StoredSubscription {
 
     /// As it is matched, with its filter in the canonical spelling, from where it begins.
     #[must_use]
-    pub fn subscription(self, subscriber: Subscriber, (since, own_since): (Sequence, Sequence)) -> Subscription {
+    pub fn subscription(
+        self,
+        subscriber: Subscriber,
+        (since, own_since): (Sequence, Sequence),
+        for_all: ForAll,
+    ) -> Subscription {
         let options = self.options();
         Subscription {
             subscriber,
             qos: options.qos,
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,
-            meta: self.meta,
-            format: self.format.unwrap_or_default(),
+            meta: self.meta || for_all.meta,
+            format: self.format.unwrap_or(for_all.format),
             conflate: self.conflate,
             alias: false,
             guarded: true, // Until somebody has looked.
@@ -349,8 +361,7 @@ impl Session {
             replays: VecDeque::new(),
             replays_begun: 0,
             redeliver: VecDeque::new(),
-            meta: false,
-            format: Format::Json,
+            for_all: ForAll::default(),
             dirty: false,
         }
     }

@@ -14,7 +14,7 @@ use crate::catalog::Resolved;
 use crate::change::{internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription, spelling_of};
 use crate::limits::Limits;
-use crate::mqtt::session::{Held, Session, StoredSubscription, rows};
+use crate::mqtt::session::{ForAll, Held, Session, StoredSubscription, rows};
 use crate::mqtt::window::Window;
 use crate::policy::{Operation, Principal, Rights, Sight};
 use crate::position::{Sequence, TableId};
@@ -305,8 +305,7 @@ impl Shard {
             Box::new(Session::new(number, &client_id, user.as_deref(), receive_maximum, now.committed))
         });
         session.expiry_secs = expiry_secs;
-        session.meta = meta;
-        session.format = format.unwrap_or(connection.peer.format);
+        session.for_all = ForAll { meta, format: format.unwrap_or(connection.peer.format) };
         if session_present {
             let after = session.position(seen);
             session.away_until = now.committed;
@@ -501,7 +500,7 @@ impl Shard {
                 Some(0) => *version,
                 own_since => Sequence(own_since.unwrap_or_default()),
             };
-            let subscription = options.subscription(Subscriber(id.slot), (since, own_since));
+            let subscription = options.subscription(Subscriber(id.slot), (since, own_since), session.for_all);
             session.subscriptions.insert(spelled.into(), Held { filter, share, subscription, options });
         }
         session.snapshots.settle(|filter| {
@@ -566,17 +565,13 @@ fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &
         };
         held.filter = filter.into();
         let spelling = spelling_of(plain, &held.filter);
-        let meta = session.meta || held.options.meta;
-        let format = held.options.format.unwrap_or(session.format);
         let guarded = rights.sight(tables, &held.filter) != Sight::All;
         let Subscription { since, own_since, .. } = held.subscription;
         held.subscription = Subscription {
-            meta,
-            format,
             alias,
             guarded,
             spelling,
-            ..held.options.subscription(Subscriber(id.slot), (since, own_since))
+            ..held.options.subscription(subscriber, (since, own_since), session.for_all)
         };
         if let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter)) {
             interest.subscribe(&filter, held.subscription);
@@ -587,10 +582,9 @@ fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &
         let begins = |at: Option<u64>| Sequence(at.unwrap_or_default());
         let since = (begins(ended.options.since), begins(ended.options.own_since));
         let of_canonical = canonical.as_ref().map(|(filter, alias)| {
-            let meta = session.meta || ended.options.meta;
-            let format = ended.options.format.unwrap_or(session.format);
             let spelling = spelling_of(&ended.filter, filter);
-            Subscription { meta, format, alias: *alias, spelling, ..ended.options.subscription(subscriber, since) }
+            let resolved = ended.options.subscription(subscriber, since, session.for_all);
+            Subscription { alias: *alias, spelling, ..resolved }
         });
         ended.subscription = of_canonical;
         ended.canonical = canonical.map(|(filter, _)| filter.into()).unwrap_or_default();

@@ -135,7 +135,7 @@ impl Shard {
         }
         let (table, _) = self.record_of(id, request.topic)?; // Rights may have changed since it was asked for.
         let is_document = record.is_some() && kept.content_type.is_none() && is_typed(&self.tables, table);
-        let format = self.session(id).filter(|_| is_document).map(|session| session.format);
+        let format = self.session(id).filter(|_| is_document).map(|session| session.for_all.format);
         let response = PublishProperties {
             content_type: format.map(Format::content_type).or(kept.content_type),
             response_topic: None, // What the record was put with belongs to another conversation.

@@ -213,10 +213,8 @@ impl Shard {
         let replaced = Replaced { session, seen: self.seen, existing, is_shared: named.share.is_some() };
         replaced.leaves_to(&mut options, joining, past);
         let begins = (replaced.since().unwrap_or(now.committed), Sequence(options.own_since.unwrap_or_default()));
-        let subscription = options.subscription(Subscriber(id.slot), begins);
+        let subscription = options.subscription(Subscriber(id.slot), begins, session.for_all);
         let subscription = Subscription {
-            meta: session.meta || asks.meta,
-            format: asks.format.unwrap_or(session.format),
             alias: named.is_alias,
             guarded: named.sight != Sight::All,
             spelling: spelling_of(named.filter, &named.canonical),
