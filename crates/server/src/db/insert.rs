@@ -1,6 +1,6 @@
 //! New records, whose keys are in their payloads or made here.
 
-use super::write::{put_entry, written};
+use super::write::{Rest, put_entry, written};
 use super::{Db, DbError, Payload, RecordRef, TableRef, now_ms};
 use rowcast_core::policy::Writing;
 use rowcast_core::validate::key_in;
@@ -70,7 +70,7 @@ impl Db {
             let key = key.as_ref().or_else(|| made.next()).expect("as many as are missing are made");
             let place = table.at(key.clone()).and_then(|place| place.within(self.topic_limits()).map(|()| place));
             let place = place.map_err(|error| DbError::Place { error, item })?;
-            put_entry(&place, payload, None, None, now_ms(), &mut entries)
+            put_entry(&place, payload, None, Rest::Goes, now_ms(), &mut entries)
                 .map_err(|refusal| DbError::Refused { refusal, item })?;
             decisions.push((table.id(), place.encoded().to_vec(), absent(&place, &taken)));
             keys.push(key.clone());

@@ -49,7 +49,7 @@ impl Db {
         // What does not depend on the record before is done here, not in the writer.
         let mut entry = Vec::new();
         let refused = |refusal| DbError::Refused { refusal, item: None };
-        put_entry(place, &payload, None, None, now_ms(), &mut entry).map_err(refused)?;
+        put_entry(place, &payload, None, Rest::Goes, now_ms(), &mut entry).map_err(refused)?;
         let decide: Decide = Box::new(move |current, _, _| condition.decide(current));
         self.propose_decided(place, decide, &entry).await
     }
@@ -213,26 +213,34 @@ impl Draft {
         entries: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         match self {
-            Draft::Put(payload) => put_entry(place, payload, current, None, now_ms, entries),
+            Draft::Put(payload) => put_entry(place, payload, current, Rest::Goes, now_ms, entries),
             Draft::Patch(patch) => {
                 let bytes = merge_patch(current.map(|record| record.payload), patch)?.into();
                 let before = current.and_then(|record| PublishProperties::parse_forwarded(record.properties).ok());
                 let before = before.and_then(|properties| properties.content_type);
                 let content_type = before.filter(|before| Format::of(Some(before)).is_ok()).unwrap_or(JSON);
                 let payload = Payload { bytes, content_type: Some(content_type.into()) };
-                put_entry(place, &payload, current, current, now_ms, entries)
+                put_entry(place, &payload, current, Rest::Stays, now_ms, entries)
             }
         }
     }
 }
 
-/// Appends the entry of a put, its payload checked against its table. `patched`: the record that it is a patch of, which
-/// leaves as they were the properties and the expiry.
+/// What becomes of the properties and the expiry of the record there is, where a put says nothing of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It is replaced as a whole.
+    Goes,
+    /// It is patched.
+    Stays,
+}
+
+/// Appends the entry of a put, its payload checked against its table.
 pub(super) fn put_entry(
     place: &RecordRef,
     payload: &Payload,
     current: Option<&Record<'_>>,
-    patched: Option<&Record<'_>>,
+    rest: Rest,
     now_ms: u64,
     entries: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
@@ -242,6 +250,7 @@ pub(super) fn put_entry(
     let normalized = Validator::default().put(table, place.key(), &payload.bytes, content_type, now_ms, created)?;
     // A document is JSON whatever it was sent as; other payloads are what they were said to be.
     let of_payload = properties(content_type.filter(|_| !table.is_typed()));
+    let patched = current.filter(|_| rest == Rest::Stays);
     let kept = patched.map(|record| record.properties).filter(|kept| says(kept, content_type, table));
     let properties = kept.unwrap_or(&of_payload);
     let mut change = change(ChangeKind::Put, place.table(), place.encoded(), properties, &normalized.payload);
