@@ -24,6 +24,7 @@
 //! place of what was sent. Other attributes are kept as sent, or refused if the type is sealed. Of a name that comes
 //! twice in one object, at any depth, the last wins, and the others are removed.
 
+mod accept;
 mod edits;
 mod format;
 mod misfit;
@@ -34,6 +35,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use accept::MediaRange;
 pub use format::Format;
 pub use patch::merge_patch;
 pub use refusal::{Refusal, RefusalKind, outline};

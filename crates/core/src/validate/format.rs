@@ -1,12 +1,13 @@
 //! The formats documents are sent and read in. All become JSON, which is what is stored.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, RefusalKind};
+use super::{MediaRange, Refusal, RefusalKind};
 use crate::schema::{Attributes, Role, Scalar, Shape, Table, Type};
 use crate::value::binary::Encoding;
 use crate::value::cbor::{self, Cbor};
@@ -46,16 +47,15 @@ impl Format {
 
     /// The one that an `Accept` (RFC 9110 §12.5.1) likes best, JSON before others; `None`: it takes none of them.
     pub fn accepted(accept: &str) -> Option<Self> {
-        let ranges = accept.split(',').take(ACCEPT_RANGES_MAX).filter_map(|range| {
-            let (essence, parameters) = range.split_once(';').unwrap_or((range, ""));
-            let format = match essence.trim() {
-                "*/*" | "application/*" => Some(Self::Json),
-                "" => None,
-                essence => Self::of(Some(essence)).ok(),
+        let ranges = accept.split(',').take(ACCEPT_RANGES_MAX).filter_map(MediaRange::parse);
+        let ranges = ranges.filter(|range| range.quality > 0).filter_map(|range| {
+            let format = match (range.kind, range.subtype) {
+                (kind, "*") if kind == "*" || kind.eq_ignore_ascii_case("application") => Self::Json,
+                (kind, subtype) => Self::of(Some(&format!("{kind}/{subtype}"))).ok()?,
             };
-            Some((format?, quality(parameters)?)).filter(|(_, quality)| *quality > 0.0)
+            Some((format, range.quality))
         });
-        let best = ranges.max_by(|(a, at), (b, bt)| at.total_cmp(bt).then(b.cmp(a)));
+        let best = ranges.max_by_key(|&(format, quality)| (quality, Reverse(format)));
         best.map(|(format, _)| format)
     }
 
@@ -89,15 +89,6 @@ impl Format {
             Self::Cbor => encode::<Cbor>(table, document).ok().map(Cow::Owned),
             Self::MessagePack => encode::<MessagePack>(table, document).ok().map(Cow::Owned),
         }
-    }
-}
-
-/// How much an element of `Accept` is liked; `None`: it says nothing that can be read.
-fn quality(parameters: &str) -> Option<f32> {
-    let quality = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
-    match quality.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("q")) {
-        Some((_, value)) => value.trim().parse().ok().filter(|quality| (0.0..=1.0).contains(quality)),
-        None => Some(1.0),
     }
 }
 
