@@ -167,10 +167,12 @@ impl Entrance {
     pub async fn accept(self: Arc<Self>, runtime: Rc<Runtime>, mut listener: Listener, room: Room) {
         let _needed = NotWithout("door");
         let (own, inboxes) = (runtime.index() as usize, &runtime.node().inboxes);
+        let count = inboxes[own].connections();
         let mut next = own;
-        let accept = listener.accept(room, inboxes[own].connections(), |accepted| {
+        let accept = listener.accept(room, count, |accepted| {
             self.serve(&runtime, accepted);
-            next = whose_turn(own, inboxes.iter().map(|inbox| inbox.connections().get()));
+            let taken = inboxes.iter().map(|inbox| inbox.connections().get());
+            next = whose_turn(own, taken, count.ended_of_late());
             if next == own { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         accept.await;
@@ -259,19 +261,26 @@ impl Entrance {
     }
 }
 
-/// Which shard accepts the next connection, where shard `own` did until now and they have `taken` so many.
+/// Which shard accepts the next connection, where shard `own` did until now, they have `taken` so many, and
+/// `ended_of_late` ended on the own one.
 ///
-/// The one with the fewest; but where there are many, and the own one is ahead by less than one in sixteen, it goes on,
-/// because a door that changes threads wakes another one: of twenty connections each of two shards has ten, of ten
-/// thousand one may have three hundred more.
-fn whose_turn(own: usize, taken: impl Iterator<Item = usize> + Clone) -> usize {
+/// The one with the fewest. But a door that changes threads wakes another one, so the own one goes on
+/// - while it is ahead by no more than one in [`FEW`]: of twenty connections each of two shards has ten, of ten thousand one
+///   may have three hundred more;
+/// - and where connections come and go, by no more than one in `FEW` of those that went, [`LAX`] at most: the next ones
+///   make up for it.
+fn whose_turn(own: usize, taken: impl Iterator<Item = usize> + Clone, ended_of_late: usize) -> usize {
     let Some((fewest, least)) = taken.clone().enumerate().min_by_key(|&(_, taken)| taken) else { return own };
     let ahead = taken.clone().nth(own).map_or(0, |taken| taken - least);
-    if least < FEW || ahead > least / FEW { fewest } else { own }
+    let allowed = (least / FEW).max((ended_of_late / FEW).min(LAX));
+    if allowed == 0 || ahead > allowed { fewest } else { own }
 }
 
-/// With fewer connections than this on a shard, each new one is dealt out in turn.
+/// With fewer connections than this on a shard, each new one that is to stay is dealt out in turn.
 const FEW: usize = 16;
+
+/// So many connections a shard may be ahead because they come and go, however many do.
+const LAX: usize = 8;
 
 /// What clients that speak HTTP/2 over TLS ask for (ALPN).
 pub const HTTP_2: &[u8] = b"h2";
@@ -336,16 +345,34 @@ mod tests {
             (0, &[0, 0], 0),
             (0, &[1, 0], 1),
             (1, &[1, 1], 0),
-            (1, &[16, 16], 1),
             (1, &[1, 2], 0),
             (0, &[15, 15, 14], 2),
-            (0, &[33, 32, 40], 0),
+            (1, &[16, 16], 1),
+            (0, &[17, 16], 0),
+            (0, &[18, 16], 1),
             (0, &[34, 32, 40], 0),
             (0, &[35, 32, 40], 1),
             (2, &[1000, 1100, 1062], 2),
             (2, &[1000, 1100, 1063], 0),
         ] {
-            assert_eq!(whose_turn(own, taken.iter().copied()), turn, "{own} of {taken:?}");
+            assert_eq!(whose_turn(own, taken.iter().copied(), 0), turn, "{own} of {taken:?}");
+        }
+    }
+
+    #[test]
+    fn where_connections_come_and_go_a_door_stays_longer() {
+        for (taken, ended_of_late, turn) in [
+            ([1, 0], 15, 1),
+            ([1, 0], 16, 0),
+            ([2, 0], 16, 1),
+            ([8, 0], 127, 1),
+            ([8, 0], 128, 0),
+            ([9, 0], 100_000, 1),
+            ([208, 200], 100_000, 0),
+            ([212, 200], 100_000, 0),
+            ([213, 200], 100_000, 1),
+        ] {
+            assert_eq!(whose_turn(0, taken.into_iter(), ended_of_late), turn, "{taken:?}, {ended_of_late}");
         }
     }
 
@@ -354,11 +381,11 @@ mod tests {
         let (mut taken, mut own, mut changes) = ([0_usize; 3], 0, 0);
         for count in 1..=10_000 {
             taken[own] += 1;
-            let next = whose_turn(own, taken.iter().copied());
+            let next = whose_turn(own, taken.iter().copied(), 0);
             changes += usize::from(next != own);
             own = next;
             let (most, least) = (taken.iter().max().expect("three"), taken.iter().min().expect("three"));
-            assert!(most - least <= 1 + least / 16, "{taken:?} after {count}");
+            assert!(most - least <= 1 + least / FEW, "{taken:?} after {count}");
         }
         assert!(changes < 400, "{changes} changes of threads");
     }

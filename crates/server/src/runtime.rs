@@ -329,6 +329,7 @@ impl Runtime {
 
     fn tick(self: &Rc<Self>) {
         self.with(Shard::tick);
+        self.inbox().connections().tick();
         self.expire();
         self.note_figures();
         self.report_again();

@@ -62,30 +62,48 @@ impl AsRawFd for Stream {
 
 /// One connection in the count of a thread's connections, until it is closed.
 #[derive(Debug)]
-pub struct Counted(Arc<AtomicUsize>);
+pub struct Counted(Arc<Counts>);
 
-/// How many connections a thread has.
+/// How many connections a thread has, and how many of them ended of late.
 #[derive(Debug, Default)]
-pub struct ConnectionCount(Arc<AtomicUsize>);
+pub struct ConnectionCount(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    now: AtomicUsize,
+    ended_of_late: AtomicUsize,
+}
 
 impl ConnectionCount {
     /// One more.
     #[must_use]
     pub fn add(&self) -> Counted {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.now.fetch_add(1, Ordering::Relaxed);
         Counted(Arc::clone(&self.0))
     }
 
     /// How many there are.
     #[must_use]
     pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.now.load(Ordering::Relaxed)
+    }
+
+    /// How many ended since the last [`tick`](Self::tick).
+    #[must_use]
+    pub fn ended_of_late(&self) -> usize {
+        self.0.ended_of_late.load(Ordering::Relaxed)
+    }
+
+    /// What ended until now is not of late any more.
+    pub fn tick(&self) {
+        self.0.ended_of_late.store(0, Ordering::Relaxed);
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended_of_late.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -142,7 +160,10 @@ mod tests {
         let (count, (near, _far)) = (ConnectionCount::default(), UnixStream::pair().expect("a pair"));
         let stream = Stream::unix(near, count.add());
         assert_eq!(count.get(), 1);
+        assert_eq!(count.ended_of_late(), 0);
         drop(stream);
-        assert_eq!(count.get(), 0);
+        assert_eq!((count.get(), count.ended_of_late()), (0, 1));
+        count.tick();
+        assert_eq!(count.ended_of_late(), 0);
     }
 }
