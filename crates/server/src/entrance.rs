@@ -188,7 +188,7 @@ impl Entrance {
             }
             Door::Mqtt => {
                 if let Some(place) = runtime.admit(&peer) {
-                    spawn_local(mqtt::serve(runtime, stream, peer, place));
+                    spawn_local(mqtt::serve(runtime, stream, &peer, place));
                 }
             }
             Door::Mqtts => {
@@ -225,14 +225,14 @@ impl Entrance {
         if door == Door::Mqtts {
             self.mqtts(runtime, stream, peer, place, deadline).await;
         } else {
-            spawn_local(mqtt::serve(runtime, stream, peer, place));
+            spawn_local(mqtt::serve(runtime, stream, &peer, place));
         }
     }
 
     async fn mqtts(&self, runtime: Rc<Runtime>, stream: Stream, peer: Peer, place: Place, deadline: Instant) {
         let Some(tls) = &self.mqtt_tls else { return };
         if let Some((stream, peer)) = shake_hands(&runtime, tls, stream, peer, deadline).await {
-            spawn_local(mqtt::serve(runtime, stream, peer, place));
+            spawn_local(mqtt::serve(runtime, stream, &peer, place));
         }
     }
 
@@ -254,7 +254,7 @@ impl Entrance {
     {
         let over_websocket = async move |stream, peer: Peer| {
             if let Some(place) = runtime.admit(&peer) {
-                mqtt::serve(runtime, stream, peer, place).await;
+                mqtt::serve(runtime, stream, &peer, place).await;
             }
         };
         spawn_local(http::serve_connection(stream, peer, Arc::clone(&self.http), over_websocket));

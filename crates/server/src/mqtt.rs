@@ -15,17 +15,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 /// Serves a connection until it ends: TCP or a Unix socket, TLS or WebSocket over either.
 /// `place` is among the connections there may be.
-pub async fn serve<S>(runtime: Rc<Runtime>, stream: S, peer: Peer, place: Place)
+///
+/// What is given back is kept for each connection while it lives, so it holds its stream once, and only what is needed to
+/// the end.
+pub fn serve<S>(runtime: Rc<Runtime>, stream: S, peer: &Peer, place: Place) -> impl Future<Output = ()> + use<S>
 where
     S: Transport,
 {
-    let id = runtime.accept(&peer, place);
+    let id = runtime.accept(peer, place);
     let mut driver = Driver { runtime, stream, id, rest: Vec::new() };
-    let ended = poll_fn(|context| driver.poll(context)).await;
-    let _place = driver.runtime.gone(id);
-    // Who closed it, or said goodbye, waits for nothing more.
-    if !S::ENDS_BY_CLOSING || ended == Ended::Here {
-        let _ = tokio::time::timeout(LINGER, say_goodbye(driver.stream, ended)).await;
+    async move {
+        let ended = poll_fn(|context| driver.poll(context)).await;
+        let _place = driver.runtime.gone(id);
+        // Who closed it, or said goodbye, waits for nothing more.
+        if !S::ENDS_BY_CLOSING || ended == Ended::Here {
+            let _ = Box::pin(tokio::time::timeout(LINGER, say_goodbye(driver.stream, ended))).await;
+        }
     }
 }
 

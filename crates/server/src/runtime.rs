@@ -219,7 +219,7 @@ impl Runtime {
     /// A connection was accepted; its task is called by the waker it leaves with [`Runtime::park`].
     pub(crate) fn accept(self: &Rc<Self>, peer: &Peer, place: Place) -> ConnectionId {
         let trusted = self.node.authenticator.without_password(peer).ok();
-        let trusted = trusted.map(|known| known.for_policy());
+        let trusted = trusted.map(|known| Box::new(known.for_policy()));
         let method = trusted.as_ref().map(|trusted| Authenticator::shown_without_password(peer, trusted));
         let known = rowcast_core::shard::Peer {
             trusted,

@@ -56,8 +56,8 @@ impl Shard {
         if connection.looking_up.as_ref().is_some_and(|looking_up| looking_up.behind == Some(token)) {
             return self.on_behind(id, now);
         }
-        if connection.held.as_ref().is_some_and(|(held, _)| *held == token) {
-            let is_bare = connection.held.as_ref().is_some_and(|(_, bytes)| bytes.is_empty());
+        if connection.held.as_ref().is_some_and(|held| held.token == token) {
+            let is_bare = connection.held.as_ref().is_some_and(|held| held.bytes.is_empty());
             let next_waits = connection.session.as_ref().is_some_and(|session| session.window.is_to_store());
             if outcome.is_undecided() && is_bare && next_waits {
                 // Only what comes next was to wait for it, and does until there is room.
@@ -75,8 +75,8 @@ impl Shard {
                 session.window.stored();
                 session.window.claimed();
             }
-            if let Some((_, bytes)) = connection.held.take() {
-                connection.outbox.append(|out| out.extend_from_slice(&bytes));
+            if let Some(held) = connection.held.take() {
+                connection.outbox.append(|out| out.extend_from_slice(&held.bytes));
                 self.wake(id);
                 self.pump(id, now);
             }

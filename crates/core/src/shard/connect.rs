@@ -45,8 +45,8 @@ impl Shard {
         // of their own into that field. Fields of a form that are left empty are none.
         let user = connect.username.filter(|user| !user.is_empty());
         let password = connect.password.filter(|password| user.is_some() || !password.0.is_empty());
-        match (user, password, connection.peer.trusted.clone()) {
-            (_, None, Some(principal)) => self.on_known(id, principal, now),
+        match (user, password, connection.peer.trusted.take()) {
+            (_, None, Some(principal)) => self.on_known(id, *principal, now),
             (None, None, None) => self.refuse_connect(id, ReasonCode::NotAuthorized, "a user name is needed", now),
             (user, password, _) => {
                 connection.phase = Phase::Authenticating;
@@ -108,7 +108,7 @@ impl Shard {
             _ => u32::MAX,
         };
         let will = match &connect.will {
-            Some(will) => Some(self.read_will(id, will, now)?),
+            Some(will) => Some(Box::new(self.read_will(id, will, now)?)),
             None => None,
         };
         let wanted = connect.properties.receive_maximum.unwrap_or(u16::MAX);

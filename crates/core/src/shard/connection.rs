@@ -36,7 +36,7 @@ pub struct ConnectionId {
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// Whom it is without credentials, if that is allowed (`authentication.authorizeLocal`, `requireAuthentication`).
-    pub trusted: Option<Principal>,
+    pub trusted: Option<Box<Principal>>,
     /// Address and port, for logs.
     pub address: String,
     /// In which format it takes documents, as far as the network knows (the `Accept` of a WebSocket's handshake).
@@ -188,7 +188,7 @@ pub(super) struct Opening {
     pub meta: bool,
     /// The format of documents that it asked for.
     pub format: Option<Format>,
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
     /// Another connection has claimed the client identifier meanwhile.
     pub superseded: Option<super::Claimant>,
 }
@@ -223,6 +223,16 @@ impl Queued {
     }
 }
 
+/// Deliveries that wait for what makes them safe.
+#[derive(Debug)]
+pub(super) struct HeldBack {
+    /// The proposal that does.
+    pub token: Token,
+    /// Their packets.
+    pub bytes: Vec<u8>,
+}
+
+/// One client's connection. There may be very many that do nothing: what most of them never have is behind a box.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub generation: u32,
@@ -271,13 +281,13 @@ pub(super) struct Connection {
     pub problem_information: bool,
     /// Whether the client asked where it may be answered (MQTT 5 §3.1.2.11.6).
     pub response_information: bool,
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
     /// A packet that waits for something to be looked up.
     pub looking_up: Option<Box<LookUp>>,
     /// A read of log or records is under way for this connection.
     pub reading: bool,
     /// Topics whose records changed while records are read for it: what the read brings of them is stale.
-    pub changed: Option<FxHashSet<Box<str>>>,
+    pub changed: Option<Box<FxHashSet<Box<str>>>>,
     /// For which snapshot, if it is of records.
     pub snapshot_read: u64,
     /// For which replay, if it is for one.
@@ -296,7 +306,7 @@ pub(super) struct Connection {
     /// How often it came into one.
     pub entrances: u32,
     /// Deliveries whose identifiers must be on disk before they go out.
-    pub held: Option<(Token, Vec<u8>)>,
+    pub held: Option<Box<HeldBack>>,
     /// The session was given up at DISCONNECT; its rows are gone with this proposal.
     pub forgotten: Option<Token>,
     /// It said goodbye, and what that means is on its way to the disk: its socket is closed behind that.
@@ -392,7 +402,7 @@ impl Connection {
 
     /// Bytes that are to be written, at once or when the disk allows it.
     pub(super) fn backlog(&self) -> usize {
-        self.outbox.len() + self.held.as_ref().map_or(0, |(_, bytes)| bytes.len())
+        self.outbox.len() + self.held.as_ref().map_or(0, |held| held.bytes.len())
     }
 
     pub(super) fn is_v5(&self) -> bool {

@@ -40,7 +40,7 @@ struct Ending {
     /// [`Connection::forgotten`].
     forgotten: Option<Token>,
     acks: VecDeque<Pending>,
-    will: Option<Will>,
+    will: Option<Box<Will>>,
     session: Option<Box<Session>>,
     opening: Option<Box<Opening>>,
 }
@@ -253,7 +253,7 @@ impl Shard {
         let finished = self.finish_answered(&mut session, &ending.acks);
         let fate = ending.fate(&session);
         self.stop_listening(id, &mut session, fate);
-        let withdrawn = self.part_with_will(&session, ending.will.as_ref(), cause, now);
+        let withdrawn = self.part_with_will(&session, ending.will.as_deref(), cause, now);
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
         session.flow = Flow::Behind { after: session.position(self.seen) };

@@ -51,7 +51,7 @@ impl Shard {
         }
         let after = snapshot.after.clone();
         connection.snapshot_read = snapshot.number;
-        connection.changed = Some(FxHashSet::default());
+        connection.changed = Some(Box::default());
         let window = held.subscription.qos != QoS::AtMostOnce;
         let records = if window { session.window.room().min(READ_RECORDS) } else { READ_RECORDS };
         let bytes = READ_BYTES.min(outbound_bytes / 2).max(1);

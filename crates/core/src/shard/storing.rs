@@ -2,7 +2,7 @@
 //! something goes out, where a restart could not repeat it.
 
 use super::claims::ClaimingSession;
-use super::connection::{Connection, ConnectionId, Phase};
+use super::connection::{Connection, ConnectionId, HeldBack, Phase};
 use super::{Moment, Shard};
 use crate::change::{Change, internal_row};
 use crate::position::{Sequence, TableId};
@@ -29,9 +29,9 @@ impl Shard {
             return connection.outbox.append(|out| out.extend_from_slice(&sent));
         }
         // What is held already goes first, and waits for the later of both.
-        let mut bytes = connection.held.take().map(|(_, bytes)| bytes).unwrap_or_default();
+        let mut bytes = connection.held.take().map(|held| held.bytes).unwrap_or_default();
         bytes.extend(sent);
-        connection.held = Some((token, bytes));
+        connection.held = Some(Box::new(HeldBack { token, bytes }));
         if let Some(session) = &mut connection.session {
             session.dirty = false;
             let stored = ClaimingSession::connected(session, seen, unique);

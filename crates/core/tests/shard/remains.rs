@@ -43,7 +43,7 @@ impl Few {
     }
 
     fn connect(&mut self, client_id: &str) -> ConnectionId {
-        let trusted = Some(Principal { super_user: true, ..Principal::default() });
+        let trusted = Some(Principal { super_user: true, ..Principal::default() }.into());
         let id = self.shard.accept(Peer { trusted, ..Peer::default() }, NOW);
         let connect = Connect {
             version: Version::V5,
