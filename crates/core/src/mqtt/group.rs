@@ -7,7 +7,7 @@ mod members;
 mod stored;
 mod waiting;
 
-pub use mail::{Hand, ShareMail};
+pub use mail::{Address, Hand, Hands, ShareMail};
 pub use members::{Member, MemberId};
 pub use stored::StoredGroup;
 
@@ -28,7 +28,7 @@ struct InHand {
     /// [`Member::name`].
     name: Arc<str>,
     /// Who it was when it was given this; `None`: before the node started.
-    to: Option<MemberId>,
+    to: Option<Arc<Address>>,
     qos: QoS,
     /// What it was published with: another member may get it with more.
     published: QoS,
@@ -167,7 +167,7 @@ impl Group {
         self.put_back_of(&name, begun);
         self.take_over(&member, begun);
         let in_hand = self.in_hand.values().filter(|in_hand| in_hand.name == name).count();
-        self.members.add(name, member, in_hand);
+        self.members.add(name, &self.key, member, in_hand);
     }
 
     /// Somebody left: what it had not begun waits for another.
@@ -189,7 +189,7 @@ impl Group {
         bytes_max: usize,
     ) -> bool {
         // Or it was taken from the member when that left, and another has it by now.
-        if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to.as_ref() == Some(id)) {
+        if self.in_hand.get(&number).is_some_and(|in_hand| in_hand.to.as_ref().is_some_and(|to| to.member == *id)) {
             self.put_back(number);
         }
         let kept = entry.is_none_or(|(qos, entry)| self.keep_refused(number, qos, entry, bytes_max));
@@ -248,10 +248,11 @@ impl Group {
     /// What a session that lasts has begun over an earlier connection is on disk with it. Was there no room for its
     /// claim, the stored form of the group is to say so before it is acknowledged.
     fn take_over(&mut self, member: &Member, begun: &[u64]) {
-        let is_of_now = |to: &MemberId| (to.shard, to.connection) == (member.id.shard, member.id.connection);
+        let is_of_now =
+            |Address { member: to, .. }: &Address| (to.shard, to.connection) == (member.id.shard, member.id.connection);
         for number in begun.iter().filter(|_| member.durable) {
             let in_hand = self.in_hand.get_mut(number);
-            if let Some(in_hand) = in_hand.filter(|in_hand| !in_hand.to.as_ref().is_some_and(is_of_now)) {
+            if let Some(in_hand) = in_hand.filter(|in_hand| !in_hand.to.as_deref().is_some_and(is_of_now)) {
                 self.dirty |= in_hand.entry.is_some();
                 (in_hand.entry, in_hand.session) = (None, Some(member.session));
             }
@@ -344,12 +345,6 @@ impl Group {
         true
     }
 
-    /// Whether there is somebody who can be given a message now.
-    #[must_use]
-    pub fn has_room(&self, offer: Offer<'_>) -> bool {
-        self.members.has_room(offer)
-    }
-
     /// Whether there is somebody with room, for whatever message.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -368,18 +363,19 @@ impl Group {
         self.is_attended() && !self.could_give(offer)
     }
 
-    /// Gives a message to the member whose turn it is; `None`: nobody has room.
-    pub fn hand(&mut self, offer: Offer<'_>, entry: &Bytes, after: Sequence) -> Option<Hand> {
+    /// Gives a message to the member whose turn it is; `None`: nobody has room. Where the group has to keep its `entry`,
+    /// it asks for that.
+    pub fn hand(&mut self, offer: Offer<'_>, entry: impl FnOnce() -> Bytes, after: Sequence) -> Option<Hand> {
         let Offer { number, qos: published, .. } = offer;
-        let Receiver { id, name, qos, turn } = self.members.give(offer)?;
-        let is_awaited = qos > QoS::AtMostOnce;
-        self.handed += usize::from(is_awaited);
-        if is_awaited {
-            let (to, entry) = (Some(id.clone()), Some(entry.clone()));
+        let Receiver { address, name, qos, turn } = self.members.give(offer)?;
+        let hand = Hand { to: Arc::clone(address), number, turn, is_awaited: qos > QoS::AtMostOnce };
+        self.handed += usize::from(hand.is_awaited);
+        if hand.is_awaited {
+            let (name, to, entry) = (Arc::clone(name), Some(Arc::clone(address)), Some(entry()));
             self.in_hand.insert(number, InHand { name, to, qos, published, entry, session: None, after });
         }
         self.dirty = true;
-        Some(Hand { group: Arc::clone(&self.key), member: id, number, turn, entry: entry.clone(), is_awaited })
+        Some(hand)
     }
 
     // What is stored ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ use super::lag::Lag;
 use super::{Effect, Fetched, Found, Input, Reader, Shard, Wanted};
 use crate::change::{Entry, internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription};
-use crate::mqtt::group::{Group, Hand, Member, MemberId, Next, Offer, ShareMail, UNLOGGED, filter_of, key_of};
+use crate::mqtt::group::{Group, Hand, Hands, Member, MemberId, Next, Offer, ShareMail, UNLOGGED, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability, Outcome, Token};
@@ -140,8 +140,16 @@ impl Shard {
         self.share_mail[owner as usize].push(mail);
     }
 
-    fn post_hand(&mut self, slot: usize, hand: Hand) {
-        self.share_mail[hand.member.shard as usize].push(ShareMail::Hand(hand));
+    /// Has a message brought to a member, which `encode` writes as an entry.
+    fn post_hand(&mut self, slot: usize, hand: Hand, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mail = &mut self.share_mail[hand.to.member.shard as usize];
+        if let Some(ShareMail::Hands(hands)) = mail.last_mut() {
+            hands.push(hand, encode);
+        } else {
+            let mut hands = Hands::default();
+            hands.push(hand, encode);
+            mail.push(ShareMail::Hands(hands));
+        }
         self.store_group_if_due(slot);
     }
 
@@ -211,17 +219,15 @@ impl Shard {
         }
         let is_behind = qos > QoS::AtMostOnce && group.flow != Flow::Live;
         let waits = is_behind || group.due().is_some();
-        if !waits && group.has_room(offer) {
-            let encoded = encoded.get_or_insert_with(|| entry.change.to_bytes().into());
-            if let Some(hand) = group.hand(offer, encoded, after) {
-                self.post_hand(slot, hand);
-            }
+        let mut encoded = || encoded.get_or_insert_with(|| entry.change.to_bytes().into()).clone();
+        let hand = if waits { None } else { group.hand(offer, &mut encoded, after) };
+        if let Some(hand) = hand {
+            self.post_hand(slot, hand, |entries| entry.change.encode(entries));
         } else if is_logged && qos > QoS::AtMostOnce {
             group.flow = Flow::Behind { after: Sequence(sequence.0 - 1) };
             group.dirty = true;
         } else if group.could_give(offer) {
-            let encoded = encoded.get_or_insert_with(|| entry.change.to_bytes().into());
-            let kept = group.keep(number, qos, encoded.clone(), after, bytes_max);
+            let kept = group.keep(number, qos, encoded(), after, bytes_max);
             let lags = group.waiting_bytes() > outbound_bytes / 2;
             self.counters.dropped += u64::from(!kept);
             if lags {
@@ -294,8 +300,8 @@ impl Shard {
         let (table, topic) = (entry.change.table, &mut self.scratch.topic);
         let is_topic = self.tables.topic(table, entry.change.key, topic);
         let offer = Offer { number, qos, table, topic };
-        match group.hand(offer, &bytes, after) {
-            Some(hand) => self.post_hand(slot, hand),
+        match group.hand(offer, || bytes.clone(), after) {
+            Some(hand) => self.post_hand(slot, hand, |entries| entries.extend_from_slice(&bytes)),
             None if is_topic && group.could_give(offer) => {
                 group.keep(number, qos, bytes, after, usize::MAX); // It was counted before.
                 return false;
@@ -360,14 +366,14 @@ impl Shard {
         let is_late = qos == QoS::AtMostOnce && sequence <= group.away_until;
         let mut is_handed = true;
         if is_selected && !is_late {
-            let encoded = entry.change.to_bytes().into();
+            let encoded = || entry.change.to_bytes().into();
             let offer = Offer { number: sequence.0, qos, table: entry.change.table, topic: &topic };
-            match group.hand(offer, &encoded, Sequence::ZERO) {
-                Some(hand) => self.post_hand(slot, hand),
+            match group.hand(offer, encoded, Sequence::ZERO) {
+                Some(hand) => self.post_hand(slot, hand, |entries| entry.change.encode(entries)),
                 None if group.is_for_nobody(offer) => {}
                 // Those with room may not see it. It waits for one who may; to read it again would find the same.
                 None if group.is_ready() => {
-                    group.keep(sequence.0, qos, encoded, Sequence::ZERO, usize::MAX);
+                    group.keep(sequence.0, qos, encoded(), Sequence::ZERO, usize::MAX);
                 }
                 None => is_handed = false,
             }

@@ -6,11 +6,12 @@ use super::deliver::{self, Delivered, Outgoing, Selected};
 use super::{Moment, Shard};
 use crate::change::Entry;
 use crate::interest::Subscription;
-use crate::mqtt::group::{Group, Hand, Member, MemberId, ShareMail, UNLOGGED, filter_of};
+use crate::mqtt::group::{Address, Group, Hand, Member, MemberId, ShareMail, UNLOGGED, filter_of};
 use crate::mqtt::session::Session;
 use crate::mqtt::window::{Delivery, Shared};
 use crate::policy::View;
 use crate::position::Sequence;
+use bytes::Bytes;
 use rowcast_codec::{QoS, TopicFilter};
 use std::sync::Arc;
 
@@ -40,16 +41,18 @@ impl Shard {
         let mut taken: Vec<Taken> = Vec::new();
         for mail in mail {
             match mail {
-                ShareMail::Hand(hand) => self.on_hand(hand, &mut taken, now),
+                ShareMail::Hands(hands) => {
+                    hands.iter().for_each(|(hand, entry)| self.on_hand(hand, entry, &mut taken, now));
+                }
                 ShareMail::Join { group, member, begun, since } => self.on_join(&group, member, &begun, since),
                 ShareMail::Leave { group, member, begun } => self.on_leave(&group, &member, &begun),
                 ShareMail::Done { group, numbers } => {
                     self.on_group(&group, |group| numbers.into_iter().for_each(|number| group.done(number)));
                 }
                 ShareMail::Return { group, number } => self.on_group(&group, |group| group.put_back(number)),
-                ShareMail::Back { group, member, number, turn, entry } => {
-                    let mut kept = true;
-                    self.on_group(&group, |group| kept = group.refused(&member, number, turn, entry, bytes_max));
+                ShareMail::Back { from, number, turn, entry } => {
+                    let (Address { group, member }, mut kept) = (&*from, true);
+                    self.on_group(group, |group| kept = group.refused(member, number, turn, entry, bytes_max));
                     self.counters.dropped += u64::from(!kept);
                 }
                 ShareMail::Room { group, member, turn } => {
@@ -167,11 +170,12 @@ impl Shard {
     // Messages -----------------------------------------------------------------------------------------------------------
 
     /// A group gives a member something.
-    fn on_hand(&mut self, hand: Hand, taken: &mut Vec<Taken>, now: Moment) {
-        let id = hand.member.connection;
+    fn on_hand(&mut self, hand: &Hand, encoded: &[u8], taken: &mut Vec<Taken>, now: Moment) {
+        let Address { group, member } = &*hand.to;
+        let id = member.connection;
         let is_taken = taken.iter().any(|taken| taken.id == id);
         let outbound_bytes = self.settings.limits.outbound_bytes as usize;
-        let Ok((entry, _)) = Entry::decode(&hand.entry, Sequence::ZERO) else { return };
+        let Ok((entry, _)) = Entry::decode(encoded, Sequence::ZERO) else { return };
         let published = entry.change.qos;
         let mut topic = std::mem::take(&mut self.scratch.topic);
         let mut alias = std::mem::take(&mut self.scratch.alias);
@@ -183,7 +187,7 @@ impl Shard {
         let mut message = Outgoing::of_change(&entry.change, &topic, &alias, logged);
         message.is_shared = true;
         let outcome = match self.connection_mut(id) {
-            Some(connection) if named => offered(connection, &hand, is_taken, &message),
+            Some(connection) if named => offered(connection, hand, is_taken, &message),
             _ => Offered::Back(0),
         };
         let mut became = None;
@@ -196,8 +200,7 @@ impl Shard {
             let selected = Selected::by(&[subscription], &message, session);
             // Behind one that is held, it is held as well.
             message.is_held = durable && (is_taken || selected.qos > Some(QoS::AtMostOnce));
-            let shared =
-                || Shared { group: (&*hand.group).into(), filter: (&*hand.member.filter).into(), number: hand.number };
+            let shared = || Shared { group: (&**group).into(), filter: (&*member.filter).into(), number: hand.number };
             let delivery = |qos| Delivery {
                 shared: Some(Box::new(shared())),
                 unclaimed: durable,
@@ -215,7 +218,6 @@ impl Shard {
         }
         self.scratch.topic = topic;
         self.scratch.alias = alias;
-        let Hand { group, member, number, is_awaited, entry, .. } = hand;
         let turn = match (outcome, became) {
             (Offered::Deliver(_), Some((Delivered::Done, qos, durable, sent_before))) if qos > QoS::AtMostOnce => {
                 if !durable {
@@ -227,8 +229,8 @@ impl Shard {
                 return;
             }
             (Offered::Deliver(_), Some((Delivered::Done | Delivered::TooLarge, ..))) => {
-                if is_awaited {
-                    self.tell_owner_done(&group, number);
+                if hand.is_awaited {
+                    self.tell_owner_done(group, hand.number);
                 }
                 return self.wake(id);
             }
@@ -237,8 +239,9 @@ impl Shard {
             }
             (Offered::Back(turn), _) => turn,
         };
-        let entry = (!is_awaited).then_some((published, entry));
-        self.tell_owner(&Arc::clone(&group), ShareMail::Back { group, member, number, turn, entry });
+        let entry = (!hand.is_awaited).then(|| (published, Bytes::copy_from_slice(encoded)));
+        let back = ShareMail::Back { from: Arc::clone(&hand.to), number: hand.number, turn, entry };
+        self.tell_owner(group, back);
     }
 
     /// Tells groups that had to take something back that there is room.
@@ -296,9 +299,8 @@ enum Offered {
 }
 
 fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool, message: &Outgoing<'_>) -> Offered {
-    let filter = &hand.member.filter;
-    let is_of_hand =
-        |membership: &&Membership| membership.filter == *filter && membership.entrance == hand.member.entrance;
+    let MemberId { filter, entrance, .. } = &hand.to.member;
+    let is_of_hand = |membership: &&Membership| membership.filter == *filter && membership.entrance == *entrance;
     let Some(membership) = connection.memberships.iter().find(is_of_hand) else {
         return Offered::Back(0);
     };

@@ -6,28 +6,56 @@ use bytes::Bytes;
 use rowcast_codec::QoS;
 use std::sync::Arc;
 
-/// A message on its way to a member.
-#[derive(Debug)]
-pub struct Hand {
+/// Where a member finds what a group has for it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Address {
     /// The group.
     pub group: Arc<str>,
     /// Who gets it.
     pub member: MemberId,
+}
+
+/// A message on its way to a member.
+#[derive(Debug)]
+pub struct Hand {
+    /// Who gets it.
+    pub to: Arc<Address>,
     /// Its place in the log, or [`UNLOGGED`](super::UNLOGGED) and a count.
     pub number: u64,
     /// As the member's [`Turn`](ShareMail::Back) was.
     pub turn: u32,
-    /// The message, encoded as an entry.
-    pub entry: Bytes,
     /// Whether the group wants to hear when it is over; with QoS 0 it is as soon as there is room.
     pub is_awaited: bool,
+}
+
+/// Messages on their way to members on one shard. What goes from thread to thread is allocated for all of them, as whoever
+/// frees it has to wait for the thread that did.
+#[derive(Default, Debug)]
+pub struct Hands {
+    /// And where each one's entry ends.
+    hands: Vec<(Hand, usize)>,
+    entries: Vec<u8>,
+}
+
+impl Hands {
+    /// One more, which `encode` writes as an entry.
+    pub fn push(&mut self, hand: Hand, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.entries);
+        self.hands.push((hand, self.entries.len()));
+    }
+
+    /// They, and their entries, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Hand, &[u8])> {
+        let begins = std::iter::once(0).chain(self.hands.iter().map(|&(_, end)| end));
+        self.hands.iter().zip(begins).map(|((hand, end), begin)| (hand, &self.entries[begin..*end]))
+    }
 }
 
 /// What shards tell each other about shared subscriptions: members their owner, except for `Hand`.
 #[derive(Debug)]
 pub enum ShareMail {
-    /// A message for a member.
-    Hand(Hand),
+    /// Messages for members.
+    Hands(Hands),
     /// Somebody is in, or asks for another quality of service.
     Join {
         /// Which group.
@@ -57,10 +85,8 @@ pub enum ShareMail {
     },
     /// A member had no room.
     Back {
-        /// Which group.
-        group: Arc<str>,
-        /// Who.
-        member: MemberId,
+        /// Which group, and who.
+        from: Arc<Address>,
         /// Which message.
         number: u64,
         /// How often that happened to this member: what it says of an earlier time is old.

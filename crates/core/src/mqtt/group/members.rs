@@ -1,6 +1,6 @@
 //! Who is in a group, and whose turn it is.
 
-use super::{Offer, UNLOGGED};
+use super::{Address, Offer, UNLOGGED};
 use crate::policy::{Rights, View};
 use crate::shard::ConnectionId;
 use rowcast_codec::QoS;
@@ -63,6 +63,7 @@ pub(super) fn name_of(client_id: &str, filter: &str) -> Arc<str> {
 #[derive(Debug)]
 struct Place {
     member: Member,
+    address: Arc<Address>,
     /// [`Member::name`].
     name: Arc<str>,
     /// How many messages it has to acknowledge.
@@ -85,10 +86,10 @@ impl Place {
 }
 
 /// Whom a message is given to.
-pub(super) struct Receiver {
-    pub id: MemberId,
+pub(super) struct Receiver<'m> {
+    pub address: &'m Arc<Address>,
     /// [`Member::name`].
-    pub name: Arc<str>,
+    pub name: &'m Arc<str>,
     /// What it gets it with.
     pub qos: QoS,
     /// [`Place::turn`].
@@ -126,9 +127,11 @@ impl Members {
         true
     }
 
-    /// Somebody new, with as many messages in hand.
-    pub(super) fn add(&mut self, name: Arc<str>, member: Member, in_hand: usize) {
-        let slot = self.places.insert(Place { member, name: Arc::clone(&name), in_hand, full: false, turn: 0 });
+    /// Somebody new in `group`, with as many messages in hand.
+    pub(super) fn add(&mut self, name: Arc<str>, group: &Arc<str>, member: Member, in_hand: usize) {
+        let address = Arc::new(Address { group: Arc::clone(group), member: member.id.clone() });
+        let slot =
+            self.places.insert(Place { member, address, name: Arc::clone(&name), in_hand, full: false, turn: 0 });
         self.names.insert(name, slot);
         self.settle(slot);
     }
@@ -183,18 +186,13 @@ impl Members {
         !self.ready.is_empty()
     }
 
-    /// Whether there is somebody who can be given a message now.
-    pub(super) fn has_room(&self, offer: Offer<'_>) -> bool {
-        self.next_ready(offer).is_some() || self.next_without_credit(offer).is_some()
-    }
-
     /// Whether anybody who is there could be given a message, with room or without.
     pub(super) fn could_take(&self, offer: Offer<'_>) -> bool {
         self.places.iter().any(|(_, place)| place.member.suits(offer))
     }
 
     /// Gives a message to the member whose turn it is; `None`: nobody has room.
-    pub(super) fn give(&mut self, offer: Offer<'_>) -> Option<Receiver> {
+    pub(super) fn give(&mut self, offer: Offer<'_>) -> Option<Receiver<'_>> {
         let turn = self.next_ready(offer).and_then(|at| self.ready.remove(at));
         let slot = turn.or_else(|| self.next_without_credit(offer))?;
         let place = &mut self.places[slot];
@@ -203,7 +201,7 @@ impl Members {
         if turn.is_some() && place.has_room() {
             self.ready.push_back(slot);
         }
-        Some(Receiver { id: place.member.id.clone(), name: Arc::clone(&place.name), qos, turn: place.turn })
+        Some(Receiver { address: &place.address, name: &place.name, qos, turn: place.turn })
     }
 
     /// Whose turn it is, as a place in `ready`.

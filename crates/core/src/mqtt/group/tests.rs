@@ -25,8 +25,8 @@ fn offer(number: u64) -> Offer<'static> {
 
 /// Hands out a message; who got it.
 fn hand(group: &mut Group, number: u64) -> Option<char> {
-    let hand = group.hand(offer(number), &Bytes::from_static(b"x"), Sequence::ZERO)?;
-    char::from_u32(hand.member.connection.slot)
+    let hand = group.hand(offer(number), || Bytes::from_static(b"x"), Sequence::ZERO)?;
+    char::from_u32(hand.to.member.connection.slot)
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_was_handed_out_before_a_refusal_comes_back_and_does_not_refuse_again() {
     group.room(&a.id, 1);
     group.refused(&a.id, 2, 1, None, usize::MAX);
     assert_eq!(group.next(), Next::Hand(1));
-    assert_eq!(group.hand(offer(1), &Bytes::new(), Sequence::ZERO).map(|hand| hand.turn), Some(1));
+    assert_eq!(group.hand(offer(1), Bytes::new, Sequence::ZERO).map(|hand| hand.turn), Some(1));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_is_not_acknowledged_is_nobodys_to_have_in_hand() {
     let mut group = group(std::slice::from_ref(&a));
     let event = Bytes::from_static(b"event");
     let offer = |number| Offer { qos: QoS::AtMostOnce, ..offer(UNLOGGED | number) };
-    let mut hand_out = |number| group.hand(offer(number), &event, Sequence::ZERO);
+    let mut hand_out = |number| group.hand(offer(number), || event.clone(), Sequence::ZERO);
     assert!((1..10).all(|number| hand_out(number).is_some_and(|hand| !hand.is_awaited)));
     // It comes back with its bytes if there is no room, and waits as far as there is some in the group.
     let back = |qos| Some((qos, event.clone()));
@@ -108,7 +108,7 @@ fn what_a_member_has_no_room_for_with_qos_0_goes_to_another_with_the_qos_it_was_
     let mut group = group(std::slice::from_ref(&a));
     let event = Bytes::from_static(b"event");
     for number in [1, 2, UNLOGGED | 1] {
-        assert!(group.hand(offer(number), &event, Sequence::ZERO).is_some_and(|hand| !hand.is_awaited));
+        assert!(group.hand(offer(number), || event.clone(), Sequence::ZERO).is_some_and(|hand| !hand.is_awaited));
     }
     let back = Some((QoS::AtLeastOnce, event.clone()));
     assert!(group.refused(&a.id, 1, 1, back.clone(), event.len()));
@@ -163,7 +163,7 @@ fn what_is_over_behind_the_position_of_a_stored_group_is_over_after_another_rest
     group.join(Member { qos: QoS::ExactlyOnce, ..member("a", 5) }, &[], Sequence(5));
     group.fetched(9, Some((QoS::ExactlyOnce, Bytes::from_static(b"x"))));
     let (qos, entry, after) = group.take_waiting(9).expect("it was read");
-    assert!(group.hand(Offer { qos, ..offer(9) }, &entry, after).is_some());
+    assert!(group.hand(Offer { qos, ..offer(9) }, || entry.clone(), after).is_some());
     assert_eq!(String::from_utf8_lossy(&group.store(Sequence(5))), r#"{"position":5,"open":[9],"ahead":[7,11,12]}"#);
     group.done(9);
     let row = group.store(Sequence(5));
@@ -203,11 +203,11 @@ fn a_group_is_stored_before_it_has_handed_out_more_than_it_is_to_remember() {
     group.kept_by.insert((*b"row").into());
     let entry = Bytes::from_static(b"x");
     for number in 1..HANDED_MAX as u64 {
-        group.hand(offer(number), &entry, Sequence::ZERO);
-        group.hand(Offer { qos: QoS::AtMostOnce, ..offer(number) }, &entry, Sequence::ZERO);
+        group.hand(offer(number), || entry.clone(), Sequence::ZERO);
+        group.hand(Offer { qos: QoS::AtMostOnce, ..offer(number) }, || entry.clone(), Sequence::ZERO);
         assert!(!group.is_store_due());
     }
-    group.hand(offer(HANDED_MAX as u64), &entry, Sequence::ZERO);
+    group.hand(offer(HANDED_MAX as u64), || entry.clone(), Sequence::ZERO);
     assert!(group.is_store_due());
     let row = group.store(Sequence::ZERO);
     assert!(!group.is_store_due());
@@ -225,10 +225,14 @@ fn what_one_member_refuses_another_gets_with_the_qos_it_was_published_with() {
     let mut group = group(&[a.clone(), b.clone()]);
     let entry = Bytes::from_static(b"x");
     let offer = |qos| Offer { qos, ..offer(1) };
-    assert!(group.hand(offer(QoS::ExactlyOnce), &entry, Sequence::ZERO).is_some_and(|hand| hand.member == a.id));
+    assert!(
+        group
+            .hand(offer(QoS::ExactlyOnce), || entry.clone(), Sequence::ZERO)
+            .is_some_and(|hand| hand.to.member == a.id)
+    );
     group.refused(&a.id, 1, 1, None, usize::MAX);
     let (qos, entry, after) = group.take_waiting(1).expect("it came back");
-    assert!(group.hand(offer(qos), &entry, after).is_some_and(|hand| hand.member == b.id));
+    assert!(group.hand(offer(qos), || entry.clone(), after).is_some_and(|hand| hand.to.member == b.id));
     group.leave(&b.id, &[1]);
     assert!(group.session_ended("b"));
     group.room(&a.id, 1);
@@ -273,7 +277,7 @@ fn what_a_session_had_taken_over_that_is_gone_goes_to_another_after_a_restart() 
     let mut group = group(&[member("a", 5), two]);
     let offer = |number| Offer { qos: QoS::ExactlyOnce, ..offer(number) };
     for number in 1..=4 {
-        group.hand(offer(number), &Bytes::from_static(b"x"), Sequence::ZERO);
+        group.hand(offer(number), || Bytes::from_static(b"x"), Sequence::ZERO);
     }
     group.claimed(7, &[1, 3], b"row");
     group.claimed(8, &[2, 4], b"row");
@@ -297,7 +301,7 @@ fn what_a_stored_group_hands_out_again_with_qos_2_is_nobody_else_s() {
     group.join(a.clone(), &[], Sequence(5));
     group.fetched(4, Some((QoS::ExactlyOnce, Bytes::from_static(b"x"))));
     let (qos, entry, after) = group.take_waiting(4).expect("it was read");
-    assert!(group.hand(Offer { qos, ..offer(4) }, &entry, after).is_some());
+    assert!(group.hand(Offer { qos, ..offer(4) }, || entry.clone(), after).is_some());
     group.leave(&a.id, &[4]);
     assert!(group.session_ended("a"));
     group.join(member("b", 5), &[], Sequence(5));
