@@ -91,6 +91,10 @@ pub struct Runtime {
     shard: RefCell<Shard>,
     /// Of the connections' tasks, by slot.
     wakers: RefCell<Vec<Option<Waker>>>,
+    /// Of them, the one that reads its socket now, by slot.
+    reader: Cell<Option<u32>>,
+    /// Whether others were woken meanwhile.
+    woke_others: Cell<bool>,
     /// The other ends of connections, by slot.
     visitors: RefCell<Vec<Visitor>>,
     /// Connections whose tokens expire, by when they do, in seconds since 1970.
@@ -140,6 +144,8 @@ impl Runtime {
             index,
             shard: RefCell::new(shard),
             wakers: RefCell::default(),
+            reader: Cell::default(),
+            woke_others: Cell::default(),
             visitors: RefCell::default(),
             expiring: RefCell::default(),
             exchanges: RefCell::default(),
@@ -186,6 +192,19 @@ impl Runtime {
     fn now(&self) -> Moment {
         let now = self.node.now();
         Moment { undecided: now.undecided || self.refused.borrow().is_some(), ..now }
+    }
+
+    /// The task of a connection begins to read its socket, and looks at what it has to write behind that: it is not
+    /// woken for what it reads.
+    pub(crate) fn begin_read(&self, id: ConnectionId) {
+        self.reader.set(Some(id.slot));
+        self.woke_others.set(false);
+    }
+
+    /// It has read. Whether others were woken meanwhile.
+    pub(crate) fn end_read(&self) -> bool {
+        self.reader.set(None);
+        self.woke_others.get()
     }
 
     /// A look at the shard.
@@ -291,6 +310,7 @@ impl Runtime {
 
     /// Ends turns for as long as the node runs: hands over what was proposed and passed on, takes what came.
     pub(crate) async fn turns(self: Rc<Self>, mut message: impl FnMut(&Rc<Runtime>, Message)) {
+        let _needed = NotWithout("shard");
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut unseen = 0;
@@ -373,8 +393,11 @@ impl Runtime {
             shard.take_effects(&mut effects);
             shard.has_handover()
         };
-        if due && !self.turn_due.replace(true) {
-            self.inbox().notify();
+        if due {
+            self.woke_others.set(true); // Those of other shards are woken at the end of the turn.
+            if !self.turn_due.replace(true) {
+                self.inbox().notify();
+            }
         }
         for effect in effects.drain(..) {
             self.perform(effect);
@@ -408,7 +431,11 @@ impl Runtime {
 
     fn perform(self: &Rc<Self>, effect: Effect) {
         match effect {
-            Effect::Wake(id) => self.wake(id.slot),
+            Effect::Wake(id) if self.reader.get() == Some(id.slot) => {} // It writes next.
+            Effect::Wake(id) => {
+                self.woke_others.set(true);
+                self.wake(id.slot);
+            }
             Effect::Authenticate { connection, user, password } => {
                 let runtime = Rc::clone(self);
                 tokio::task::spawn_local(async move { runtime.authenticate(connection, &user, &password).await });

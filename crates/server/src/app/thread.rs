@@ -57,8 +57,10 @@ pub(super) fn serve_shard(
                 tokio::time::sleep(STEP).await;
             }
         };
+        // Among the tasks of connections, behind those that have something for it: as the future that is waited for here,
+        // it would have its turn behind what those do next, and a look at all sockets.
         tokio::select! {
-            () = turns => {}
+            _ = tokio::task::spawn_local(turns) => {}
             () = quiet => {}
         }
         this.report_rest();
