@@ -1,16 +1,18 @@
 //! Who wants a topic: the subscriptions of one shard in a trie of filter levels, with a cache of exact topics.
 //!
-//! Matching walks the trie once per new topic and remembers the answer; subscribing and unsubscribing take just the
-//! answers that change out of the cache. Topics here are canonical (`Catalog::canonical_topic`).
+//! Matching walks the trie once per new topic and remembers the answer, until a filter changes that selects the topic.
+//! Topics here are canonical (`Catalog::canonical_topic`).
 
+mod cache;
 mod holders;
 mod trie;
 
 use crate::position::Sequence;
 use crate::reach::OwnReach;
 use crate::validate::Format;
-use rowcast_codec::{QoS, Topic, TopicFilter};
-use rustc_hash::{FxHashMap, FxHasher};
+use cache::Cache;
+use rowcast_codec::{QoS, TopicFilter};
+use rustc_hash::FxHasher;
 use std::hash::Hasher;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -87,19 +89,10 @@ pub type Matches = Rc<[Subscription]>;
 pub struct Interest {
     trie: Trie,
     filters: usize,
-    cache: FxHashMap<Box<str>, Matches>,
-    cached: usize,
+    cache: Cache,
     /// Where other shards see which filters there are.
     reach: Option<OwnReach>,
 }
-
-/// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
-const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
-/// Cached topics that are looked at one by one when a filter with wildcards changes. With more of them all are
-/// forgotten, or a client with ten thousand filters would hold up its shard for as many looks at each.
-const FORGET_ONE_BY_ONE_MAX: usize = 64;
-/// What a cached topic counts for beside its subscriptions.
-const CACHED_TOPIC_COST: usize = 4;
 
 impl Interest {
     /// Nobody wants anything yet; what is subscribed to is told to other shards.
@@ -115,7 +108,7 @@ impl Interest {
             self.filters += 1;
             self.reach.iter().for_each(|reach| reach.add(filter));
         }
-        self.forget(filter);
+        self.cache.change(filter);
         replaced
     }
 
@@ -129,28 +122,20 @@ impl Interest {
         let removed = self.trie.remove(filter, (subscriber, spelling))?;
         self.filters -= 1;
         self.reach.iter().for_each(|reach| reach.remove(filter));
-        self.forget(filter);
+        self.cache.change(filter);
         Some(removed)
     }
 
     /// The subscriptions that select `topic`.
     pub fn matches(&mut self, topic: &str) -> Matches {
         if let Some(matches) = self.cache.get(topic) {
-            return Rc::clone(matches);
+            return matches;
         }
         let mut found = Vec::new();
         self.trie.collect(topic, &mut found);
         found.sort_by_key(|subscription| subscription.subscriber);
         let matches: Matches = found.into();
-        let cost = matches.len() + CACHED_TOPIC_COST;
-        if self.cached + cost > CACHED_SUBSCRIPTIONS_MAX {
-            self.cache.clear();
-            self.cached = 0;
-        }
-        if cost <= CACHED_SUBSCRIPTIONS_MAX {
-            self.cached += cost;
-            self.cache.insert(topic.into(), Rc::clone(&matches));
-        }
+        self.cache.put(topic, &matches);
         matches
     }
 
@@ -158,14 +143,13 @@ impl Interest {
     pub fn guard(&mut self, filter: &TopicFilter<'_>, subscription: &Subscription) {
         if let Some(found) = self.trie.get_mut(filter, (subscription.subscriber, subscription.spelling)) {
             found.guarded = subscription.guarded;
-            self.forget(filter);
+            self.cache.change(filter);
         }
     }
 
-    /// Takes all answers out of the cache: before many filters change, each of which would go through it.
+    /// Takes all answers out of the cache: before very many filters change, each of which would look for its topic there.
     pub fn forget_all(&mut self) {
         self.cache.clear();
-        self.cached = 0;
     }
 
     /// How many subscriptions there are.
@@ -178,29 +162,6 @@ impl Interest {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filters == 0
-    }
-
-    /// Takes the answers that a change of `filter` makes wrong out of the cache.
-    fn forget(&mut self, filter: &TopicFilter<'_>) {
-        if !filter.has_wildcards() {
-            if let Some(matches) = self.cache.remove(filter.as_str()) {
-                self.cached -= matches.len() + CACHED_TOPIC_COST;
-            }
-            return;
-        }
-        if self.cache.len() > FORGET_ONE_BY_ONE_MAX {
-            // Matching them again, as they come, costs everybody less than looking at all of them now.
-            self.forget_all();
-            return;
-        }
-        let cached = &mut self.cached;
-        self.cache.retain(|topic, matches| {
-            let stays = !Topic::new(topic).is_ok_and(|topic| filter.matches(&topic));
-            if !stays {
-                *cached -= matches.len() + CACHED_TOPIC_COST;
-            }
-            stays
-        });
     }
 }
 
@@ -217,6 +178,9 @@ pub(crate) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use rowcast_codec::Topic;
+    use std::collections::BTreeSet;
 
     fn subscription(subscriber: u32) -> Subscription {
         Subscription { qos: QoS::AtMostOnce, ..Subscription::of(Subscriber(subscriber)) }
@@ -282,15 +246,30 @@ mod tests {
         assert_eq!(interest.len(), 1);
     }
 
-    #[test]
-    fn the_cache_stays_within_its_bound() {
-        let mut interest = Interest::default();
-        for subscriber in 0..1_000 {
-            interest.subscribe(&filter("#"), subscription(subscriber));
-        }
-        for topic in 0..2_000 {
-            interest.matches(&format!("t/{topic}"));
-            assert!(interest.cached <= CACHED_SUBSCRIPTIONS_MAX);
+    proptest! {
+        #[test]
+        fn whatever_changes_a_topic_goes_to_those_whose_filters_select_it(
+            steps in prop::collection::vec((0..6_u32, "[+a][/][+#ab]([/][#b])?", any::<bool>(), "[ab][/][ab]([/][ab])?"), 1..120),
+        ) {
+            let mut interest = Interest::default();
+            let mut held = BTreeSet::new();
+            for (subscriber, text, subscribes, topic) in steps {
+                if let Ok(filter) = TopicFilter::new(&text) {
+                    if subscribes {
+                        interest.subscribe(&filter, subscription(subscriber));
+                        held.insert((text.clone(), subscriber));
+                    } else {
+                        let removed = interest.unsubscribe(&filter, Subscriber(subscriber), 0);
+                        prop_assert_eq!(removed.is_some(), held.remove(&(text.clone(), subscriber)));
+                    }
+                }
+                let topic = Topic::new(&topic).expect("a valid topic");
+                let selects = |text: &str| TopicFilter::new(text).is_ok_and(|filter| filter.matches(&topic));
+                let mut wanted: Vec<u32> = held.iter().filter(|(text, _)| selects(text)).map(|&(_, who)| who).collect();
+                wanted.sort_unstable();
+                let found: Vec<u32> = interest.matches(topic.as_str()).iter().map(|found| found.subscriber.0).collect();
+                prop_assert_eq!(found, wanted);
+            }
         }
     }
 }
