@@ -252,9 +252,9 @@ impl Entrance {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let over_websocket = async move |stream, peer: Peer| {
+        let over_websocket = move |stream, peer: Peer| {
             if let Some(place) = runtime.admit(&peer) {
-                mqtt::serve(runtime, stream, &peer, place).await;
+                spawn_local(mqtt::serve(runtime, stream, &peer, place));
             }
         };
         spawn_local(http::serve_connection(stream, peer, Arc::clone(&self.http), over_websocket));

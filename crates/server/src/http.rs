@@ -171,12 +171,8 @@ impl HttpState {
 /// Serves one connection until it ends. `peer` is whom the transport knows it comes from; headers that claim something
 /// else (`X-Forwarded-For`) are not looked at. A connection that becomes a WebSocket goes to `mqtt`. Runs on a
 /// current-thread runtime with time, since answers are not `Send`.
-pub async fn serve_connection<S>(
-    stream: S,
-    peer: Peer,
-    state: Arc<HttpState>,
-    mqtt: impl AsyncFnOnce(WebSocket<S>, Peer),
-) where
+pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<HttpState>, mqtt: impl FnOnce(WebSocket<S>, Peer))
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let patience = state.patience();
@@ -209,7 +205,7 @@ pub async fn serve_connection<S>(
         && let Ok(parts) = stream.downcast::<TokioIo<Patient<S>>>()
     {
         let stream = parts.io.into_inner().into_inner();
-        mqtt(WebSocket::new(stream, Role::Server, parts.read_buf), peer.speaking_for(ambient).taking(format)).await;
+        mqtt(WebSocket::new(stream, Role::Server, parts.read_buf), peer.speaking_for(ambient).taking(format));
     }
 }
 

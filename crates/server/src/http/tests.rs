@@ -160,12 +160,7 @@ impl Server {
         let shared = Arc::clone(&state);
         tokio::task::spawn_local(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                tokio::task::spawn_local(serve_connection(
-                    stream,
-                    Peer::tcp(peer),
-                    Arc::clone(&shared),
-                    async |_, _| {},
-                ));
+                tokio::task::spawn_local(serve_connection(stream, Peer::tcp(peer), Arc::clone(&shared), |_, _| {}));
             }
         });
         Server { home, state, address, holders: 2, _keys: keys }

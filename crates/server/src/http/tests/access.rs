@@ -55,7 +55,7 @@ fn where_a_header_says_a_request_comes_from_counts_for_nothing() {
         ] {
             let (mut near, far) = tokio::io::duplex(64 * 1024);
             let (peer, state) = (Peer::tcp(peer.parse().unwrap()), Arc::clone(&server.state));
-            tokio::task::spawn_local(serve_connection(far, peer, state, async |_, _| {}));
+            tokio::task::spawn_local(serve_connection(far, peer, state, |_, _| {}));
             let request = format!("GET /dog/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lies}\r\n");
             near.write_all(request.as_bytes()).await.unwrap();
             let mut answer = String::new();
