@@ -62,6 +62,7 @@ impl<S> WebSocket<S> {
     #[must_use]
     pub fn new(stream: S, role: Role, read_ahead: Bytes) -> WebSocket<S> {
         let decoder = Decoder::new(role);
+        let read_ahead = Bytes::copy_from_slice(&read_ahead); // Even none of it would keep what the handshake read into.
         WebSocket { stream, role, decoder, read_ahead, pending: Pending::default(), promised: 0, closing: false }
     }
 
