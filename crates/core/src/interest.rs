@@ -1,18 +1,16 @@
 //! Who wants a topic: the subscriptions of one shard in a trie of filter levels, with a cache of exact topics.
 //!
-//! Matching walks the trie once per new topic and remembers the answer, until a filter changes that selects the topic.
-//! Topics here are canonical (`Catalog::canonical_topic`).
+//! Matching walks the trie once per new topic and remembers the answer; subscribing and unsubscribing take just the
+//! answers that change out of the cache. Topics here are canonical (`Catalog::canonical_topic`).
 
-mod cache;
 mod holders;
 mod trie;
 
 use crate::position::Sequence;
 use crate::reach::OwnReach;
 use crate::validate::Format;
-use cache::Cache;
-use rowcast_codec::{QoS, TopicFilter};
-use rustc_hash::FxHasher;
+use rowcast_codec::{QoS, Topic, TopicFilter};
+use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -89,10 +87,19 @@ pub type Matches = Rc<[Subscription]>;
 pub struct Interest {
     trie: Trie,
     filters: usize,
-    cache: Cache,
+    cache: FxHashMap<Box<str>, Matches>,
+    cached: usize,
     /// Where other shards see which filters there are.
     reach: Option<OwnReach>,
 }
+
+/// Subscriptions remembered in the cache of one shard, all topics together; 48 bytes each.
+const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
+/// Cached topics that are looked at one by one when a filter with wildcards changes. With more of them all are
+/// forgotten, or a client with ten thousand filters would hold up its shard for as many looks at each.
+const FORGET_ONE_BY_ONE_MAX: usize = 64;
+/// What a cached topic counts for beside its subscriptions.
+const CACHED_TOPIC_COST: usize = 4;
 
 impl Interest {
     /// Nobody wants anything yet; what is subscribed to is told to other shards.
@@ -108,7 +115,7 @@ impl Interest {
             self.filters += 1;
             self.reach.iter().for_each(|reach| reach.add(filter));
         }
-        self.cache.change(filter);
+        self.forget(filter);
         replaced
     }
 
@@ -122,20 +129,28 @@ impl Interest {
         let removed = self.trie.remove(filter, (subscriber, spelling))?;
         self.filters -= 1;
         self.reach.iter().for_each(|reach| reach.remove(filter));
-        self.cache.change(filter);
+        self.forget(filter);
         Some(removed)
     }
 
     /// The subscriptions that select `topic`.
     pub fn matches(&mut self, topic: &str) -> Matches {
         if let Some(matches) = self.cache.get(topic) {
-            return matches;
+            return Rc::clone(matches);
         }
         let mut found = Vec::new();
         self.trie.collect(topic, &mut found);
         found.sort_by_key(|subscription| subscription.subscriber);
         let matches: Matches = found.into();
-        self.cache.put(topic, &matches);
+        let cost = matches.len() + CACHED_TOPIC_COST;
+        if self.cached + cost > CACHED_SUBSCRIPTIONS_MAX {
+            self.cache.clear();
+            self.cached = 0;
+        }
+        if cost <= CACHED_SUBSCRIPTIONS_MAX {
+            self.cached += cost;
+            self.cache.insert(topic.into(), Rc::clone(&matches));
+        }
         matches
     }
 
@@ -143,13 +158,14 @@ impl Interest {
     pub fn guard(&mut self, filter: &TopicFilter<'_>, subscription: &Subscription) {
         if let Some(found) = self.trie.get_mut(filter, (subscription.subscriber, subscription.spelling)) {
             found.guarded = subscription.guarded;
-            self.cache.change(filter);
+            self.forget(filter);
         }
     }
 
-    /// Takes all answers out of the cache: before very many filters change, each of which would look for its topic there.
+    /// Takes all answers out of the cache: before many filters change, each of which would go through it.
     pub fn forget_all(&mut self) {
         self.cache.clear();
+        self.cached = 0;
     }
 
     /// How many subscriptions there are.
@@ -162,6 +178,29 @@ impl Interest {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filters == 0
+    }
+
+    /// Takes the answers that a change of `filter` makes wrong out of the cache.
+    fn forget(&mut self, filter: &TopicFilter<'_>) {
+        if !filter.has_wildcards() {
+            if let Some(matches) = self.cache.remove(filter.as_str()) {
+                self.cached -= matches.len() + CACHED_TOPIC_COST;
+            }
+            return;
+        }
+        if self.cache.len() > FORGET_ONE_BY_ONE_MAX {
+            // Matching them again, as they come, costs everybody less than looking at all of them now.
+            self.forget_all();
+            return;
+        }
+        let cached = &mut self.cached;
+        self.cache.retain(|topic, matches| {
+            let stays = !Topic::new(topic).is_ok_and(|topic| filter.matches(&topic));
+            if !stays {
+                *cached -= matches.len() + CACHED_TOPIC_COST;
+            }
+            stays
+        });
     }
 }
 
@@ -179,7 +218,6 @@ pub(crate) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rowcast_codec::Topic;
     use std::collections::BTreeSet;
 
     fn subscription(subscriber: u32) -> Subscription {
@@ -246,10 +284,25 @@ mod tests {
         assert_eq!(interest.len(), 1);
     }
 
+    #[test]
+    fn the_cache_stays_within_its_bound() {
+        let mut interest = Interest::default();
+        for subscriber in 0..1_000 {
+            interest.subscribe(&filter("#"), subscription(subscriber));
+        }
+        for topic in 0..2_000 {
+            interest.matches(&format!("t/{topic}"));
+            assert!(interest.cached <= CACHED_SUBSCRIPTIONS_MAX);
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_changes_a_topic_goes_to_those_whose_filters_select_it(
-            steps in prop::collection::vec((0..6_u32, "[+a][/][+#ab]([/][#b])?", any::<bool>(), "[ab][/][ab]([/][ab])?"), 1..120),
+            steps in prop::collection::vec(
+                (0..6_u32, "[+a][/][+#ab]([/][#b])?", any::<bool>(), "[ab][/][ab]([/][ab])?"),
+                1..120,
+            ),
         ) {
             let mut interest = Interest::default();
             let mut held = BTreeSet::new();
