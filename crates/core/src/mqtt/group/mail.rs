@@ -7,7 +7,7 @@ use rowcast_codec::QoS;
 use std::sync::Arc;
 
 /// Where a member finds what a group has for it.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Address {
     /// The group.
     pub group: Arc<str>,
@@ -51,7 +51,7 @@ impl Hands {
     }
 }
 
-/// What shards tell each other about shared subscriptions: members their owner, except for `Hand`.
+/// What shards tell each other about shared subscriptions: members their owner, except for `Hands`.
 #[derive(Debug)]
 pub enum ShareMail {
     /// Messages for members.
