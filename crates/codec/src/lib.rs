@@ -2,7 +2,8 @@
 //!
 //! Packets are views: they borrow the bytes they were decoded from, so that decoding copies nothing and
 //! allocates nothing a peer can size. No I/O, no clock, no state: buffering belongs to whoever owns the socket,
-//! which asks [`frame_length`] whether a whole packet has arrived and [`Packet::decode`] what it says.
+//! which asks [`frame_length`] whether a whole packet has arrived and [`Packet::decode`] what it says, or [`Framed`]
+//! both.
 //! A message for many receivers is encoded once, as a [`PublishFrame`], and copied; one for a single receiver is
 //! [`Measured`] and encoded where it goes.
 //!
@@ -27,7 +28,7 @@ mod writer;
 
 pub use error::{DecodeError, EncodeError, TopicError};
 pub use frame::{Layout, Measured, Message, PublishFrame};
-pub use header::frame_length;
+pub use header::{Framed, frame_length};
 pub use packet::{
     Ack, AckProperties, Auth, AuthProperties, Connack, ConnackProperties, Connect, ConnectProperties, Disconnect,
     DisconnectProperties, Filters, Packet, Publish, PublishProperties, ReasonCodes, RetainHandling, Suback, Subscribe,
@@ -38,5 +39,5 @@ pub use properties::{SubscriptionIds, UserProperties, UserPropertiesBuf};
 pub use qos::QoS;
 pub use reason::ReasonCode;
 pub use secret::Secret;
-pub use topic::{ShareName, Topic, TopicFilter};
+pub use topic::{ShareName, Topic, TopicFilter, levels, split_level};
 pub use version::Version;

@@ -3,7 +3,7 @@
 use crate::header::{Header, Kind};
 use crate::reader::Reader;
 use crate::writer::Writer;
-use crate::{DecodeError, EncodeError, PacketId, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, ReasonCode, Version};
 
 mod ack;
 mod auth;
@@ -66,19 +66,22 @@ impl<'a> Packet<'a> {
     /// Decodes exactly one packet, of the length [`frame_length`](crate::frame_length) said.
     ///
     /// A CONNECT says itself which version it is of; `version` is for all others.
-    #[inline]
     pub fn decode(version: Version, frame: &'a [u8]) -> Result<Self, DecodeError> {
-        if let Some(ack) = Self::load_bare_ack(frame) {
-            return Ok(ack);
-        }
         let header = Header::load(frame)?.ok_or(DecodeError::Truncated { field: "fixed header" })?;
-        header.check_version(version)?;
         let mut whole = Reader::new(&frame[header.bytes..]);
-        let mut reader = Reader::new(whole.bytes(header.remaining as usize, "packet")?);
+        let body = whole.bytes(header.remaining as usize, "packet")?;
+        whole.finish(header.kind.name())?;
+        Self::load(version, &header, body, "")
+    }
+
+    /// `topic` is one that was found to be good before: the packet's own is not checked again if it is the same.
+    #[inline(always)] // Built where it is looked at: moving it costs as much as reading it.
+    pub(crate) fn load(version: Version, header: &Header, body: &'a [u8], topic: &'a str) -> Result<Self, DecodeError> {
+        header.check_version(version)?;
+        let mut reader = Reader::new(body);
         let kind = header.kind;
-        whole.finish(kind.name())?;
         let packet = match kind {
-            Kind::Publish => return Publish::load(&mut reader, version, header.flags).map(Self::Publish),
+            Kind::Publish => return Publish::load(&mut reader, version, header.flags, topic).map(Self::Publish),
             Kind::Connect => Self::Connect(Box::new(Connect::load(&mut reader)?)),
             Kind::Connack => Self::Connack(Connack::load(&mut reader, version)?),
             Kind::Puback => Self::Puback(Ack::load(&mut reader, version, kind)?),
@@ -143,21 +146,6 @@ impl<'a> Packet<'a> {
             Self::Pingreq | Self::Pingresp => return 0,
         };
         properties.iter().count()
-    }
-
-    /// Most packets of QoS 1 and 2 are acknowledgements that are [`bare`](Ack::bare), and known at a glance.
-    #[inline]
-    fn load_bare_ack(frame: &[u8]) -> Option<Self> {
-        let &[first, 2, high, low] = frame else { return None };
-        let packet_id = PacketId::new(u16::from_be_bytes([high, low]))?;
-        let ack = Ack::new(packet_id, ReasonCode::Success);
-        match first {
-            0x40 => Some(Self::Puback(ack)),
-            0x50 => Some(Self::Pubrec(ack)),
-            0x62 => Some(Self::Pubrel(ack)),
-            0x70 => Some(Self::Pubcomp(ack)),
-            _ => None,
-        }
     }
 
     /// The acknowledgement that it is, if it is one.

@@ -90,17 +90,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A topic name, which may be empty here.
-    #[inline]
     pub(crate) fn topic(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
-        let bytes = self.binary(field)?;
-        // Without an early way out, the compiler compares sixteen bytes at a time.
-        let special = bytes.iter().fold(false, |found, &byte| found | matches!(byte, 0 | b'+' | b'#'));
-        if special {
-            return Err(if bytes.contains(&0) { DecodeError::Nul { field } } else { DecodeError::Wildcard { field } });
-        }
-        std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8 { field })
+        self.topic_again(field, "")
     }
 
+    /// [`topic`](Self::topic), which is not checked if it is the same as one that is `known` to be good.
+    #[inline]
+    pub(crate) fn topic_again(&mut self, field: &'static str, known: &'a str) -> Result<&'a str, DecodeError> {
+        let bytes = self.binary(field)?;
+        if bytes == known.as_bytes() { Ok(known) } else { check_topic(bytes, field) }
+    }
     /// A topic name with at least one character [MQTT-4.7.3-1].
     pub(crate) fn topic_not_empty(&mut self, field: &'static str) -> Result<&'a str, DecodeError> {
         not_empty(self.topic(field)?, field)
@@ -115,6 +114,15 @@ impl<'a> Reader<'a> {
     pub(crate) fn packet_id(&mut self, packet: &'static str) -> Result<PacketId, DecodeError> {
         PacketId::new(self.u16("packet identifier")?).ok_or(DecodeError::PacketIdZero { packet })
     }
+}
+
+fn check_topic<'a>(bytes: &'a [u8], field: &'static str) -> Result<&'a str, DecodeError> {
+    // Without an early way out, the compiler compares sixteen bytes at a time.
+    let special = bytes.iter().fold(false, |found, &byte| found | matches!(byte, 0 | b'+' | b'#'));
+    if special {
+        return Err(if bytes.contains(&0) { DecodeError::Nul { field } } else { DecodeError::Wildcard { field } });
+    }
+    std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8 { field })
 }
 
 fn not_empty<'a>(topic: &'a str, field: &'static str) -> Result<&'a str, DecodeError> {

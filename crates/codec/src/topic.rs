@@ -14,8 +14,7 @@ impl<'a> Topic<'a> {
     /// Checks that `name` is a topic name.
     pub fn new(name: &'a str) -> Result<Self, TopicError> {
         check_text(name)?;
-        // Byte by byte: wildcards are ASCII, and a search for characters takes several times as long.
-        if name.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
+        if has_wildcards(name) {
             return Err(TopicError::WildcardInName);
         }
         Ok(Self(name))
@@ -28,12 +27,12 @@ impl<'a> Topic<'a> {
 
     /// What stands between the slashes: at least one, any of them may be empty.
     pub fn levels(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        self.0.split('/')
+        levels(self.0)
     }
 
     /// What stands before the first slash.
     pub fn first_level(&self) -> &'a str {
-        self.0.split_once('/').map_or(self.0, |(first, _)| first)
+        split_level(self.0).0
     }
 
     /// Whether it begins with `$`, which hides it from filters that begin with a wildcard [MQTT-4.7.2-1].
@@ -88,12 +87,12 @@ impl<'a> TopicFilter<'a> {
 
     /// The levels of [`filter`](Self::filter).
     pub fn levels(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        self.filter.split('/')
+        levels(self.filter)
     }
 
     /// Whether it may select more than one topic.
     pub fn has_wildcards(&self) -> bool {
-        self.filter.contains(['+', '#'])
+        has_wildcards(self.filter)
     }
 
     /// Whether it selects the topic (MQTT 5 §4.7.1, §4.7.2). This is the reference; who has many filters keeps them
@@ -138,7 +137,7 @@ impl<'a> ShareName<'a> {
         if name.is_empty() {
             return Err(TopicError::ShareNameEmpty);
         }
-        if name.contains(['+', '#']) {
+        if has_wildcards(name) {
             return Err(TopicError::ShareNameWildcard);
         }
         if filter.is_empty() {
@@ -152,6 +151,34 @@ impl fmt::Display for ShareName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
+}
+
+/// What stands between the slashes: at least one level, any of them may be empty.
+pub fn levels(text: &str) -> impl Iterator<Item = &str> + Clone {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (level, below) = split_level(rest?);
+        rest = below;
+        Some(level)
+    })
+}
+
+/// What stands before the first slash, and what behind it, if there is one.
+// Byte by byte, here and below: levels are short, and a search for characters takes several times as long.
+#[inline]
+pub fn split_level(text: &str) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == b'/') {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+fn has_wildcards(text: &str) -> bool {
+    text.bytes().any(is_wildcard)
+}
+
+fn is_wildcard(byte: u8) -> bool {
+    matches!(byte, b'+' | b'#')
 }
 
 /// What holds for names and filters alike.
@@ -170,16 +197,20 @@ fn check_text(text: &str) -> Result<(), TopicError> {
 
 /// `#` is the last level, and wildcards fill whole levels [MQTT-4.7.1-1], [MQTT-4.7.1-2].
 fn check_wildcards(filter: &str) -> Result<(), TopicError> {
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
+    if !has_wildcards(filter) {
+        return Ok(());
+    }
+    let mut rest = Some(filter);
+    while let Some((level, below)) = rest.map(split_level) {
         match level {
             "+" => {}
-            "#" if levels.peek().is_some() => return Err(TopicError::HashNotLast),
+            "#" if below.is_some() => return Err(TopicError::HashNotLast),
             "#" => {}
+            _ if !has_wildcards(level) => {}
             _ if level.contains('#') => return Err(TopicError::HashNotAlone),
-            _ if level.contains('+') => return Err(TopicError::PlusNotAlone),
-            _ => {}
+            _ => return Err(TopicError::PlusNotAlone),
         }
+        rest = below;
     }
     Ok(())
 }
@@ -249,6 +280,15 @@ mod tests {
         check("$share/$share/$share/g", Some("$share"), "$share/g", false);
         check("$share/g/#", Some("g"), "#", true);
         check("$share/\u{1F415}/+/a", Some("\u{1F415}"), "+/a", true);
+    }
+
+    #[test]
+    fn levels_stand_between_slashes() {
+        for text in ["", "/", "a", "a/", "/a", "a//b", "a/b/c", "\u{1F415}/\u{E9}/", "//"] {
+            assert!(levels(text).eq(text.split('/')), "{text}");
+            let expected = text.split_once('/').map_or((text, None), |(first, below)| (first, Some(below)));
+            assert_eq!(split_level(text), expected);
+        }
     }
 
     #[test]

@@ -81,9 +81,9 @@ impl<'o> Writer<'o> {
 /// A variable byte integer (MQTT 5 §1.5.5), ready to be written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Varint {
-    value: usize,
+    value: u32,
     digits: [u8; 4],
-    length: usize,
+    length: u8,
 }
 
 impl Varint {
@@ -96,6 +96,7 @@ impl Varint {
         if value > Self::MAX {
             return None;
         }
+        let value = value as u32;
         let mut digits = [0; 4];
         let mut length = 0;
         let mut left = value;
@@ -104,7 +105,7 @@ impl Varint {
             left >>= 7;
             length += 1;
             if left == 0 {
-                return Some(Self { value, digits, length });
+                return Some(Self { value, digits, length: length as u8 });
             }
             digits[length - 1] |= 0x80;
         }
@@ -112,11 +113,11 @@ impl Varint {
 
     /// The number it says.
     pub(crate) fn value(&self) -> usize {
-        self.value
+        self.value as usize
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.digits[..self.length]
+        &self.digits[..usize::from(self.length)]
     }
 }
 

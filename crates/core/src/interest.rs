@@ -11,6 +11,7 @@ use crate::reach::OwnReach;
 use crate::validate::Format;
 use rowcast_codec::{QoS, Topic, TopicFilter};
 use rustc_hash::{FxHashMap, FxHasher};
+use std::cell::RefCell;
 use std::hash::Hasher;
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -82,6 +83,10 @@ impl Subscription {
 /// The subscriptions a topic goes to, those of one subscriber next to each other.
 pub type Matches = Rc<[Subscription]>;
 
+/// A topic's own memory of where it goes: [`Interest::matches_of`].
+#[derive(Default, Debug)]
+pub struct Kept(RefCell<Option<(u64, Matches)>>);
+
 /// Filters and who holds them.
 #[derive(Default, Debug)]
 pub struct Interest {
@@ -89,6 +94,8 @@ pub struct Interest {
     filters: usize,
     cache: FxHashMap<Box<str>, Matches>,
     cached: usize,
+    /// How many times answers changed.
+    changes: u64,
     /// Where other shards see which filters there are.
     reach: Option<OwnReach>,
 }
@@ -98,6 +105,8 @@ const CACHED_SUBSCRIPTIONS_MAX: usize = 262_144;
 /// Cached topics that are looked at one by one when a filter with wildcards changes. With more of them all are
 /// forgotten, or a client with ten thousand filters would hold up its shard for as many looks at each.
 const FORGET_ONE_BY_ONE_MAX: usize = 64;
+/// Subscriptions that a topic keeps itself: few, as nobody counts them.
+const KEPT_SUBSCRIPTIONS_MAX: usize = 16;
 /// What a cached topic counts for beside its subscriptions.
 const CACHED_TOPIC_COST: usize = 4;
 
@@ -154,6 +163,20 @@ impl Interest {
         matches
     }
 
+    /// The same of a topic that keeps the answer until another is possible, where it is short: it is asked for more often
+    /// than filters change.
+    pub fn matches_of(&mut self, topic: &str, kept: &Kept) -> Matches {
+        if let Some((changes, matches)) = &*kept.0.borrow()
+            && *changes == self.changes
+        {
+            return Rc::clone(matches);
+        }
+        let matches = self.matches(topic);
+        let is_short = matches.len() <= KEPT_SUBSCRIPTIONS_MAX;
+        kept.0.replace(is_short.then(|| (self.changes, Rc::clone(&matches))));
+        matches
+    }
+
     /// Takes over from `subscription` whether it is guarded, if it is there.
     pub fn guard(&mut self, filter: &TopicFilter<'_>, subscription: &Subscription) {
         if let Some(found) = self.trie.get_mut(filter, (subscription.subscriber, subscription.spelling)) {
@@ -164,6 +187,7 @@ impl Interest {
 
     /// Takes all answers out of the cache: before many filters change, each of which would go through it.
     pub fn forget_all(&mut self) {
+        self.changes += 1;
         self.cache.clear();
         self.cached = 0;
     }
@@ -182,6 +206,7 @@ impl Interest {
 
     /// Takes the answers that a change of `filter` makes wrong out of the cache.
     fn forget(&mut self, filter: &TopicFilter<'_>) {
+        self.changes += 1;
         if !filter.has_wildcards() {
             if let Some(matches) = self.cache.remove(filter.as_str()) {
                 self.cached -= matches.len() + CACHED_TOPIC_COST;
@@ -218,7 +243,7 @@ pub(crate) fn spelling_of(spelled: &str, canonical: &str) -> u32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn subscription(subscriber: u32) -> Subscription {
         Subscription { qos: QoS::AtMostOnce, ..Subscription::of(Subscriber(subscriber)) }
@@ -296,6 +321,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_topic_keeps_no_long_answer() {
+        let mut interest = Interest::default();
+        let kept = Kept::default();
+        for subscriber in 0..=KEPT_SUBSCRIPTIONS_MAX as u32 {
+            assert_eq!(interest.matches_of("a", &kept).len(), subscriber as usize);
+            assert!(kept.0.borrow().is_some());
+            interest.subscribe(&filter("a"), subscription(subscriber));
+        }
+        assert_eq!(interest.matches_of("a", &kept).len(), KEPT_SUBSCRIPTIONS_MAX + 1);
+        assert!(kept.0.borrow().is_none());
+    }
+
     proptest! {
         #[test]
         fn whatever_changes_a_topic_goes_to_those_whose_filters_select_it(
@@ -306,6 +344,7 @@ mod tests {
         ) {
             let mut interest = Interest::default();
             let mut held = BTreeSet::new();
+            let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
             for (subscriber, text, subscribes, topic) in steps {
                 if let Ok(filter) = TopicFilter::new(&text) {
                     if subscribes {
@@ -320,8 +359,10 @@ mod tests {
                 let selects = |text: &str| TopicFilter::new(text).is_ok_and(|filter| filter.matches(&topic));
                 let mut wanted: Vec<u32> = held.iter().filter(|(text, _)| selects(text)).map(|&(_, who)| who).collect();
                 wanted.sort_unstable();
-                let found: Vec<u32> = interest.matches(topic.as_str()).iter().map(|found| found.subscriber.0).collect();
-                prop_assert_eq!(found, wanted);
+                let subscribers = |matches: Matches| matches.iter().map(|found| found.subscriber.0).collect::<Vec<_>>();
+                let kept = kept.entry(topic.as_str().to_owned()).or_default();
+                prop_assert_eq!(&subscribers(interest.matches_of(topic.as_str(), kept)), &wanted);
+                prop_assert_eq!(&subscribers(interest.matches(topic.as_str())), &wanted);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! little more than without any of this. There are so few of them that they stay in a core's cache: what has to be fetched
 //! from memory is no faster than resolving the topic again.
 
+use crate::interest::Kept;
 use crate::limits::{PLACE_TOPIC_BYTES_MAX, PLACES_MAX};
 use crate::position::TableId;
 use crate::reach::Prefixes;
@@ -31,6 +32,8 @@ pub(crate) struct Spot {
     prefixes: OnceCell<Prefixes>,
     /// Whether somebody may come back for an event, and after how many changes that was so.
     pub durable: Cell<Option<(u64, bool)>>,
+    /// Who on this shard wants an event.
+    pub wanted: Kept,
 }
 
 /// The topics published to lately on one shard.
@@ -115,6 +118,7 @@ impl Default for Spot {
             topic: String::new(),
             prefixes: OnceCell::new(),
             durable: Cell::new(None),
+            wanted: Kept::default(),
         }
     }
 }
@@ -130,7 +134,8 @@ impl Spot {
         self.table = tables.table_at(self.place);
         self.prefixes.take();
         self.durable.set(None);
-        self.levels = levels(topic);
+        self.wanted = Kept::default();
+        self.levels = level_count(topic);
         self.spelled.clear();
         self.spelled.push_str(topic);
         Ok(())
@@ -138,7 +143,7 @@ impl Spot {
 }
 
 /// How many levels a topic or filter has.
-pub(crate) fn levels(topic: &str) -> usize {
+pub(crate) fn level_count(topic: &str) -> usize {
     topic.bytes().filter(|&byte| byte == b'/').count() + 1
 }
 

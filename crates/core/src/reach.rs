@@ -10,6 +10,7 @@
 //! What stands in the log comes later to the shards than it is looked up here, and a filter that began in between has to
 //! see it. So what is found is good as long as nothing is counted that was not ([`Reach::age`], [`Reach::has_grown`]).
 
+use crate::sys;
 use rowcast_codec::TopicFilter;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
@@ -34,6 +35,8 @@ struct Counts {
     /// Bit `n`: there is, or was, a filter with a wildcard behind `n` levels; [`EXACT`]: one without.
     depths: AtomicU64,
     slots: Box<[AtomicU32]>,
+    /// How many of them are at or below `$SYS`.
+    sys: AtomicU32,
     /// The age of the node's counts when it began to want something.
     grown_at: AtomicU64,
     /// How many times its tables have changed, and with them what its topics are called.
@@ -72,6 +75,7 @@ impl Reach {
         let counts = |_| Counts {
             depths: AtomicU64::new(0),
             slots: std::iter::repeat_with(|| AtomicU32::new(0)).take(SLOTS).collect(),
+            sys: AtomicU32::new(0),
             grown_at: AtomicU64::new(0),
             tables: AtomicU64::new(0),
         };
@@ -88,6 +92,9 @@ impl Reach {
     pub fn add(&self, shard: u32, filter: &TopicFilter<'_>) {
         let (depth, slot) = place(filter);
         let counts = &self.shards[shard as usize];
+        if sys::is_below(filter.filter()) {
+            counts.sys.fetch_add(1, Ordering::SeqCst);
+        }
         let is_new = counts.slots[slot as usize].fetch_add(1, Ordering::SeqCst) == 0;
         let is_deep = counts.depths.fetch_or(1 << depth, Ordering::SeqCst) & 1 << depth == 0;
         if is_new || is_deep {
@@ -134,7 +141,18 @@ impl Reach {
     /// A filter ends that began there.
     pub fn remove(&self, shard: u32, filter: &TopicFilter<'_>) {
         let (_, slot) = place(filter);
-        self.shards[shard as usize].slots[slot as usize].fetch_sub(1, Ordering::SeqCst);
+        let counts = &self.shards[shard as usize];
+        counts.slots[slot as usize].fetch_sub(1, Ordering::SeqCst);
+        if sys::is_below(filter.filter()) {
+            counts.sys.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether any shard wants something of what the server says of itself. Most nodes have nobody who does, and clients
+    /// that come and go all the time.
+    #[must_use]
+    pub fn anyone_wants_sys(&self) -> bool {
+        self.shards.iter().any(|counts| counts.sys.load(Ordering::SeqCst) > 0)
     }
 
     /// Whether any shard may want a topic.
@@ -278,6 +296,24 @@ mod tests {
         check("+/1", &["dog/1", "anything"], &[]);
         check("#", &["dog", "a/b/c"], &["$SYS/x", "$own"]);
         check("/", &["/"], &["", "//", "a/"]);
+    }
+
+    #[test]
+    fn who_wants_what_the_server_says_of_itself_is_counted() {
+        let reach = Reach::new(2);
+        for text in ["#", "+/x", "$SYSTEM/#", "$own/#"] {
+            reach.add(0, &filter(text));
+            assert!(!reach.anyone_wants_sys(), "{text}");
+        }
+        for text in ["$SYS/#", "$SYS", "$SYS/broker/uptime", "$share/g/$SYS/#"] {
+            reach.add(1, &filter(text));
+            reach.add(1, &filter(text));
+            assert!(reach.anyone_wants_sys(), "{text}");
+            reach.remove(1, &filter(text));
+            assert!(reach.anyone_wants_sys(), "{text}, still");
+            reach.remove(1, &filter(text));
+            assert!(!reach.anyone_wants_sys(), "{text}, removed");
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ use end::Leaving;
 use groups::Groups;
 use key_set::KeySet;
 use remains::Remains;
-use rowcast_codec::{DecodeError, Disconnect, Packet, ReasonCode, Suback, frame_length};
+use rowcast_codec::{DecodeError, Disconnect, Framed, Packet, ReasonCode, Suback};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use std::rc::Rc;
@@ -262,6 +262,7 @@ impl Shard {
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Moment) -> usize {
         let Limits { outbound_bytes, connect_packet_bytes, .. } = self.settings.limits;
         let mut consumed = 0;
+        let mut topic = "";
         loop {
             let Some(connection) = self.connection_mut(id) else { return bytes.len() };
             if connection.phase == Phase::Closing {
@@ -277,21 +278,23 @@ impl Shard {
                 _ => connection.agreed.packet_bytes,
             };
             let rest = &bytes[consumed..];
-            let fault = match frame_length(rest, limit) {
-                Ok(Some(length)) if rest.len() >= length => {
+            let fault = match Framed::load(rest, limit) {
+                Ok(Some(framed)) => {
+                    let length = framed.packet_bytes();
                     connection.heard_ms = now.monotonic_ms;
                     connection.heard_of_packet = 0;
                     consumed += length;
                     self.counters.packets_in += 1;
                     self.counters.bytes_in += length as u64;
-                    match &Packet::decode(version, &rest[..length]) {
+                    match &framed.decode(version, topic) {
                         Ok(Packet::Publish(_)) if self.is_too_fast(id, now) => {
                             self.close(id, ReasonCode::MessageRateTooHigh, "publishes come too fast", now);
                             continue;
                         }
                         Ok(packet) => {
                             self.on_packet(id, packet, now);
-                            if let Packet::Publish(_) = packet {
+                            if let Packet::Publish(publish) = packet {
+                                topic = publish.topic;
                                 self.count_publish(id, length, now);
                             }
                             continue;
@@ -299,12 +302,12 @@ impl Shard {
                         &Err(fault) => fault,
                     }
                 }
-                Ok(_) if before_connect && rest.first().is_some_and(|first| first >> 4 != 1) => {
+                Ok(None) if before_connect && rest.first().is_some_and(|first| first >> 4 != 1) => {
                     // Whatever this is, no more of it is waited for [MQTT-3.1.0-1].
                     self.close_silently(id, None, "the first packet is not CONNECT", now);
                     return bytes.len();
                 }
-                Ok(_) => {
+                Ok(None) => {
                     connection.hear_part(rest.len(), now);
                     return consumed;
                 }
@@ -614,7 +617,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         if !matches!(connection.phase, Phase::Open | Phase::Closing) {
             let client_id = connection.client_id().into();
-            let address = connection.peer.address.as_str().into();
+            let address = Arc::clone(&connection.peer.address);
             self.effects.push(Effect::Report(Report::Closed { client_id, address, reason: words.into() }));
         }
         self.end(id, end::Cause::Closed, (code, words), now);

@@ -6,6 +6,7 @@ use crate::proposal::Durability;
 use crate::schema::{Table, TableIndex};
 use crate::sys;
 use crate::value::{Key, KeyError, KeyType};
+use rowcast_codec::levels;
 use rustc_hash::FxHashMap;
 
 /// A catalog whose tables have their numbers.
@@ -218,7 +219,7 @@ fn exported_name(table: &Table) -> &str {
 /// The levels before the first wildcard of a filter, and what is left.
 fn split_literal(filter: &str) -> (&str, &str) {
     let mut end = 0;
-    for level in filter.split('/') {
+    for level in levels(filter) {
         if level == "+" || level == "#" {
             return (filter[..end].strip_suffix('/').unwrap_or(&filter[..end]), &filter[end..]);
         }

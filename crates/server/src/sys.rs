@@ -118,6 +118,9 @@ impl Sys {
     }
 
     fn tell_event<E: Serialize>(&self, client_id: &str, what: &str, event: impl FnOnce() -> E) {
+        if !self.reach.anyone_wants_sys() {
+            return;
+        }
         let topic = sys::client_topic(client_id, what);
         if !self.reach.anyone_may_want(&topic) {
             return;

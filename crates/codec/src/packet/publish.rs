@@ -25,11 +25,16 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
-    /// `flags` are those of the fixed header, checked.
+    /// `flags` are those of the fixed header, checked; `known` is a topic that was.
     #[inline(always)] // Built where the packet is: moving it costs as much as reading it.
-    pub(crate) fn load(reader: &mut Reader<'a>, version: Version, flags: u8) -> Result<Self, DecodeError> {
+    pub(crate) fn load(
+        reader: &mut Reader<'a>,
+        version: Version,
+        flags: u8,
+        known: &'a str,
+    ) -> Result<Self, DecodeError> {
         let qos = QoS::try_from(flags >> 1 & 0b11).map_err(|_| DecodeError::Qos { field: "PUBLISH" })?;
-        let topic = reader.topic("topic")?;
+        let topic = reader.topic_again("topic", known)?;
         let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id("PUBLISH")?) };
         let properties =
             if version < Version::V5 { PublishProperties::default() } else { PublishProperties::load(reader)? };

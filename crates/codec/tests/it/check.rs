@@ -1,6 +1,6 @@
 //! What must hold for any bytes and any text: checked here on the corpus, and in `fuzz/` on whatever it finds.
 
-use rowcast_codec::{Connect, Packet, PublishProperties, Topic, TopicFilter, Version, frame_length};
+use rowcast_codec::{Connect, Framed, Packet, PublishProperties, Topic, TopicFilter, Version, frame_length};
 
 /// Bytes are refused, or they are a packet that encodes to the same packet. Nothing panics.
 pub(crate) fn decode(bytes: &[u8]) {
@@ -16,6 +16,21 @@ pub(crate) fn decode(bytes: &[u8]) {
         assert_eq!(PublishProperties::parse_forwarded(&again), Ok(properties));
     }
     for version in [Version::V31, Version::V311, Version::V5] {
+        // Taken off the front of all there is, and with a topic that was checked before.
+        let topic = match Packet::decode(version, frame) {
+            Ok(Packet::Publish(publish)) => publish.topic,
+            _ => "known",
+        };
+        if let Ok(framed) = Framed::load(bytes, 1 << 20) {
+            assert_eq!(
+                framed.map(|framed| framed.packet_bytes()),
+                length.ok().flatten().filter(|&at| at <= bytes.len())
+            );
+            for known in ["", topic] {
+                let decoded = framed.map(|framed| framed.decode(version, known));
+                assert_eq!(decoded, framed.map(|_| Packet::decode(version, frame)));
+            }
+        }
         let Ok(packet) = Packet::decode(version, frame) else { continue };
         assert_eq!(length, Ok(Some(frame.len())), "{packet:?} is framed as it is decoded");
         let mut again = Vec::new();

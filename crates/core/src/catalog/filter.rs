@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{Catalog, is_open_to_mqtt};
 use crate::schema::Table;
 use crate::value::{Key, KeyError, KeyType};
+use rowcast_codec::{levels, split_level};
 
 /// What a topic filter is about, after the rules for spellings.
 #[derive(Debug, Clone)]
@@ -118,11 +119,11 @@ fn canonical_keys(keys: Cow<'_, str>, key_type: KeyType) -> Result<Cow<'_, str>,
 /// What of a filter is left for the keys of a table with that name, if it can select any.
 fn keys_below<'f>(filter: &'f str, name: &str) -> Option<&'f str> {
     let mut rest = filter;
-    for level in name.split('/') {
-        let (first, below) = match rest.split_once('/') {
-            Some((first, below)) => (first, below),
-            None if rest == "#" => return Some("#"),
-            None => return None, // Ends with the name or above it.
+    for level in levels(name) {
+        let (first, below) = match split_level(rest) {
+            (first, Some(below)) => (first, below),
+            ("#", None) => return Some("#"),
+            (_, None) => return None, // Ends with the name or above it.
         };
         if first != "+" && first != level {
             return None;

@@ -5,7 +5,7 @@
 
 use super::holders::Holders;
 use super::{Subscriber, Subscription};
-use rowcast_codec::TopicFilter;
+use rowcast_codec::{TopicFilter, levels, split_level};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
@@ -106,10 +106,7 @@ impl Trie {
         if wildcards {
             node.below.collect(found);
         }
-        let (level, rest) = match rest.split_once('/') {
-            Some((level, rest)) => (level, Some(rest)),
-            None => (rest, None),
-        };
+        let (level, rest) = split_level(rest);
         let plus = node.plus.filter(|_| wildcards);
         for child in [node.children.get(level).copied(), plus].into_iter().flatten() {
             let next = &self.nodes[child];
@@ -230,7 +227,7 @@ impl Node {
             return Some(topic);
         }
         let mut rest = topic;
-        for level in self.path.split('/').skip(1) {
+        for level in levels(&self.path).skip(1) {
             let (next, behind) = first_of(rest?);
             if level != "+" && level != next {
                 return None;
@@ -254,12 +251,12 @@ impl<'a> Place<'a> {
 
 /// The first of some levels, and those behind it, each behind a `/`.
 fn first_of(levels: &str) -> (&str, &str) {
-    levels.split_at(levels.find('/').unwrap_or(levels.len()))
+    levels.split_at(split_level(levels).0.len())
 }
 
 /// How many bytes of both, levels behind a `/` each, are the same levels.
 fn common_of(one: &str, other: &str) -> usize {
-    let both = one.split('/').zip(other.split('/')).skip(1);
+    let both = levels(one).zip(levels(other)).skip(1);
     both.take_while(|(one, other)| one == other).map(|(level, _)| level.len() + 1).sum()
 }
 

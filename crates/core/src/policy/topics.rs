@@ -1,7 +1,7 @@
 //! Rules on open topics, and how filters lie to each other.
 
 use super::role::TopicGrant;
-use rowcast_codec::{Topic, TopicFilter};
+use rowcast_codec::{Topic, TopicFilter, levels};
 
 /// What is allowed on the topics of a filter.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ pub(super) fn covers(filter: &str, other: &str) -> bool {
     if hides(filter, other) {
         return false;
     }
-    let mut others = other.split('/');
-    for level in filter.split('/') {
+    let mut others = levels(other);
+    for level in levels(filter) {
         let of_other = others.next();
         match (level, of_other) {
             ("#", _) => return true, // The parent, too.
@@ -79,9 +79,9 @@ pub(super) fn overlaps(filter: &str, other: &str) -> bool {
     if hides(filter, other) || hides(other, filter) {
         return false;
     }
-    let (mut levels, mut others) = (filter.split('/'), other.split('/'));
+    let (mut ours, mut others) = (levels(filter), levels(other));
     loop {
-        match (levels.next(), others.next()) {
+        match (ours.next(), others.next()) {
             (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
             (Some(one), Some(another)) if one == another || one == "+" || another == "+" => {}
             _ => return false,

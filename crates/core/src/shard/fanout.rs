@@ -133,14 +133,20 @@ impl Shard {
     }
 
     /// An entry of the log, or a message that stands in none, to this shard's subscribers. `topic` is its canonical topic.
-    pub(super) fn fan_out_entry(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
-        let (matches, alias) = self.wanting(topic);
+    fn fan_out_entry(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
+        let matches = self.interest.matches(topic);
+        self.fan_out_to(&matches, entry, topic, now);
+    }
+
+    /// The same, once it is known who of this shard wants the topic.
+    pub(super) fn fan_out_to(&mut self, matches: &[Subscription], entry: &Entry<'_>, topic: &str, now: Moment) {
         if !matches.is_empty() {
+            let alias = self.aliased(topic, matches);
             let message = Outgoing::of_entry(entry, topic, &alias);
-            self.fan_out(&message, &matches, entry, now);
+            self.fan_out(&message, matches, entry, now);
+            self.scratch.alias = alias;
         }
         self.offer_groups(entry, topic);
-        self.scratch.alias = alias;
     }
 
     /// Who on this shard wants an entry, and its topic in both spellings, in buffers to be given back.
@@ -150,21 +156,20 @@ impl Shard {
             self.scratch.topic = topic;
             return None;
         }
-        let (matches, alias) = self.wanting(&topic);
+        let matches = self.interest.matches(&topic);
+        let alias = self.aliased(&topic, &matches);
         Some((matches, topic, alias))
     }
 
-    /// Who on this shard wants a canonical topic, and the topic as those spell it who use the table's alias, in a
-    /// buffer to be given back.
-    fn wanting(&mut self, topic: &str) -> (Matches, String) {
+    /// A canonical topic as those who want it spell it if they use the table's alias, in a buffer to be given back.
+    fn aliased(&mut self, topic: &str, matches: &[Subscription]) -> String {
         let mut alias = std::mem::take(&mut self.scratch.alias);
-        let matches = self.interest.matches(topic);
         alias.clear();
         if matches.iter().any(|subscription| subscription.alias) {
             alias.push_str(topic);
             lower_first(&mut alias);
         }
-        (matches, alias)
+        alias
     }
 
     fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: &Entry<'_>, now: Moment) {

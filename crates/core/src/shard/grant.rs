@@ -8,7 +8,7 @@ use crate::interest::{Subscriber, Subscription, spelling_of};
 use crate::limits::{Limits, REPLAYS_MAX};
 use crate::mqtt::replay::Past;
 use crate::mqtt::session::{Held, Session, StoredSubscription};
-use crate::places::levels;
+use crate::places::level_count;
 use crate::policy::Sight;
 use crate::position::Sequence;
 use crate::replay::{AskError, Located, Start};
@@ -236,7 +236,7 @@ impl Shard {
             return Err(Fault::Packet(ReasonCode::ProtocolError, words)); // [MQTT-3.8.3-4]
         }
         let filter = filter.filter();
-        if !limits.topic().hold(asked.filter.len(), levels(filter)) {
+        if !limits.topic().hold(asked.filter.len(), level_count(filter)) {
             return Err(Fault::Filter(ReasonCode::TopicFilterInvalid));
         }
         let resolved = self.tables.catalog().resolve_filter(filter);

@@ -8,7 +8,7 @@ use crate::change::{Change, ChangeKind, Entry, internal_row};
 use crate::hlc::Hlc;
 use crate::limits::Limits;
 use crate::mqtt::session::rows;
-use crate::places::{Places, Spot, levels};
+use crate::places::{Places, Spot, level_count};
 use crate::policy::{Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability, Token};
@@ -355,13 +355,13 @@ impl Shard {
             }
         }
         // Before what the client may get of it itself, as nothing waits that it would have to wait behind.
-        match answer_to(publish) {
-            Then::Nothing => {}
-            then => self.answer_now(id, then, ReasonCode::Success, now),
+        if publish.packet_id.is_some() {
+            self.answer_now(id, answer_to(publish), ReasonCode::Success, now);
         }
         let entry = Entry { sequence: Sequence::ZERO, hlc: Hlc(0), origin: None, superseded: false, change };
         if !self.is_deaf() {
-            self.fan_out_entry(&entry, &checked.spot.topic, now);
+            let matches = self.interest.matches_of(&checked.spot.topic, &checked.spot.wanted);
+            self.fan_out_to(&matches, &entry, &checked.spot.topic, now);
         }
     }
 
@@ -417,7 +417,7 @@ fn spot_of(
     rights: &Rights,
 ) -> Result<Rc<Spot>, Refused> {
     let spot = places.find(tables, topic);
-    let levels = spot.as_ref().map_or_else(|_| levels(topic), |spot| spot.levels);
+    let levels = spot.as_ref().map_or_else(|_| level_count(topic), |spot| spot.levels);
     if !limits.topic().hold(topic.len(), levels) {
         return Err(Refused(ReasonCode::TopicNameInvalid, limits.topic().to_string()));
     }

@@ -37,22 +37,17 @@ pub(crate) fn format(ms: i64) -> Option<String> {
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     let time = ms.rem_euclid(DAY_MS);
     let (hour, minute, second, milli) = (time / 3_600_000, time / 60_000 % 60, time / 1000 % 60, time % 1000);
-    let mut text = String::with_capacity(24);
-    for (number, digits, after) in [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (hour, 2, ':'),
-        (minute, 2, ':'),
-        (second, 2, '.'),
-        (milli, 3, 'Z'),
-    ] {
-        for place in (0..digits).rev() {
-            text.push(char::from(b'0' + (number / 10_i64.pow(place) % 10) as u8));
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (number, end, digits) in
+        [(year, 4, 4), (month, 7, 2), (day, 10, 2), (hour, 13, 2), (minute, 16, 2), (second, 19, 2), (milli, 23, 3)]
+    {
+        let mut left = number as u32; // None has more than four digits.
+        for digit in text[end - digits..end].iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
         }
-        text.push(after);
     }
-    Some(text)
+    String::from_utf8(text.to_vec()).ok()
 }
 
 /// The text of a time, milliseconds since 1970; beyond the year 9999, its last instant.
