@@ -1,24 +1,23 @@
 //! Who came in, who was turned away and why, and who changed what: one JSON object a line, for whoever has to look it up
 //! later.
 //!
-//! Lines are written by a thread of their own, some of them at once: to be woken for each client of a storm would cost
-//! it as much as a shard takes to serve them. Whoever has something to say waits for nothing: beyond a bound lines are
-//! dropped, and their number is written. Field names are those of `docs/access.md`, and stay. Nothing that is written
-//! here is a password, a token or a payload.
+//! Whoever has something to say leaves a line beside those that wait, and waits for nothing: a thread of its own writes
+//! them, some of them at once, as to be woken for each client of a storm would cost it as much as a shard takes to serve
+//! them. Beyond a bound lines are dropped, and their number is written. Field names are those of `docs/access.md`, and
+//! stay. Nothing that is written here is a password, a token or a payload.
 
 mod file;
 
 pub use file::AuditFile;
 
-use crate::auth::{AuthError, Method};
+use crate::auth::{AuthError, Method, lock};
 use file::Writer;
 use rowcast_core::value::date_text;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,40 +28,53 @@ pub struct Audit {
 }
 
 struct Inner {
-    lines: SyncSender<Message>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-enum Message {
-    /// When it happened, in milliseconds since 1970, and what.
-    Line(u64, Box<Event>),
-    End,
+/// Between those who have something to say and the thread that writes it.
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Told when there is a first line, or it is over.
+    changed: Condvar,
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Waiting {
+    /// Lines, each with its end; no more than [`WAITING_BYTES_MAX`].
+    lines: Vec<u8>,
+    /// How many found no room.
+    lost: u64,
+    /// Refusals of the last while, and how often they came again.
+    repeated: HashMap<Event<'static>, u64>,
+    is_over: bool,
 }
 
 /// Something that happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Event {
+pub struct Event<'a> {
     event: Kind,
     /// Whose doing it was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<String>,
+    actor: Option<Cow<'a, str>>,
     /// Whom it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
+    user: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
+    client_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<String>,
+    address: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     door: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<Method>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<String>,
+    role: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     roles: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,112 +116,173 @@ pub enum Kind {
     RolesChanged,
 }
 
-impl Event {
+impl<'a> Event<'a> {
     /// Something of that kind.
     #[must_use]
-    pub fn new(event: Kind) -> Event {
+    pub fn new(event: Kind) -> Event<'a> {
         Event { event, ..Event::default() }
     }
 
     /// By whom.
     #[must_use]
-    pub fn by(self, actor: &str) -> Event {
-        Event { actor: Some(shortened(actor)), ..self }
+    pub fn by(mut self, actor: &'a str) -> Event<'a> {
+        self.actor = Some(shortened(actor));
+        self
     }
 
     /// About whom.
     #[must_use]
-    pub fn about(self, user: &str) -> Event {
-        Event { user: Some(shortened(user)), ..self }
+    pub fn about(mut self, user: &'a str) -> Event<'a> {
+        self.user = Some(shortened(user));
+        self
     }
 
     /// From where, through which door.
     #[must_use]
-    pub fn from(self, address: impl ToString, door: &'static str) -> Event {
-        Event { address: Some(address.to_string()), door: Some(door), ..self }
+    pub fn from(mut self, address: impl Into<Cow<'a, str>>, door: &'static str) -> Event<'a> {
+        (self.address, self.door) = (Some(address.into()), Some(door));
+        self
     }
 
     /// With which client identifier.
     #[must_use]
-    pub fn client(self, client_id: &str) -> Event {
-        Event { client_id: Some(shortened(client_id)).filter(|client_id| !client_id.is_empty()), ..self }
+    pub fn client(mut self, client_id: &'a str) -> Event<'a> {
+        self.client_id = Some(shortened(client_id)).filter(|client_id| !client_id.is_empty());
+        self
     }
 
     /// By showing what.
     #[must_use]
-    pub fn shown(self, method: Method) -> Event {
-        Event { method: Some(method), ..self }
+    pub fn shown(mut self, method: Method) -> Event<'a> {
+        self.method = Some(method);
+        self
     }
 
     /// Why.
     #[must_use]
-    pub fn because(self, reason: impl ToString) -> Event {
-        Event { reason: Some(shortened(&reason.to_string())), ..self }
+    pub fn because(mut self, reason: impl Into<Cow<'a, str>>) -> Event<'a> {
+        self.reason = Some(match reason.into() {
+            Cow::Borrowed(reason) => shortened(reason),
+            Cow::Owned(reason) => Cow::Owned(shortened(&reason).into_owned()),
+        });
+        self
     }
 
     /// What of a user is different.
     #[must_use]
-    pub fn with(self, role: Option<&str>, active: Option<bool>, password: bool) -> Event {
-        Event { role: role.map(shortened), active, password, ..self }
+    pub fn with(mut self, role: Option<&'a str>, active: Option<bool>, password: bool) -> Event<'a> {
+        (self.role, self.active, self.password) = (role.map(shortened), active, password);
+        self
     }
 
     /// So many times more than was written.
     #[must_use]
-    pub fn again(self, count: Option<u64>) -> Event {
-        Event { count, ..self }
+    pub fn again(mut self, count: Option<u64>) -> Event<'a> {
+        self.count = count;
+        self
     }
 
     /// Which roles.
     #[must_use]
-    pub fn roles(self, roles: Vec<String>) -> Event {
-        Event { roles: Some(roles), ..self }
+    pub fn roles(mut self, roles: Vec<String>) -> Event<'a> {
+        self.roles = Some(roles);
+        self
     }
-}
 
-impl Event {
     /// What it has in common with others that are the same for whoever reads of it; `None`: each is written.
-    fn same(&self) -> Option<Event> {
-        // Each comes from another port.
-        let address = self.address.as_deref().map(|address| without_port(address).to_owned());
-        match self.event {
-            Kind::Refused => Some(Event { address, client_id: None, count: None, ..self.clone() }),
+    fn same(&self) -> Option<Event<'static>> {
+        let owned = |text: &str| Cow::Owned(text.to_owned());
+        let reason = self.reason.as_deref();
+        let (client_id, reason) = match self.event {
+            Kind::Refused => (None, reason),
             // Of what is not allowed, only what is done to it: there may be many topics.
-            Kind::Denied => {
-                let verb = self.reason.as_deref().and_then(|reason| reason.split(' ').next()).map(str::to_owned);
-                Some(Event { address, reason: verb, count: None, ..self.clone() })
-            }
-            _ => None,
-        }
+            Kind::Denied => (self.client_id.as_deref(), reason.and_then(|reason| reason.split(' ').next())),
+            _ => return None,
+        };
+        Some(Event {
+            event: self.event,
+            user: self.user.as_deref().map(owned),
+            client_id: client_id.map(owned),
+            // Each comes from another port.
+            address: self.address.as_deref().map(without_port).map(owned),
+            door: self.door,
+            method: self.method,
+            reason: reason.map(owned),
+            ..Event::default()
+        })
     }
 }
 
 impl Audit {
     /// Writes to that file from here on.
     pub fn open(file: &AuditFile) -> io::Result<Audit> {
-        let writer = Writer::open(file)?;
-        let (lines, queue) = sync_channel(WAITING_MAX);
-        let lost = Arc::new(AtomicU64::default());
-        let dropped = Arc::clone(&lost);
-        let thread = std::thread::Builder::new().name("audit".to_owned());
-        let thread = thread.spawn(move || Scribe::new(writer, dropped).run(&queue))?;
-        Ok(Audit { inner: Some(Arc::new(Inner { lines, lost, writer: Mutex::new(Some(thread)) })) })
+        let shared = Arc::new(Shared::default());
+        let scribe = Scribe { writer: Writer::open(file)?, shared: Arc::clone(&shared), is_broken: false };
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || scribe.run())?;
+        Ok(Audit { inner: Some(Arc::new(Inner { shared, writer: Mutex::new(Some(thread)) })) })
     }
 
     /// Writes that it happened, just now.
-    pub fn note(&self, event: Event) {
-        let Some(inner) = &self.inner else { return };
-        if inner.lines.try_send(Message::Line(crate::db::now_ms(), Box::new(event))).is_err() {
-            inner.lost.fetch_add(1, Ordering::Relaxed);
+    pub fn note(&self, event: Event<'_>) {
+        let Some(Inner { shared, .. }) = self.inner.as_deref() else { return };
+        let now_ms = crate::db::now_ms();
+        let (same, line) = (event.same(), line(now_ms, &event));
+        let mut waiting = lock(&shared.waiting);
+        if waiting.is_over || same.is_some_and(|same| waiting.is_known(same, event.count, now_ms)) {
+            return;
+        }
+        let was_idle = waiting.is_idle();
+        waiting.push(&line);
+        drop(waiting);
+        if was_idle {
+            shared.changed.notify_one();
         }
     }
 
     /// Returns when everything that was noted so far is written; nothing is after that.
     pub fn close(&self) {
         let Some(inner) = &self.inner else { return };
-        let _ = inner.lines.send(Message::End);
-        if let Some(thread) = crate::auth::lock(&inner.writer).take() {
+        lock(&inner.shared.waiting).is_over = true;
+        inner.shared.changed.notify_one();
+        if let Some(thread) = lock(&inner.writer).take() {
             thread.thread().unpark();
             let _ = thread.join();
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether there is nothing to do for who writes it.
+    fn is_idle(&self) -> bool {
+        self.lines.is_empty() && self.lost == 0 && !self.is_over
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        if self.lines.len() + line.len() > WAITING_BYTES_MAX {
+            self.lost += 1;
+        } else {
+            self.lines.extend_from_slice(line);
+        }
+    }
+
+    /// Whether the same was written of late; then it is counted.
+    fn is_known(&mut self, same: Event<'static>, count: Option<u64>, now_ms: u64) -> bool {
+        if let Some(times) = self.repeated.get_mut(&same) {
+            *times += count.unwrap_or(1);
+            return true;
+        }
+        if self.repeated.len() >= REPEATED_MAX {
+            self.tell_repeated(now_ms);
+        }
+        self.repeated.insert(same, 0);
+        false
+    }
+
+    fn tell_repeated(&mut self, now_ms: u64) {
+        for (event, times) in std::mem::take(&mut self.repeated) {
+            if times > 0 {
+                self.push(&line(now_ms, &event.again(Some(times))));
+            }
         }
     }
 }
@@ -224,86 +297,46 @@ pub fn reason(error: &AuthError) -> String {
     }
 }
 
-/// Writes lines; what is said again and again is counted instead.
+/// Writes what waits.
 struct Scribe {
     writer: Writer,
-    lost: Arc<AtomicU64>,
-    /// Refusals of the last while, and how often they came again.
-    repeated: HashMap<Event, u64>,
-    since: Instant,
+    shared: Arc<Shared>,
     is_broken: bool,
 }
 
 impl Scribe {
-    fn new(writer: Writer, lost: Arc<AtomicU64>) -> Scribe {
-        Scribe { writer, lost, repeated: HashMap::new(), since: Instant::now(), is_broken: false }
-    }
-
-    fn run(mut self, queue: &Receiver<Message>) {
-        let mut goes_on = true;
-        while goes_on {
-            goes_on = match queue.recv_timeout(COLLECT) {
-                Ok(first) => {
-                    std::thread::park_timeout(GATHER);
-                    [first].into_iter().chain(queue.try_iter().take(WAITING_MAX)).all(|message| self.take(message))
-                }
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => false,
-            };
-            if !goes_on || self.since.elapsed() >= COLLECT {
-                self.tell_repeated();
+    fn run(mut self) {
+        let mut since = Instant::now();
+        let mut lines = Vec::new();
+        let mut is_over = false;
+        while !is_over {
+            let waiting = lock(&self.shared.waiting);
+            let waited = self.shared.changed.wait_timeout_while(waiting, COLLECT, |waiting| waiting.is_idle());
+            is_over = waited.unwrap_or_else(PoisonError::into_inner).0.is_over;
+            if !is_over {
+                std::thread::park_timeout(GATHER);
             }
-            self.tell_lost();
-            self.flush();
+            let mut waiting = lock(&self.shared.waiting);
+            is_over = waiting.is_over;
+            if is_over || since.elapsed() >= COLLECT {
+                since = Instant::now();
+                waiting.tell_repeated(crate::db::now_ms());
+            }
+            std::mem::swap(&mut waiting.lines, &mut lines);
+            let lost = std::mem::take(&mut waiting.lost);
+            drop(waiting);
+            self.write(&lines, lost);
+            lines.clear();
         }
     }
 
-    /// `false`: it was the last one.
-    fn take(&mut self, message: Message) -> bool {
-        let Message::Line(at_ms, event) = message else { return false };
-        self.take_event(at_ms, *event);
-        true
-    }
-
-    fn take_event(&mut self, at_ms: u64, event: Event) {
-        if let Some(same) = event.same() {
-            if let Some(times) = self.repeated.get_mut(&same) {
-                *times += event.count.unwrap_or(1);
-                return;
-            }
-            if self.repeated.len() >= REPEATED_MAX {
-                self.tell_repeated();
-            }
-            self.repeated.insert(same, 0);
-        }
-        self.write_line(at_ms, &event);
-    }
-
-    fn tell_repeated(&mut self) {
-        self.since = Instant::now();
-        let now_ms = crate::db::now_ms();
-        for (event, times) in std::mem::take(&mut self.repeated) {
-            if times > 0 {
-                self.write_line(now_ms, &event.again(Some(times)));
+    fn write(&mut self, lines: &[u8], lost: u64) {
+        let told = (lost > 0).then(|| line(crate::db::now_ms(), &Lost { event: "lost", count: lost }));
+        for line in lines.split_inclusive(|&byte| byte == b'\n').chain(told.as_deref()) {
+            if let Err(error) = self.writer.write(line) {
+                self.tell_broken(error);
             }
         }
-    }
-
-    fn tell_lost(&mut self) {
-        match self.lost.swap(0, Ordering::Relaxed) {
-            0 => {}
-            count => self.write_line(crate::db::now_ms(), &Lost { event: "lost", count }),
-        }
-    }
-
-    fn write_line(&mut self, at_ms: u64, what: &impl Serialize) {
-        let line = serde_json::to_string(&Line { time: date_text(at_ms), what }).expect("an event is plain data");
-        if let Err(error) = self.writer.write(&line) {
-            self.tell_broken(error);
-        }
-    }
-
-    fn flush(&mut self) {
         match self.writer.flush() {
             Ok(0) => {}
             Ok(_) => self.is_broken = false,
@@ -317,6 +350,14 @@ impl Scribe {
             tracing::error!(%error, "the audit log cannot be written; what happens meanwhile is not in it");
         }
     }
+}
+
+/// Something that happened as it is written, with the end of its line.
+fn line(at_ms: u64, what: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    serde_json::to_writer(&mut line, &Line { time: date_text(at_ms), what }).expect("an event is plain data");
+    line.push(b'\n');
+    line
 }
 
 /// What is written of something that happened.
@@ -342,23 +383,25 @@ fn without_port(address: &str) -> &str {
 }
 
 /// Names are whoever's to choose, and to make long.
-fn shortened(name: &str) -> String {
+fn shortened(name: &str) -> Cow<'_, str> {
     let mut end = name.len().min(NAME_BYTES_MAX);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    name[..end].to_owned()
+    Cow::Borrowed(&name[..end])
 }
 
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Lines that wait for the disk.
-const WAITING_MAX: usize = 4096;
+/// Bytes of lines that wait for the disk.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// Room for a line; most have no more.
+const LINE_BYTES: usize = 256;
 /// Bytes of a name that are written.
 const NAME_BYTES_MAX: usize = 256;
-/// For how long lines are gathered that are written together: 80,000 a second find room.
+/// For how long lines are gathered that are written together: some 100,000 a second find room.
 const GATHER: Duration = Duration::from_millis(50);
 /// For how long refusals that are the same but for the port are counted, not written.
 const COLLECT: Duration = Duration::from_secs(10);
@@ -417,7 +460,8 @@ mod tests {
         let path = folder.path().join("audit.log");
         let audit = Audit::open(&at(&path)).expect("open");
         for port in 0..1000 {
-            let refused = Event::new(Kind::Refused).about("rex").client(&port.to_string());
+            let client_id = port.to_string();
+            let refused = Event::new(Kind::Refused).about("rex").client(&client_id);
             audit.note(refused.from(format!("192.0.2.1:{port}"), "mqtt").because("no credentials"));
             audit.note(Event::new(Kind::Login).about("rex"));
         }
@@ -433,10 +477,11 @@ mod tests {
 
     #[test]
     fn what_cannot_wait_is_counted_and_nobody_is_held_up() {
+        const NOTED: u64 = 40_000;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.log");
         let audit = Audit::open(&at(&path)).expect("open");
-        (0..WAITING_MAX * 10).for_each(|_| audit.note(Event::new(Kind::Login).about("rex")));
+        (0..NOTED).for_each(|_| audit.note(Event::new(Kind::Login).about("rex")));
         audit.close();
         let mut all: Vec<Value> = lines(&path);
         for number in 1..=2 {
@@ -447,7 +492,16 @@ mod tests {
         }
         let lost: u64 = all.iter().filter_map(|line| line["count"].as_u64()).sum();
         let told = all.iter().filter(|line| line["event"] == "login").count() as u64;
-        assert_eq!(told + lost, WAITING_MAX as u64 * 10);
+        assert_eq!(told + lost, NOTED);
+    }
+
+    #[test]
+    fn no_more_lines_wait_than_there_is_room_for() {
+        let mut waiting = Waiting::default();
+        let line = [b'x'; 1000];
+        let fit = WAITING_BYTES_MAX / line.len();
+        (0..fit + 3).for_each(|_| waiting.push(&line));
+        assert_eq!((waiting.lines.len(), waiting.lost), (fit * line.len(), 3));
     }
 
     #[test]

@@ -288,7 +288,7 @@ pub const HTTP_2: &[u8] = b"h2";
 /// A certificate lets nobody in.
 fn refused(runtime: &Runtime, peer: &Peer, user: Option<&str>, why: &str) {
     runtime.turned_away(peer, user, ReasonCode::NotAuthorized, why);
-    let event = Event::new(Kind::Refused).from(peer, "tls").shown(Method::Certificate).because(why);
+    let event = Event::new(Kind::Refused).from(peer.to_string(), "tls").shown(Method::Certificate).because(why);
     runtime.node().audit.note(match user {
         Some(user) => event.about(user),
         None => event,

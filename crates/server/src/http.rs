@@ -325,13 +325,14 @@ async fn let_in(
             let user = Some(Arc::clone(&known.principal.user));
             if visit.user.replace(user.clone()) != user {
                 let login = Event::new(EventKind::Login).about(&known.principal.user).shown(known.method);
-                state.audit.note(login.from(peer, HTTP));
+                state.audit.note(login.from(peer.to_string(), HTTP));
             }
         }
         Err(problem) => {
-            let refused = Event::new(EventKind::Refused).from(peer, HTTP).because(problem.detail());
-            state.audit.note(match auth::claimed_user(&head.headers) {
-                Some(user) => refused.about(&user),
+            let refused = Event::new(EventKind::Refused).from(peer.to_string(), HTTP).because(problem.detail());
+            let claimed = auth::claimed_user(&head.headers);
+            state.audit.note(match &claimed {
+                Some(user) => refused.about(user),
                 None => refused,
             });
         }
@@ -342,7 +343,7 @@ async fn let_in(
 /// Writes down that somebody may not do what they asked for. Who showed no credentials is asked for them.
 fn note_denied(state: &HttpState, visit: &Visit, principal: &Principal, (method, path): (&Method, &str)) {
     if !principal.is_anonymous() {
-        let denied = Event::new(EventKind::Denied).about(&principal.user).from(&visit.peer, HTTP);
+        let denied = Event::new(EventKind::Denied).about(&principal.user).from(visit.peer.to_string(), HTTP);
         state.audit.note(denied.because(format!("{method} /{path}")));
     }
 }

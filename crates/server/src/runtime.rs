@@ -242,7 +242,7 @@ impl Runtime {
         let method = trusted.as_ref().map(|trusted| Authenticator::shown_without_password(peer, trusted));
         let known = rowcast_core::shard::Peer {
             trusted,
-            address: peer.to_string(),
+            address: peer.to_string().into(),
             format: peer.format(),
             is_beyond: place.is_beyond(),
         };

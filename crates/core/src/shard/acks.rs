@@ -8,6 +8,7 @@ use crate::shard::Moment;
 use crate::validate;
 use rowcast_codec::{Ack, AckProperties, Packet, PacketId, ReasonCode, Suback, Unsuback, UserPropertiesBuf, Version};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 impl Shard {
     /// Queues an answer; it leaves when it is ready and nothing before it is not.
@@ -297,7 +298,7 @@ impl Shard {
         self.effects.push(Effect::Report(Report::RejectedPublish {
             client_id: connection.client_id().into(),
             user: connection.principal.user.clone(),
-            address: connection.peer.address.as_str().into(),
+            address: Arc::clone(&connection.peer.address),
             topic: topic.into(),
             code,
             reason: for_operator(code, words).into(),
@@ -310,7 +311,7 @@ impl Shard {
         self.effects.push(Effect::Report(Report::DeniedSubscribe {
             client_id: connection.client_id().into(),
             user: connection.principal.user.clone(),
-            address: connection.peer.address.as_str().into(),
+            address: Arc::clone(&connection.peer.address),
             filter: filter.into(),
         }));
     }

@@ -198,7 +198,7 @@ impl Shard {
         self.counters.rejected += 1;
         let Refusal { code, words, .. } = Refusal::of(left_out.why.clone());
         if Refusal::is_told(code) {
-            let (topic, address) = (left_out.topic.clone(), Box::default());
+            let (topic, address) = (left_out.topic.clone(), Arc::default());
             let reason = format!("the will: {}", for_operator(code, &words)).into();
             self.effects.push(Effect::Report(Report::RejectedPublish {
                 client_id,

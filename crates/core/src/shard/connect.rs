@@ -401,7 +401,7 @@ impl Shard {
         let arrival = Arrival {
             client_id: client_id.clone(),
             user: connection.principal.user.clone(),
-            address: connection.peer.address.as_str().into(),
+            address: Arc::clone(&connection.peer.address),
             version: connection.version,
             clean_start: connection.clean_start,
             session_present,
@@ -471,7 +471,7 @@ impl Shard {
         now: Moment,
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
-        let address = connection.peer.address.as_str().into();
+        let address = Arc::clone(&connection.peer.address);
         let user = connection.principal.user.clone();
         let mut connack = Connack { session_present: false, reason, properties: Default::default() };
         if connection.is_v5() {

@@ -22,6 +22,7 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A connection of a shard. Numbers of closed ones come back with another generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -38,7 +39,7 @@ pub struct Peer {
     /// Whom it is without credentials, if that is allowed (`authentication.authorizeLocal`, `requireAuthentication`).
     pub trusted: Option<Box<Principal>>,
     /// Address and port, for logs.
-    pub address: String,
+    pub address: Arc<str>,
     /// In which format it takes documents, as far as the network knows (the `Accept` of a WebSocket's handshake).
     pub format: Format,
     /// It is one too many: it may take the place of another connection of its client, or its CONNECT is refused, and

@@ -162,7 +162,7 @@ pub enum Report {
         /// As whom it was in.
         user: Option<Arc<str>>,
         /// From where.
-        address: Box<str>,
+        address: Arc<str>,
         /// What DISCONNECT said, the client's or ours; `None`: there was none to say.
         code: Option<ReasonCode>,
         /// Why, in words.
@@ -173,7 +173,7 @@ pub enum Report {
         /// Its identifier, if it has said one.
         client_id: Box<str>,
         /// From where.
-        address: Box<str>,
+        address: Arc<str>,
         /// Why, in words.
         reason: Box<str>,
     },
@@ -184,7 +184,7 @@ pub enum Report {
         /// As whom it would have been in, if that was known by then.
         user: Option<Arc<str>>,
         /// From where.
-        address: Box<str>,
+        address: Arc<str>,
         /// Why.
         reason: ReasonCode,
         /// The same in words.
@@ -197,7 +197,7 @@ pub enum Report {
         /// As whom it is in.
         user: Option<Arc<str>>,
         /// From where; empty: it was a will, and its client is gone.
-        address: Box<str>,
+        address: Arc<str>,
         /// On which topic.
         topic: Box<str>,
         /// Why.
@@ -212,7 +212,7 @@ pub enum Report {
         /// As whom it is in.
         user: Option<Arc<str>>,
         /// From where.
-        address: Box<str>,
+        address: Arc<str>,
         /// The first of them.
         filter: Box<str>,
     },
@@ -235,7 +235,7 @@ pub struct Arrival {
     /// As whom.
     pub user: Option<Arc<str>>,
     /// From where.
-    pub address: Box<str>,
+    pub address: Arc<str>,
     /// What it speaks.
     pub version: Version,
     /// It wants nothing of an earlier session.

@@ -16,6 +16,7 @@ use crate::proposal::{Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Why a connection ends that has lost its client identifier to another, in words for an operator.
 pub(super) const TAKEN_OVER: &str = "another connection has the same client identifier";
@@ -281,7 +282,7 @@ impl Shard {
         let report = Report::Disconnected {
             client_id: connection.client_id().into(),
             user: connection.principal.user.clone(),
-            address: connection.peer.address.as_str().into(),
+            address: Arc::clone(&connection.peer.address),
             code,
             reason: code.map_or(words, |code| for_operator(code, words)).into(),
         };

@@ -435,7 +435,7 @@ impl<S: Keep> Node<S> {
 
     pub(crate) fn connect(&mut self, shard: usize, trusted: bool, is_beyond: bool) -> SocketId {
         let trusted = trusted.then(|| Principal { super_user: true, ..Principal::default() }.into());
-        let peer = Peer { trusted, address: "192.0.2.1:1".to_owned(), is_beyond, ..Peer::default() };
+        let peer = Peer { trusted, address: "192.0.2.1:1".into(), is_beyond, ..Peer::default() };
         let now = self.moment();
         let connection = self.shards[shard].accept(peer, now);
         let (inbound, outbound) = (Vec::new(), Vec::new());

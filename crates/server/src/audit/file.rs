@@ -34,15 +34,14 @@ impl Writer {
         Ok(Writer { settings: settings.clone(), file, written, waiting: Vec::new() })
     }
 
-    /// Adds a line, which is in the file when it has been flushed.
-    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
+    /// Adds a line with its end, which is in the file when it has been flushed.
+    pub(super) fn write(&mut self, line: &[u8]) -> io::Result<()> {
         if self.written > 0 && self.written + line.len() as u64 >= self.settings.bytes {
             self.flush()?;
             self.put_aside()?;
         }
-        self.waiting.extend_from_slice(line.as_bytes());
-        self.waiting.push(b'\n');
-        self.written += line.len() as u64 + 1;
+        self.waiting.extend_from_slice(line);
+        self.written += line.len() as u64;
         if self.waiting.len() >= WAITING_BYTES_MAX {
             self.flush()?;
         }
@@ -97,7 +96,7 @@ mod tests {
         let path = folder.path().join("audit.log");
         let mut writer = Writer::open(&AuditFile { path: path.clone(), bytes: 30, files: 2 }).expect("open");
         for number in 0..9 {
-            writer.write(&format!("line number {number}")).expect("written");
+            writer.write(format!("line number {number}\n").as_bytes()).expect("written");
         }
         assert_eq!(fs::read_to_string(&path).expect("there"), "");
         writer.flush().expect("written");
@@ -108,8 +107,8 @@ mod tests {
         assert!(!folder.path().join("audit.log.3").exists());
         drop(writer);
         let mut writer = Writer::open(&AuditFile { path, bytes: 30, files: 0 }).expect("open");
-        writer.write("line number 9").expect("written");
-        writer.write("line number 10").expect("written");
+        writer.write(b"line number 9\n").expect("written");
+        writer.write(b"line number 10\n").expect("written");
         writer.flush().expect("written");
         assert_eq!(read("audit.log"), "line number 10\n");
     }

@@ -71,15 +71,17 @@ impl Principal {
     /// Someone who showed no credentials.
     #[must_use]
     pub fn anonymous() -> Principal {
-        let (user, role) = (Self::ANONYMOUS.into(), Self::ANONYMOUS.into());
-        Principal { user, role, super_user: false, has_account: false, password: None }
+        ANONYMOUS.with(Principal::clone)
     }
 
     /// Someone on this machine whom the configuration trusts.
     #[must_use]
     pub fn local() -> Principal {
-        let (user, role) = (Self::LOCAL.into(), Account::ADMIN.into());
-        Principal { user, role, super_user: true, has_account: false, password: None }
+        LOCAL.with(Principal::clone)
+    }
+
+    fn without_account(user: &str, role: &str, super_user: bool) -> Principal {
+        Principal { user: user.into(), role: role.into(), super_user, has_account: false, password: None }
     }
 
     /// Whether they showed no credentials, and might be somebody else with them.
@@ -95,4 +97,10 @@ impl Principal {
         let &Principal { super_user, has_account, password, .. } = self;
         policy::Principal { user, role, super_user, has_account, password }
     }
+}
+
+// Whom all clients of some nodes are: they share the names, though not with other threads, which would count them as well.
+thread_local! {
+    static ANONYMOUS: Principal = Principal::without_account(Principal::ANONYMOUS, Principal::ANONYMOUS, false);
+    static LOCAL: Principal = Principal::without_account(Principal::LOCAL, Account::ADMIN, true);
 }

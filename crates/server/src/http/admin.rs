@@ -129,9 +129,9 @@ async fn edit(call: &mut Call<'_>, name: &str) -> Result<Response<Body>, Problem
         Some(password) => Some(keep(call, password).await?),
         None => None,
     };
-    let event = Event::new(EventKind::UserChanged).about(name).with(role.as_deref(), active, password.is_some());
+    let (new_role, has_password) = (role.clone(), password.is_some());
     let account = call.state.users.edit(name, Edit { password, role, active }).await?;
-    note(call, event);
+    note(call, Event::new(EventKind::UserChanged).about(name).with(new_role.as_deref(), active, has_password));
     Ok(json_answer(StatusCode::OK, &account.to_json()))
 }
 
@@ -180,7 +180,7 @@ fn dismiss(call: &Call<'_>, client_id: &str) -> Result<Response<Body>, Problem> 
     }
 }
 
-fn note(call: &Call<'_>, event: Event) {
+fn note(call: &Call<'_>, event: Event<'_>) {
     call.state.audit.note(event.by(call.asker.map(Asker::user).unwrap_or_default()));
 }
 

@@ -74,16 +74,14 @@ impl Runtime {
 
     /// Writes down who came in and who did not, and who was denied something. `count`: so many times more.
     fn note(&self, report: &Report, count: Option<u64>) {
-        let denied = |user: Option<&str>, client_id: &str, address: &str, what: &str| {
-            let event = Event::new(Kind::Denied).about(user.unwrap_or_default());
-            event.client(client_id).from(address, MQTT).because(what).again(count)
-        };
         match report {
             Report::RejectedPublish { client_id, user, address, topic, code: ReasonCode::NotAuthorized, .. } => {
-                self.node.audit.note(denied(user.as_deref(), client_id, address, &format!("PUBLISH {topic}")));
+                let event = denied(user.as_deref(), client_id, address, format!("PUBLISH {topic}"));
+                self.node.audit.note(event.again(count));
             }
             Report::DeniedSubscribe { client_id, user, address, filter } => {
-                self.node.audit.note(denied(user.as_deref(), client_id, address, &format!("SUBSCRIBE {filter}")));
+                let event = denied(user.as_deref(), client_id, address, format!("SUBSCRIBE {filter}"));
+                self.node.audit.note(event.again(count));
             }
             Report::Connected(arrival) => {
                 let found = self.node.directory.find(&arrival.client_id).filter(|(shard, _)| *shard == self.index);
@@ -91,23 +89,29 @@ impl Runtime {
                 let visitor = found.and_then(|(_, id)| visitors.get(id.slot as usize));
                 let method = visitor.map_or(Method::Nothing, |visitor| visitor.method);
                 let login = Event::new(Kind::Login).about(arrival.user.as_deref().unwrap_or_default()).shown(method);
-                self.node.audit.note(login.client(&arrival.client_id).from(&arrival.address, MQTT));
+                self.node.audit.note(login.client(&arrival.client_id).from(&*arrival.address, MQTT));
             }
             Report::Refused { client_id, user, address, words, .. } => {
-                let refused = Event::new(Kind::Refused).client(client_id).from(address, MQTT).again(count);
+                let refused = Event::new(Kind::Refused).client(client_id).from(&**address, MQTT).again(count);
                 let (claimed, why) = self.why.take().unzip();
-                let refused = match claimed.flatten().as_deref().or(user.as_deref()) {
+                let claimed = claimed.flatten();
+                let refused = match claimed.as_deref().or(user.as_deref()) {
                     Some(user) => refused.about(user),
                     None => refused,
                 };
                 self.node.audit.note(match why {
                     Some(error) => refused.because(audit::reason(&error)),
-                    None => refused.because(words),
+                    None => refused.because(&**words),
                 });
             }
             _ => {}
         }
     }
+}
+
+/// Somebody was denied something.
+fn denied<'a>(user: Option<&'a str>, client_id: &'a str, address: &'a str, what: String) -> Event<'a> {
+    Event::new(Kind::Denied).about(user.unwrap_or_default()).client(client_id).from(address, MQTT).because(what)
 }
 
 /// `count`: so many times more.
