@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rowcast_codec::{
-    Ack, Layout, Measured, Message, Packet, PacketId, Publish, PublishFrame, PublishProperties, QoS, ReasonCode,
-    UserPropertiesBuf, Version, frame_length,
+    Ack, Framed, Layout, Measured, Message, Packet, PacketId, Publish, PublishFrame, PublishProperties, QoS,
+    ReasonCode, UserPropertiesBuf, Version,
 };
 
 const TOPIC: &str = "sensors/kitchen/temperature";
@@ -44,9 +44,8 @@ fn decode(name: &str, version: Version, packet: Packet<'_>) {
     let mut bytes = Vec::new();
     packet.encode(version, &mut bytes).expect("it has a form");
     measure(&format!("decode {name}"), || {
-        let bytes = black_box(&bytes[..]);
-        let length = frame_length(bytes, 1 << 20).expect("it is a packet").expect("it is whole");
-        black_box(&Packet::decode(version, &bytes[..length]).expect("it is a packet"));
+        let framed = Framed::load(black_box(&bytes), 1 << 20).expect("it is a packet").expect("it is whole");
+        black_box(&framed.decode(version, "").expect("it is a packet"));
     });
 }
 

@@ -56,6 +56,8 @@ struct Waiting {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event<'a> {
+    /// When it happened; empty until it is noted.
+    time: String,
     event: Kind,
     /// Whose doing it was.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,9 +228,10 @@ impl Audit {
     pub fn note(&self, event: Event<'_>) {
         let Some(Inner { shared, .. }) = self.inner.as_deref() else { return };
         let now_ms = crate::db::now_ms();
-        let (same, line) = (event.same(), line(now_ms, &event));
+        let (same, count) = (event.same(), event.count);
+        let line = line(&Event { time: date_text(now_ms), ..event });
         let mut waiting = lock(&shared.waiting);
-        if waiting.is_over || same.is_some_and(|same| waiting.is_known(same, event.count, now_ms)) {
+        if waiting.is_over || same.is_some_and(|same| waiting.is_known(same, count, now_ms)) {
             return;
         }
         let was_idle = waiting.is_idle();
@@ -281,7 +284,7 @@ impl Waiting {
     fn tell_repeated(&mut self, now_ms: u64) {
         for (event, times) in std::mem::take(&mut self.repeated) {
             if times > 0 {
-                self.push(&line(now_ms, &event.again(Some(times))));
+                self.push(&line(&Event { time: date_text(now_ms), count: Some(times), ..event }));
             }
         }
     }
@@ -331,7 +334,8 @@ impl Scribe {
     }
 
     fn write(&mut self, lines: &[u8], lost: u64) {
-        let told = (lost > 0).then(|| line(crate::db::now_ms(), &Lost { event: "lost", count: lost }));
+        let time = || date_text(crate::db::now_ms());
+        let told = (lost > 0).then(|| line(&Lost { time: time(), event: "lost", count: lost }));
         for line in lines.split_inclusive(|&byte| byte == b'\n').chain(told.as_deref()) {
             if let Err(error) = self.writer.write(line) {
                 self.tell_broken(error);
@@ -353,24 +357,17 @@ impl Scribe {
 }
 
 /// Something that happened as it is written, with the end of its line.
-fn line(at_ms: u64, what: &impl Serialize) -> Vec<u8> {
+fn line(what: &impl Serialize) -> Vec<u8> {
     let mut line = Vec::with_capacity(LINE_BYTES);
-    serde_json::to_writer(&mut line, &Line { time: date_text(at_ms), what }).expect("an event is plain data");
+    serde_json::to_writer(&mut line, what).expect("an event is plain data");
     line.push(b'\n');
     line
-}
-
-/// What is written of something that happened.
-#[derive(Serialize)]
-struct Line<'a, T> {
-    time: String,
-    #[serde(flatten)]
-    what: &'a T,
 }
 
 /// So many lines were dropped.
 #[derive(Serialize)]
 struct Lost {
+    time: String,
     event: &'static str,
     count: u64,
 }

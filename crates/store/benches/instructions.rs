@@ -10,7 +10,7 @@ mod crowd;
 mod filters;
 
 use crowd::{Crowd, Who};
-use rowcast_codec::{Layout, Measured, Message, Packet, PacketId, Publish, PublishFrame, QoS, Version, frame_length};
+use rowcast_codec::{Framed, Layout, Measured, Message, Packet, PacketId, Publish, PublishFrame, QoS, Version};
 use rowcast_core::{Change, ChangeKind, Durability, NodeId, Proposals, SessionId, TableId, Token};
 use rowcast_store::{MemDisk, MemState, Options, Origin, Store};
 use std::collections::BTreeMap;
@@ -145,9 +145,8 @@ fn decode_publish() -> Work {
     let mut bytes = Vec::new();
     message(7).encode(Version::V5, &mut bytes).expect("it has a form");
     Box::new(move || {
-        let bytes = black_box(&bytes[..]);
-        let length = frame_length(bytes, 1 << 20).expect("it is a packet").expect("it is whole");
-        black_box(&Packet::decode(Version::V5, &bytes[..length]).expect("it is a packet"));
+        let framed = Framed::load(black_box(&bytes), 1 << 20).expect("it is a packet").expect("it is whole");
+        black_box(&framed.decode(Version::V5, "").expect("it is a packet"));
     })
 }
 

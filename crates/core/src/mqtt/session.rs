@@ -28,8 +28,8 @@ pub struct Session {
     pub user: Option<Box<str>>,
     /// Seconds it outlives its connection; 0: not at all, `u32::MAX`: for ever.
     pub expiry_secs: u32,
-    /// By filter, as the client spelled it.
-    pub subscriptions: FxHashMap<Box<str>, Held>,
+    /// By filter, as the client spelled it. Boxed, as a table of few has room for more.
+    pub subscriptions: FxHashMap<Box<str>, Box<Held>>,
     /// Subscriptions that are gone and still bring what is in doubt.
     pub ended: Vec<Ended>,
     /// QoS 1 and 2 deliveries to the client.

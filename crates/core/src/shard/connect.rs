@@ -501,7 +501,7 @@ impl Shard {
                 own_since => Sequence(own_since.unwrap_or_default()),
             };
             let subscription = options.subscription(Subscriber(id.slot), (since, own_since), session.for_all);
-            session.subscriptions.insert(spelled.into(), Held { filter, share, subscription, options });
+            session.subscriptions.insert(spelled.into(), Box::new(Held { filter, share, subscription, options }));
         }
         session.snapshots.settle(|filter| {
             let has_filter =

@@ -190,7 +190,7 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return Err(Fault::Filter(ReasonCode::UnspecifiedError)) };
         let Some(session) = &connection.session else { return Err(Fault::Filter(ReasonCode::UnspecifiedError)) };
         let named = self.named(connection, asked)?;
-        let existing = before.or_else(|| session.subscriptions.get(asked.filter));
+        let existing = before.or_else(|| session.subscriptions.get(asked.filter).map(Box::as_ref));
         let count = session.subscriptions.len() + in_packet; // At most: some may replace others.
         if existing.is_none() && count >= self.settings.limits.subscriptions_per_client as usize {
             return Err(Fault::Filter(ReasonCode::QuotaExceeded));

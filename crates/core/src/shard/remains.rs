@@ -169,7 +169,7 @@ impl Shard {
 }
 
 /// Filters of subscriptions that are given back one by one.
-fn filters_of(subscriptions: FxHashMap<Box<str>, Held>) -> impl Iterator<Item = Filter> + Send {
+fn filters_of(subscriptions: FxHashMap<Box<str>, Box<Held>>) -> impl Iterator<Item = Filter> + Send {
     let own = subscriptions.into_values().filter(|held| held.share.is_none());
     own.map(|held| (held.filter, held.subscription.spelling))
 }

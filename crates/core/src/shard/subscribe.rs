@@ -12,6 +12,7 @@ use crate::position::{Sequence, TableId};
 use crate::proposal::{Durability, Token};
 use crate::replay::Located;
 use rowcast_codec::{Packet, ReasonCode, Subscribe, TopicFilter, Unsubscribe};
+use std::sync::Arc;
 
 impl Shard {
     /// A SUBSCRIBE takes its place behind all that was published before it, whether acknowledged or not: what is on its
@@ -140,15 +141,19 @@ impl Shard {
     fn hold_subscription(&mut self, id: ConnectionId, granted: Granted) -> Join {
         let seen = self.seen;
         let Granted { held, mut join, .. } = granted;
+        let subscription = held.subscription;
+        let own = held.share.is_none().then(|| Arc::clone(&held.filter));
         if let Some(session) = self.session_mut(id) {
-            let before = session.subscriptions.insert(join.filter.clone(), held.clone());
+            let before = session.subscriptions.insert(join.filter.clone(), Box::new(held));
             if let Some(before) = &before {
                 session.end_subscription(&join.filter, before, seen);
             }
-            join.before = before.map(Box::new);
+            join.before = before;
         }
-        if let (true, None, Ok(filter)) = (join.before.is_some(), &held.share, TopicFilter::new(&held.filter)) {
-            self.interest.subscribe(&filter, held.subscription);
+        if join.before.is_some()
+            && let Some(Ok(filter)) = own.as_deref().map(TopicFilter::new)
+        {
+            self.interest.subscribe(&filter, subscription);
         }
         join
     }
@@ -219,7 +224,7 @@ impl Shard {
                 Ok(parsed) => drop(self.interest.subscribe(&parsed, before.subscription)),
                 Err(_) => {}
             }
-            session.subscriptions.insert(filter, *before);
+            session.subscriptions.insert(filter, before);
         }
         for filter in shared {
             self.enter_group(id, &filter, seen);
@@ -263,7 +268,7 @@ impl Shard {
             } else if let Ok(filter) = TopicFilter::new(&held.filter) {
                 self.interest.unsubscribe(&filter, Subscriber(id.slot), held.subscription.spelling);
             }
-            changed.push(Changed { filter: spelled.into(), row: None, before: Some(Box::new(held)), snapshots });
+            changed.push(Changed { filter: spelled.into(), row: None, before: Some(held), snapshots });
         }
         let packet = unsubscribe.packet_id;
         let Some(session) = self.session_mut(id) else { return };
