@@ -14,7 +14,7 @@ pub const PACKET_BYTES_MAX: u32 = 268_435_455;
 pub const CONNECTIONS_BEYOND_MAX: u32 = 100;
 
 /// Bytes of a buffer that is kept for the next turn once a socket has taken what was in it; larger ones are freed.
-pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+pub const SPARE_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
 /// Bytes of such buffers that one shard keeps.
 pub const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;

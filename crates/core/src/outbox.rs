@@ -41,6 +41,10 @@ struct Buffers {
 /// than the reference count and the extra slice of the vectored write.
 pub const SHARED_PAYLOAD_BYTES: usize = 8 * 1024;
 
+/// The same of a payload for one receiver, which is copied once either way: below it, next to others in a buffer that is
+/// used again, above it into memory of its own.
+pub const OWN_PAYLOAD_BYTES: usize = 64 * 1024;
+
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {

@@ -6,7 +6,7 @@ use super::{Counters, Moment};
 use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::window::Delivery;
-use crate::outbox::{Outbox, SHARED_PAYLOAD_BYTES};
+use crate::outbox::{OWN_PAYLOAD_BYTES, Outbox, SHARED_PAYLOAD_BYTES};
 use crate::policy::{AttributeSet, View};
 use crate::position::{Sequence, SessionId, TableId};
 use crate::schema::Table;
@@ -430,7 +430,7 @@ fn put(
     if let (Some(aliases), false) = (&mut connection.own_aliases, message.is_snapshot || message.is_held) {
         aliases.on_sent(topic, how);
     }
-    packet.append(&mut connection.outbox, message.payload, &mut form.shared, id, dup);
+    packet.append(&mut connection.outbox, (message.payload, many), &mut form.shared, id, dup);
     Delivered::Done
 }
 
@@ -482,9 +482,16 @@ impl Packed<'_> {
         }
     }
 
-    /// `shared`: the payload if it is large, once for all who get it.
-    fn append(&self, outbox: &mut Outbox, payload: &[u8], shared: &mut Option<Bytes>, id: Option<PacketId>, dup: bool) {
-        let is_large = is_large(payload);
+    /// `many`: more than one client may get the payload; `shared`: it, once for all of them, if it is large.
+    fn append(
+        &self,
+        outbox: &mut Outbox,
+        (payload, many): (&[u8], bool),
+        shared: &mut Option<Bytes>,
+        id: Option<PacketId>,
+        dup: bool,
+    ) {
+        let is_large = is_large(payload, many);
         outbox.append(|out| match self {
             Packed::Copied(frame) => frame.copy_to(out, id, dup),
             Packed::Own(measured) if is_large => measured.encode_head(out, id, dup),
@@ -497,9 +504,9 @@ impl Packed<'_> {
     }
 }
 
-/// Whether a payload goes out beside its packet.
-fn is_large(payload: &[u8]) -> bool {
-    payload.len() >= SHARED_PAYLOAD_BYTES
+/// Whether a payload, for `many` or for one, goes out beside its packet.
+fn is_large(payload: &[u8], many: bool) -> bool {
+    payload.len() >= if many { SHARED_PAYLOAD_BYTES } else { OWN_PAYLOAD_BYTES }
 }
 
 /// The properties of a message behind what happened and which version it made, if it stands in the log. These come
@@ -538,7 +545,7 @@ impl Encoded {
             self.ready |= bit;
             let wire = wire_form(message, selected, None, now);
             let measured = Measured::new(layout, &wire, &[]);
-            if is_large(message.payload) {
+            if is_large(message.payload, true) {
                 frame.encode_head(&measured);
             } else {
                 frame.encode(&measured);
@@ -580,7 +587,7 @@ pub(super) fn redeliver(
         connection.crowded = true;
         return Delivered::NoRoom;
     }
-    packet.append(&mut connection.outbox, message.payload, &mut None, Some(id), true);
+    packet.append(&mut connection.outbox, (message.payload, false), &mut None, Some(id), true);
     Delivered::Done
 }
 
