@@ -228,29 +228,42 @@ impl Audit {
     pub fn note(&self, event: Event<'_>) {
         let Some(Inner { shared, .. }) = self.inner.as_deref() else { return };
         let now_ms = crate::db::now_ms();
-        let (same, count) = (event.same(), event.count);
-        let line = line(&Event { time: date_text(now_ms), ..event });
-        let mut waiting = lock(&shared.waiting);
-        if waiting.is_over || same.is_some_and(|same| waiting.is_known(same, count, now_ms)) {
+        if let Some(same) = event.same()
+            && shared.change(|waiting| waiting.is_known(same, event.count, now_ms))
+        {
             return;
         }
-        let was_idle = waiting.is_idle();
-        waiting.push(&line);
-        drop(waiting);
-        if was_idle {
-            shared.changed.notify_one();
-        }
+        let line = line(&Event { time: date_text(now_ms), ..event });
+        shared.change(|waiting| {
+            if !waiting.is_over {
+                waiting.push(&line);
+            }
+        });
     }
 
     /// Returns when everything that was noted so far is written; nothing is after that.
     pub fn close(&self) {
         let Some(inner) = &self.inner else { return };
-        lock(&inner.shared.waiting).is_over = true;
-        inner.shared.changed.notify_one();
+        inner.shared.change(|waiting| waiting.is_over = true);
         if let Some(thread) = lock(&inner.writer).take() {
             thread.thread().unpark();
             let _ = thread.join();
         }
+    }
+}
+
+impl Shared {
+    /// Changes what waits, and wakes who writes it where nothing did.
+    fn change<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let mut waiting = lock(&self.waiting);
+        let was_idle = waiting.is_idle();
+        let result = change(&mut waiting);
+        let wakes = was_idle && !waiting.is_idle();
+        drop(waiting);
+        if wakes {
+            self.changed.notify_one();
+        }
+        result
     }
 }
 
@@ -499,6 +512,21 @@ mod tests {
         let fit = WAITING_BYTES_MAX / line.len();
         (0..fit + 3).for_each(|_| waiting.push(&line));
         assert_eq!((waiting.lines.len(), waiting.lost), (fit * line.len(), 3));
+    }
+
+    #[test]
+    fn no_more_refusals_are_remembered_than_there_is_room_for() {
+        let mut waiting = Waiting::default();
+        let refused = |number: usize| Event { reason: Some(number.to_string().into()), ..Event::new(Kind::Refused) };
+        for number in 0..REPEATED_MAX {
+            assert!(!waiting.is_known(refused(number), None, 0), "{number} for the first time");
+        }
+        assert!(waiting.is_known(refused(7), None, 0) && waiting.is_known(refused(7), Some(3), 0));
+        assert!(waiting.is_idle());
+        assert!(!waiting.is_known(refused(REPEATED_MAX), None, 0));
+        let told: Value = serde_json::from_slice(&waiting.lines).expect("one line");
+        assert_eq!((&told["reason"], &told["count"]), (&"7".into(), &4.into()));
+        assert_eq!(waiting.repeated.len(), 1);
     }
 
     #[test]
