@@ -174,11 +174,7 @@ pub fn split_level(text: &str) -> (&str, Option<&str>) {
 }
 
 fn has_wildcards(text: &str) -> bool {
-    text.bytes().any(is_wildcard)
-}
-
-fn is_wildcard(byte: u8) -> bool {
-    matches!(byte, b'+' | b'#')
+    text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
 /// What holds for names and filters alike.

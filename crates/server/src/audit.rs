@@ -487,7 +487,7 @@ mod tests {
 
     #[test]
     fn what_cannot_wait_is_counted_and_nobody_is_held_up() {
-        const NOTED: u64 = 40_000;
+        const NOTED: u64 = 40_960;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.log");
         let audit = Audit::open(&at(&path)).expect("open");
