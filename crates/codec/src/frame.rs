@@ -65,6 +65,7 @@ impl<'a> Measured<'a> {
     /// If the message has no form on the wire: the topic is longer than 65,535 bytes, the packet longer than
     /// 268,435,455, or a subscription identifier larger than that. Topics are checked when made, and messages
     /// bounded well below when they come in.
+    #[inline]
     pub fn new(layout: Layout, message: &'a Message<'a>, subscription_ids: &'a [u32]) -> Self {
         let properties = (layout.version >= Version::V5).then(|| properties_length(message, subscription_ids));
         let id_bytes = if layout.qos == QoS::AtMostOnce { 0 } else { 2 };
@@ -74,11 +75,13 @@ impl<'a> Measured<'a> {
     }
 
     /// Length of the packet in bytes, its payload included. This is what a receiver's Maximum Packet Size counts.
+    #[inline]
     pub fn packet_bytes(&self) -> usize {
         1 + self.remaining.as_bytes().len() + self.remaining.value()
     }
 
     /// Appends the packet. `id` is there exactly if the layout's QoS is 1 or 2; `dup` only then.
+    #[inline]
     pub fn encode(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
         out.reserve(self.packet_bytes());
         self.encode_head(out, id, dup);
@@ -87,6 +90,7 @@ impl<'a> Measured<'a> {
 
     /// Appends all but the payload, which the caller sends after it as a slice shared by all receivers; otherwise as
     /// [`encode`](Self::encode).
+    #[inline]
     pub fn encode_head(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
         check_id(self.layout.qos > QoS::AtMostOnce, id, dup);
         let Layout { qos, retain, .. } = self.layout;
@@ -172,6 +176,7 @@ fn check_id(has_id: bool, id: Option<PacketId>, dup: bool) {
     debug_assert!(!dup || has_id, "QoS 0 is never a duplicate [MQTT-3.3.1-2]");
 }
 
+#[inline]
 fn properties_length(message: &Message<'_>, subscription_ids: &[u32]) -> Varint {
     let expiry = if message.expiry_secs.is_some() { 5 } else { 0 };
     let ids: usize = subscription_ids.iter().map(|&id| 1 + varint(id as usize).as_bytes().len()).sum();
@@ -180,6 +185,7 @@ fn properties_length(message: &Message<'_>, subscription_ids: &[u32]) -> Varint 
     varint(message.properties.len() + expiry + alias + ids + content_type)
 }
 
+#[inline]
 fn write_properties(out: &mut Vec<u8>, message: &Message<'_>, subscription_ids: &[u32]) {
     if let Some(secs) = message.expiry_secs {
         out.push(MESSAGE_EXPIRY);

@@ -7,7 +7,9 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 /// What is to be written to one socket, in order. Small frames are copied next to each other; large payloads are
-/// shared. Holds no memory while empty: its buffer goes back to those that are to spare.
+/// shared.
+///
+/// Invariant: while empty, it holds no memory; its buffer has gone back to those that are to spare.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// What comes first: in most turns, all there is.
@@ -63,9 +65,12 @@ impl Spare {
     }
 
     fn keep(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.0.borrow_mut();
         let bytes = buffer.capacity();
-        if bytes > 0 && bytes <= SPARE_BUFFER_BYTES_MAX && spare.bytes + bytes <= SPARE_BYTES_MAX {
+        if bytes == 0 || bytes > SPARE_BUFFER_BYTES_MAX {
+            return;
+        }
+        let mut spare = self.0.borrow_mut();
+        if spare.bytes + bytes <= SPARE_BYTES_MAX {
             buffer.clear();
             spare.bytes += bytes;
             spare.buffers.push(buffer);
@@ -95,7 +100,6 @@ impl Outbox {
     /// Appends what `write` appends.
     pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.len == 0 {
-            self.clear();
             self.first = self.spare.take();
         } else if let Some(Chunk::Shared(_)) = self.rest.last() {
             self.rest.push(Chunk::Own(Vec::new()));
@@ -114,8 +118,10 @@ impl Outbox {
 
     /// Appends a payload without copying it.
     pub fn append_shared(&mut self, payload: Bytes) {
-        self.len += payload.len();
-        self.rest.push(Chunk::Shared(payload));
+        if !payload.is_empty() {
+            self.len += payload.len();
+            self.rest.push(Chunk::Shared(payload));
+        }
     }
 
     /// The pieces, in order, none of them empty.
@@ -195,7 +201,9 @@ impl Outbox {
     /// Drops what waits, and its memory.
     pub fn clear(&mut self) {
         self.spare.keep(std::mem::take(&mut self.first));
-        self.rest = Vec::new();
+        if self.rest.capacity() > 0 {
+            self.rest = Vec::new();
+        }
         self.written = 0;
         self.len = 0;
     }

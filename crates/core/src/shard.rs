@@ -32,6 +32,7 @@ mod input;
 mod key_set;
 mod lag;
 mod lost;
+mod plain;
 mod publish;
 mod rate;
 mod redeliver;
@@ -652,6 +653,7 @@ impl Shard {
         sent
     }
 
+    #[inline]
     fn wake(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
         connection.stalled |= connection.outbox.len() > self.settings.limits.outbound_bytes as usize;

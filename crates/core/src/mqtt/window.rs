@@ -217,6 +217,12 @@ impl Window {
         !is_full && !self.is_doubtful() && !self.is_beyond_stored()
     }
 
+    /// Whether another delivery may begin, and begins with PUBLISH.
+    #[must_use]
+    pub fn has_plain_room(&self) -> bool {
+        self.released_ahead.is_empty() && self.has_room()
+    }
+
     /// Whether the session is to be on disk as it is now before anything else is read for it.
     #[must_use]
     pub fn is_to_store(&self) -> bool {

@@ -164,8 +164,9 @@ struct Form {
     shared: Option<Bytes>,
 }
 
+/// A message in each layout that somebody needed.
 #[derive(Default)]
-struct Encoded {
+pub(super) struct Encoded {
     /// By [`Layout::index`], for the canonical spelling and the alias.
     frames: [Vec<PublishFrame>; 2],
     /// Which of them hold the current message.
@@ -180,6 +181,11 @@ impl Frames {
         self.whole.shared = None;
         self.whole.encoded.ready = 0;
         self.parts.clear();
+    }
+
+    /// Where the current message is as it is stored, if more than one client may get it.
+    pub(super) fn for_many(&mut self) -> Option<&mut Encoded> {
+        self.many.then_some(&mut self.whole.encoded)
     }
 
     /// [`is_document`] of the current message.
@@ -388,7 +394,7 @@ fn put(
     let (meta, wire, aliased);
     let is_plain = selected.is_plain() || connection.version != Version::V5;
     let packet = if many && is_plain && connection.own_aliases.is_none() {
-        Packed::Copied(form.encoded.frame(layout, selected, message, now))
+        Packed::Copied(form.encoded.frame(layout, selected.alias, || wire_form(message, selected, None, now)))
     } else {
         meta = selected.meta.then(|| with_meta(message));
         wire = wire_form(message, selected, meta.as_deref(), now);
@@ -467,7 +473,7 @@ fn wire_form<'m>(message: &Outgoing<'m>, selected: &Selected, meta: Option<&'m [
 }
 
 /// A packet on its way to a client.
-enum Packed<'p> {
+pub(super) enum Packed<'p> {
     /// Others get the same bytes.
     Copied(&'p PublishFrame),
     /// It is encoded where it goes.
@@ -475,10 +481,19 @@ enum Packed<'p> {
 }
 
 impl Packed<'_> {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Packed::Copied(frame) => frame.packet_bytes(),
             Packed::Own(measured) => measured.packet_bytes(),
+        }
+    }
+
+    /// Writes all that is copied: of a large payload that was left out of its frame, all but that.
+    #[inline]
+    pub(super) fn write(&self, out: &mut Vec<u8>, id: Option<PacketId>, dup: bool) {
+        match self {
+            Packed::Copied(frame) => frame.copy_to(out, id, dup),
+            Packed::Own(measured) => measured.encode(out, id, dup),
         }
     }
 
@@ -493,9 +508,8 @@ impl Packed<'_> {
     ) {
         let is_large = is_large(payload, many);
         outbox.append(|out| match self {
-            Packed::Copied(frame) => frame.copy_to(out, id, dup),
             Packed::Own(measured) if is_large => measured.encode_head(out, id, dup),
-            Packed::Own(measured) => measured.encode(out, id, dup),
+            packet => packet.write(out, id, dup),
         });
         if is_large {
             let payload = shared.get_or_insert_with(|| Bytes::copy_from_slice(payload));
@@ -533,19 +547,25 @@ fn with_meta(message: &Outgoing<'_>) -> Vec<u8> {
 }
 
 impl Encoded {
-    fn frame(&mut self, layout: Layout, selected: &Selected, message: &Outgoing<'_>, now: Moment) -> &PublishFrame {
+    /// The frame in this layout, with the topic in this spelling; `wire`: what is in it.
+    pub(super) fn frame<'m>(
+        &mut self,
+        layout: Layout,
+        alias: bool,
+        wire: impl FnOnce() -> Message<'m>,
+    ) -> &PublishFrame {
         let index = layout.index();
-        let bit = 1 << (index + if selected.alias { Layout::COUNT } else { 0 });
-        let frames = &mut self.frames[usize::from(selected.alias)];
+        let bit = 1 << (index + if alias { Layout::COUNT } else { 0 });
+        let frames = &mut self.frames[usize::from(alias)];
         if frames.is_empty() {
             frames.resize_with(Layout::COUNT, PublishFrame::default);
         }
         let frame = &mut frames[index];
         if self.ready & bit == 0 {
             self.ready |= bit;
-            let wire = wire_form(message, selected, None, now);
+            let wire = wire();
             let measured = Measured::new(layout, &wire, &[]);
-            if is_large(message.payload, true) {
+            if is_large(wire.payload, true) {
                 frame.encode_head(&measured);
             } else {
                 frame.encode(&measured);

@@ -2,9 +2,10 @@
 
 use super::connection::{Connection, Phase, Queued};
 use super::deliver::{Delivered, Outgoing, Selected, deliver};
+use super::plain::Plain;
 use super::{Moment, Shard};
 use crate::change::{ChangeKind, Entries, Entry};
-use crate::interest::{Matches, Subscription};
+use crate::interest::{Kept, Matches, Subscription};
 use crate::mqtt::session::{Flow, Session};
 use crate::mqtt::window::Delivery;
 use crate::policy::View;
@@ -33,16 +34,17 @@ enum Late {
     Behind,
 }
 
-/// Many entries come from one client at a time, all to one topic, which is put together once.
+/// Many entries come from one client at a time, all to one topic, which is put together and looked up once.
 struct Heard<'e> {
     place: Option<(TableId, &'e [u8])>,
     topic: String,
+    wanted: Kept,
 }
 
 impl Heard<'_> {
     /// `buffer` is to be given back.
     fn new(buffer: &mut String) -> Self {
-        Heard { place: None, topic: std::mem::take(buffer) }
+        Heard { place: None, topic: std::mem::take(buffer), wanted: Kept::default() }
     }
 }
 
@@ -120,9 +122,11 @@ impl Shard {
                 _ => self.tables.topic_of_place(place.0, place.1, &mut heard.topic),
             };
             heard.place = is_topic.then_some(place);
+            heard.wanted = Kept::default();
         }
         if heard.place.is_some() {
-            self.fan_out_entry(entry, &heard.topic, now);
+            let matches = self.interest.matches_of(&heard.topic, &heard.wanted);
+            self.fan_out_to(&matches, entry, &heard.topic, now);
         }
     }
 
@@ -132,18 +136,12 @@ impl Shard {
         self.interest.is_empty() && self.groups.is_empty()
     }
 
-    /// An entry of the log, or a message that stands in none, to this shard's subscribers. `topic` is its canonical topic.
-    fn fan_out_entry(&mut self, entry: &Entry<'_>, topic: &str, now: Moment) {
-        let matches = self.interest.matches(topic);
-        self.fan_out_to(&matches, entry, topic, now);
-    }
-
-    /// The same, once it is known who of this shard wants the topic.
+    /// An entry of the log, or a message that stands in none, to this shard's subscribers: those that `matches` says, and
+    /// groups. `topic` is its canonical topic.
     pub(super) fn fan_out_to(&mut self, matches: &[Subscription], entry: &Entry<'_>, topic: &str, now: Moment) {
         if !matches.is_empty() {
             let alias = self.aliased(topic, matches);
-            let message = Outgoing::of_entry(entry, topic, &alias);
-            self.fan_out(&message, matches, entry, now);
+            self.fan_out(entry, matches, (topic, &alias), now);
             self.scratch.alias = alias;
         }
         self.offer_groups(entry, topic);
@@ -172,17 +170,43 @@ impl Shard {
         alias
     }
 
-    fn fan_out(&mut self, message: &Outgoing<'_>, matches: &[Subscription], entry: &Entry<'_>, now: Moment) {
+    /// `topics`: its topic in both spellings.
+    fn fan_out(&mut self, entry: &Entry<'_>, matches: &[Subscription], topics: (&str, &str), now: Moment) {
         let subscribers = matches.first().zip(matches.last());
         self.frames.begin(subscribers.is_some_and(|(first, last)| first.subscriber != last.subscriber));
-        let mut queued: Option<Rc<[u8]>> = None;
-        for subscriptions in matches.chunk_by(|a, b| a.subscriber == b.subscriber) {
-            let slot = subscriptions[0].subscriber.0;
-            match self.offer(slot, message, subscriptions, now) {
-                Some(Waits::Queued(qos)) => self.enqueue(slot, (message.topic, entry), qos, &mut queued, now),
-                Some(Waits::Conflated) => self.conflate(slot, message.topic, entry, &mut queued),
-                None => {}
+        let event = Plain::of_entry(entry, topics.0, topics.1);
+        let mut queued = None;
+        let mut rest = matches;
+        while let Some(first) = rest.first() {
+            let count = rest.iter().take_while(|other| other.subscriber == first.subscriber).count();
+            let (subscriptions, others) = rest.split_at(count);
+            rest = others;
+            let is_done = match (&event, subscriptions) {
+                (Some(event), [subscription]) => self.deliver_plain(event, subscription),
+                _ => false,
+            };
+            if !is_done {
+                self.offer_entry(entry, topics, subscriptions, &mut queued, now);
             }
+        }
+    }
+
+    /// Offers an entry to one client. `encoded`: it, once somebody has to wait for it.
+    #[inline(never)] // Most messages do not come here.
+    fn offer_entry(
+        &mut self,
+        entry: &Entry<'_>,
+        (topic, alias): (&str, &str),
+        subscriptions: &[Subscription],
+        encoded: &mut Option<Rc<[u8]>>,
+        now: Moment,
+    ) {
+        let message = Outgoing::of_entry(entry, topic, alias);
+        let slot = subscriptions[0].subscriber.0;
+        match self.offer(slot, &message, subscriptions, now) {
+            Some(Waits::Queued(qos)) => self.enqueue(slot, (topic, entry), qos, encoded, now),
+            Some(Waits::Conflated) => self.conflate(slot, topic, entry, encoded),
+            None => {}
         }
     }
 

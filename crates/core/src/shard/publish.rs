@@ -126,9 +126,9 @@ impl Shard {
             Err(Refused(reason, words)) => return self.close(id, reason, &words, now),
         };
         let topic = topic.as_deref().unwrap_or(publish.topic);
-        let Some(connection) = self.connection_mut(id) else { return };
-        let receive_maximum = connection.agreed.receive_maximum;
         if let Some(packet) = publish.packet_id {
+            let Some(connection) = self.connection_mut(id) else { return };
+            let receive_maximum = connection.agreed.receive_maximum;
             let received = connection.session.as_ref().is_some_and(|session| session.received.contains(&packet));
             if publish.qos == QoS::ExactlyOnce && received {
                 // Published already; the client did not hear of it (MQTT 5 §4.3.3).

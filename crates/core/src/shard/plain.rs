@@ -1,0 +1,136 @@
+//! The short way to a client: for an event and a subscription about which nothing is out of the ordinary.
+//!
+//! Most messages are of this kind. What [`offer`](Shard::offer) and [`deliver`](super::deliver::deliver) find out one
+//! after the other is asked here at once, and what is not plain takes the long way, which does the same with what is.
+
+use super::connection::{Connection, Phase};
+use super::deliver::Packed;
+use super::{Shard, id_of};
+use crate::change::{ChangeKind, Entry};
+use crate::interest::Subscription;
+use crate::mqtt::session::{Flow, Session};
+use crate::mqtt::window::Delivery;
+use crate::outbox::SHARED_PAYLOAD_BYTES;
+use crate::policy::View;
+use crate::position::{Sequence, TableId};
+use rowcast_codec::{Layout, Measured, Message, QoS};
+
+/// An event that is sent as it is, and copied to whoever gets it.
+pub(super) struct Plain<'a> {
+    topic: &'a str,
+    /// The topic with the table's alias.
+    alias: &'a str,
+    table: TableId,
+    payload: &'a [u8],
+    properties: &'a [u8],
+    qos: QoS,
+    /// Its place in the log; [`Sequence::ZERO`]: it stands in none.
+    sequence: Sequence,
+}
+
+impl<'a> Plain<'a> {
+    #[inline]
+    pub(super) fn of_entry(entry: &Entry<'a>, topic: &'a str, alias: &'a str) -> Option<Self> {
+        let change = &entry.change;
+        let is_plain = change.kind == ChangeKind::Message
+            && change.expires_ms.is_none()
+            && change.payload.len() < SHARED_PAYLOAD_BYTES;
+        is_plain.then_some(Plain {
+            topic,
+            alias,
+            table: change.table,
+            payload: change.payload,
+            properties: change.properties,
+            qos: change.qos,
+            sequence: entry.sequence,
+        })
+    }
+
+    /// Whether its client may see it.
+    fn is_shown(&self, connection: &Connection, subscription: &Subscription) -> bool {
+        !subscription.guarded || connection.rights.view(self.table, self.topic) != View::Nothing
+    }
+
+    /// Whether it is delivered as it happens, for the first time, and the session can take it.
+    #[inline]
+    fn comes_live(&self, qos: QoS, session: &Session, subscription: &Subscription) -> bool {
+        let is_first = if self.sequence > Sequence::ZERO {
+            self.sequence > session.live_after.max(session.in_doubt)
+                && self.sequence > subscription.since.max(subscription.own_since)
+        } else {
+            qos == QoS::AtMostOnce || !session.is_durable() // Else it is in the log as well: see `publish`.
+        };
+        let has_room = || session.redeliver.is_empty() && session.window.has_plain_room();
+        is_first && session.flow == Flow::Live && (qos == QoS::AtMostOnce || has_room())
+    }
+}
+
+impl Shard {
+    /// Delivers an event to the client of a subscription, its only one that matches. `false`: not this way, and nothing was
+    /// done.
+    #[inline]
+    pub(super) fn deliver_plain(&mut self, event: &Plain<'_>, subscription: &Subscription) -> bool {
+        let slot = subscription.subscriber.0;
+        let outbound_bytes = self.settings.limits.outbound_bytes as usize;
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return false };
+        if !asks_for_nothing(subscription) || !is_up_to_date(connection) || !event.is_shown(connection, subscription) {
+            return false;
+        }
+        let Some(session) = connection.session.as_deref_mut() else { return false };
+        let qos = event.qos.min(subscription.qos);
+        if !event.comes_live(qos, session, subscription) {
+            return false;
+        }
+        let layout = Layout { version: connection.version, qos, retain: false };
+        let wire = || Message {
+            topic: if subscription.alias { event.alias } else { event.topic },
+            topic_alias: None,
+            payload: event.payload,
+            properties: event.properties,
+            content_type: None,
+            expiry_secs: None,
+        };
+        let own;
+        let packet = match self.frames.for_many() {
+            Some(frames) => Packed::Copied(frames.frame(layout, subscription.alias, wire)),
+            None => {
+                own = wire();
+                Packed::Own(Measured::new(layout, &own, &[]))
+            }
+        };
+        let bytes = packet.bytes();
+        let waiting = connection.outbox.len();
+        if bytes > connection.packet_max as usize || (waiting > 0 && waiting + bytes > outbound_bytes) {
+            return false;
+        }
+        let mut id = None;
+        if qos != QoS::AtMostOnce {
+            let delivery = Delivery::of_entry(event.sequence, qos);
+            id = session.window.take(Delivery { alias: subscription.alias, ..delivery });
+            session.dirty = true;
+        }
+        let is_to_store = session.window.is_to_store();
+        connection.outbox.append(|out| packet.write(out, id, false));
+        self.counters.count_delivery(event.payload);
+        let id = id_of(slot as usize, connection);
+        self.wake(id);
+        if is_to_store {
+            self.to_store.insert(id);
+        }
+        true
+    }
+}
+
+/// Whatever comes goes to its client, and as it comes.
+fn asks_for_nothing(subscription: &Subscription) -> bool {
+    !subscription.no_local && !subscription.meta && subscription.identifier.is_none() && subscription.replay.is_none()
+}
+
+/// Nothing waits for the client that a message could overtake, and its packets spell topics out.
+fn is_up_to_date(connection: &Connection) -> bool {
+    connection.phase == Phase::Open
+        && connection.queue.is_empty()
+        && connection.conflated.is_none()
+        && connection.held.is_none()
+        && connection.own_aliases.is_none()
+}
