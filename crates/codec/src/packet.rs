@@ -106,11 +106,16 @@ impl<'a> Packet<'a> {
     ///
     /// Before MQTT 5, properties and all reason codes but those of CONNACK and SUBACK are left out. A CONNECT is
     /// encoded in its own version.
+    #[inline]
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if let Some(bytes) = self.ack().and_then(|ack| ack.bare(self.kind(), version)) {
             out.extend_from_slice(&bytes);
             return Ok(());
         }
+        self.encode_all(version, out)
+    }
+
+    fn encode_all(&self, version: Version, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let before = out.len();
         let encoded = self.append(version, &mut Writer::new(out));
         if encoded.is_err() {

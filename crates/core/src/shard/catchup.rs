@@ -131,6 +131,9 @@ impl Shard {
         if connection.conflated.is_some() {
             return Next::Conflated; // All the log brings is newer.
         }
+        if session.flow == Flow::Live && connection.queue.is_empty() && session.snapshots.first().is_none() {
+            return Next::Nothing; // Nearly always.
+        }
         let first = session.snapshots.first();
         let subscription = first.and_then(|first| session.subscriptions.get(&first.filter));
         let subscription = subscription.map(|held| (held.subscription.qos, held.subscription.own_since));

@@ -110,7 +110,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Whether it may have been delivered already, where a session's walk along the log is `in_doubt` up to there.
-    fn is_in_doubt(&self, in_doubt: Sequence) -> bool {
+    pub(super) fn is_in_doubt(&self, in_doubt: Sequence) -> bool {
         match self.replay {
             Some(replay) => replay.in_doubt,
             None => self.sequence.is_some_and(|at| at <= in_doubt),
@@ -320,7 +320,7 @@ impl Selected {
 
 impl Selected {
     /// Whether others with the same layout get the same bytes.
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.identifiers.is_empty() && !self.meta
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 const CHANGED_MAX: usize = 1024;
 
 /// How a message waits for a client that has no room for it, and that it will not read from the log.
-enum Waits {
+pub(super) enum Waits {
     /// Behind those that stand in no log, to be delivered with this QoS.
     Queued(QoS),
     /// Until it goes out, or a newer state of its topic comes.
@@ -27,7 +27,7 @@ enum Waits {
 }
 
 /// What becomes of a message that a client has no room for.
-enum Late {
+pub(super) enum Late {
     Waits(Waits),
     Dropped,
     /// The client reads it from the log, and all behind it.
@@ -324,7 +324,7 @@ impl Shard {
 
 /// What becomes of a message that has to wait for what came before it; `None`: for nothing. `overtakes`: it would come
 /// before an older state of its topic.
-fn late_behind(
+pub(super) fn late_behind(
     connection: &Connection,
     session: &Session,
     message: &Outgoing<'_>,

@@ -1,12 +1,14 @@
 //! The short way to a client: for an event and a subscription about which nothing is out of the ordinary.
 //!
 //! Most messages are of this kind. What [`offer`](Shard::offer) and [`deliver`](super::deliver::deliver) find out one
-//! after the other is asked here at once, and what is not plain takes the long way, which does the same with what is.
+//! after the other is asked here at once, and what is not plain takes the long way. That would do the same with what is,
+//! and tests see to it that it would, with each message ([`Plain::goes_the_long_way`]).
 
 use super::connection::{Connection, Phase};
-use super::deliver::Packed;
+use super::deliver::{Outgoing, Packed, Selected};
+use super::fanout::late_behind;
 use super::{Shard, id_of};
-use crate::change::{ChangeKind, Entry};
+use crate::change::{Change, ChangeKind, Entry};
 use crate::interest::Subscription;
 use crate::mqtt::session::{Flow, Session};
 use crate::mqtt::window::Delivery;
@@ -63,6 +65,31 @@ impl<'a> Plain<'a> {
         let has_room = || session.redeliver.is_empty() && session.window.has_plain_room();
         is_first && session.flow == Flow::Live && (qos == QoS::AtMostOnce || has_room())
     }
+
+    /// Whether the long way delivers it as well, and the same, to whoever published it, too.
+    fn goes_the_long_way(&self, qos: QoS, connection: &Connection, subscription: &Subscription) -> bool {
+        let Some(session) = connection.session.as_deref() else { return false };
+        let change = Change {
+            kind: ChangeKind::Message,
+            qos: self.qos,
+            table: self.table,
+            key: &[],
+            publisher: session.id,
+            expires_ms: None,
+            properties: self.properties,
+            payload: self.payload,
+        };
+        let sequence = Some(self.sequence).filter(|&sequence| sequence > Sequence::ZERO);
+        let message = Outgoing::of_change(&change, self.topic, self.alias, sequence);
+        let selected = Selected::by(std::slice::from_ref(subscription), &message, session.id);
+        let is_same = selected.qos == Some(qos) && selected.is_plain() && !selected.retain;
+        let is_live = message.sequence.map_or(qos == QoS::AtMostOnce || !session.is_durable(), |at| {
+            session.flow == Flow::Live && at > session.live_after && !message.is_in_doubt(session.in_doubt)
+        });
+        let is_next = late_behind(connection, session, &message, qos, (false, false)).is_none();
+        let has_room = qos == QoS::AtMostOnce || session.window.has_room();
+        is_same && is_live && is_next && has_room
+    }
 }
 
 impl Shard {
@@ -76,7 +103,7 @@ impl Shard {
         if !asks_for_nothing(subscription) || !is_up_to_date(connection) || !event.is_shown(connection, subscription) {
             return false;
         }
-        let Some(session) = connection.session.as_deref_mut() else { return false };
+        let Some(session) = connection.session.as_deref() else { return false };
         let qos = event.qos.min(subscription.qos);
         if !event.comes_live(qos, session, subscription) {
             return false;
@@ -103,11 +130,14 @@ impl Shard {
         if bytes > connection.packet_max as usize || (waiting > 0 && waiting + bytes > outbound_bytes) {
             return false;
         }
+        debug_assert!(event.goes_the_long_way(qos, connection, subscription), "the long way leads elsewhere");
+        let Some(session) = connection.session.as_deref_mut() else { return false };
         let mut id = None;
         if qos != QoS::AtMostOnce {
             let delivery = Delivery::of_entry(event.sequence, qos);
             id = session.window.take(Delivery { alias: subscription.alias, ..delivery });
             session.dirty = true;
+            debug_assert!(id.is_some_and(|id| !session.window.is_released(id)), "the long way leads to PUBREL");
         }
         let is_to_store = session.window.is_to_store();
         connection.outbox.append(|out| packet.write(out, id, false));
