@@ -44,7 +44,7 @@ use std::borrow::Cow;
 
 use crate::record::Record;
 use crate::schema::{Role, Table};
-use crate::value::json::{Members, Scanner};
+use crate::value::json::Scanner;
 use crate::value::{Key, date, number};
 use pass::{Pass, Scratch};
 
@@ -115,12 +115,11 @@ pub fn attribute<'d>(document: &'d [u8], name: &str) -> Option<&'d str> {
     if document.get(scanner.at()) != Some(&b'{') {
         return None;
     }
-    let mut members = Members::default();
     let mut elements = scanner.open().ok()?;
     let mut found = None;
     while let Some((_, member)) = scanner.next_member(&mut elements).ok()? {
         let is_it = member.raw == name || (member.escaped && member.unescaped() == name);
-        let value = scanner.value(&mut members).ok()?;
+        let value = scanner.value(&mut ()).ok()?;
         found = if is_it { Some(value) } else { found };
     }
     found

@@ -1,7 +1,7 @@
 //! Documents with some of their attributes only.
 
 use crate::schema::{Role, Table};
-use crate::value::json::{Fault, Kind, Members, Scanner};
+use crate::value::json::{Fault, Kind, Scanner};
 
 /// Names of top-level attributes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -84,10 +84,9 @@ fn each_member(document: &[u8], mut each: impl FnMut(&str, &str)) -> Result<(), 
     if scanner.kind()? != Kind::Object {
         return Err(Fault { at: scanner.at(), expected: "a JSON object" });
     }
-    let mut members = Members::default();
     let mut elements = scanner.open()?;
     while let Some((start, name)) = scanner.next_member(&mut elements)? {
-        scanner.value(&mut members)?;
+        scanner.value(&mut ())?;
         let member = &scanner.text()[start..scanner.at()];
         if name.escaped { each(&name.unescaped(), member) } else { each(name.raw, member) }
     }

@@ -1,62 +1,53 @@
-//! Changes to a text, noted while it is read and made when it has been.
+//! Changes to a text, made while it is read.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::value::json::Superseded;
-
-/// Ranges of a text and what they become. Used again for the next text.
+/// A document as it becomes, from the first change to a text on. Changes come in the order of the text.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
-    list: Vec<Edit>,
-    /// What is put in, one after another.
-    texts: String,
-}
-
-/// `start..end` of the document becomes `text..text_end` of the texts.
-#[derive(Debug, Clone, Copy)]
-struct Edit {
+    /// Where the document begins in the text.
     start: usize,
+    /// What has become of the text from there ...
+    document: String,
+    /// ... to here; nothing has changed yet where that is empty.
     end: usize,
-    text: usize,
-    text_end: usize,
 }
 
 impl Edits {
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
-        self.texts.clear();
+    /// The document is what is at `start` of a text.
+    pub(super) fn begin(&mut self, start: usize) {
+        (self.start, self.end) = (start, start);
+        self.document.clear();
     }
 
-    /// `range` becomes `parts`. What is put in at one place stays in the order noted.
-    pub(super) fn replace(&mut self, range: Range<usize>, parts: &[&str]) {
-        let text = self.texts.len();
-        parts.iter().for_each(|part| self.texts.push_str(part));
-        self.list.push(Edit { start: range.start, end: range.end, text, text_end: self.texts.len() });
+    /// `range` of the text becomes what is appended to what this returns.
+    pub(super) fn replace(&mut self, text: &str, range: Range<usize>) -> &mut String {
+        if self.document.is_empty() {
+            self.document.reserve(text.len() - self.start + SPARE_BYTES);
+        }
+        self.document.push_str(&text[self.end..range.start]);
+        self.end = range.end;
+        &mut self.document
     }
 
-    /// `range` of the text with all changes made, and without what is superseded. Changes inside of that are lost.
-    pub(super) fn apply<'t>(&mut self, text: &'t str, range: Range<usize>, superseded: &[Superseded]) -> Cow<'t, [u8]> {
-        let text = text.as_bytes();
-        for gone in superseded {
-            self.replace(gone.start..gone.end, &[]);
+    /// `parts` are put in at a place of the text that is before all changes.
+    pub(super) fn insert_first(&mut self, text: &str, at: usize, parts: &[&str]) {
+        match self.document.is_empty() {
+            true => self.replace(text, at..at).extend(parts.iter().copied()),
+            false => self.document.insert_str(at - self.start, &parts.concat()),
         }
-        if self.list.is_empty() {
-            return Cow::Borrowed(&text[range]);
+    }
+
+    /// `range` of the text with all changes made.
+    pub(super) fn finish<'t>(&mut self, text: &'t str, range: Range<usize>) -> Cow<'t, [u8]> {
+        if self.document.is_empty() {
+            return Cow::Borrowed(&text.as_bytes()[range]);
         }
-        // Stable, so that what is put in where a superseded member begins stays in front of it.
-        self.list.sort_by_key(|edit| edit.start);
-        let mut document = Vec::with_capacity(range.len() + self.texts.len());
-        let mut done = range.start;
-        for edit in self.list.iter().copied() {
-            if edit.start < done {
-                continue; // Inside of something removed.
-            }
-            document.extend_from_slice(&text[done..edit.start]);
-            document.extend_from_slice(&self.texts.as_bytes()[edit.text..edit.text_end]);
-            done = edit.end;
-        }
-        document.extend_from_slice(&text[done..range.end]);
-        Cow::Owned(document)
+        self.document.push_str(&text[self.end..range.end]);
+        Cow::Owned(std::mem::take(&mut self.document).into_bytes())
     }
 }
+
+/// What most documents grow by at most.
+const SPARE_BYTES: usize = 128;

@@ -11,7 +11,7 @@ use super::{MediaRange, Refusal, RefusalKind};
 use crate::schema::{Attributes, Role, Scalar, Shape, Table, Type};
 use crate::value::binary::Encoding;
 use crate::value::cbor::{self, Cbor};
-use crate::value::json::{Fault, Kind, Members, Scanner};
+use crate::value::json::{Fault, Kind, Scanner};
 use crate::value::msgpack::{self, MessagePack};
 
 /// A format a document can be sent or read in.
@@ -127,7 +127,7 @@ fn count(scanner: &mut Scanner<'_>, counts: &mut Vec<usize>) -> Result<(), Fault
                 count(scanner, counts)?;
             }
         }
-        _ => drop(scanner.value(&mut Members::default())?),
+        _ => drop(scanner.value(&mut ())?),
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ impl<'t> Writer<'t> {
             }
             Kind::String => self.string::<E>(&scanner.string()?.unescaped(), declared),
             Kind::Number => number::<E>(scanner.number()?, &mut self.out),
-            Kind::Boolean => E::boolean(scanner.value(&mut Members::default())? == "true", &mut self.out),
+            Kind::Boolean => E::boolean(scanner.value(&mut ())? == "true", &mut self.out),
             Kind::Null => {
                 scanner.literal()?;
                 E::null(&mut self.out);

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use super::refusal::{Refusal, RefusalKind, UNDECLARED, describe, pointer_to, pointer_token, quoted};
 use crate::schema::{Attribute, Role, Scalar, Shape, Type};
 use crate::value::Key;
-use crate::value::json::Superseded;
 
 /// A value that does not fit.
 pub(super) struct Misfit<'p> {
@@ -31,15 +30,6 @@ pub(super) enum Expected<'p> {
 }
 
 impl Misfit<'_> {
-    /// The first that is not taken back by a later member of the same name. `superseded` is in order and does not
-    /// overlap.
-    pub(super) fn first<'m, 'p>(misfits: &'m [Misfit<'p>], superseded: &[Superseded]) -> Option<&'m Misfit<'p>> {
-        misfits.iter().find(|misfit| {
-            let before = superseded.partition_point(|gone| gone.start <= misfit.at);
-            before.checked_sub(1).is_none_or(|last| superseded[last].end <= misfit.at)
-        })
-    }
-
     pub(super) fn refusal(&self, text: &str) -> Refusal {
         let kind = match self.expected {
             Expected::Key(_) => RefusalKind::Key,

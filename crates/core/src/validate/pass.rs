@@ -1,16 +1,18 @@
 //! One pass over a document: check it, and note what must change.
 //!
-//! The text is read once, front to back. Changes are edits of ranges of it, misfits are places in it; both are
-//! looked at when the end is reached, because a name that comes again takes back whatever was wrong with its first
-//! value.
+//! The text is read once, front to back, and written anew from the first place on where it must change. Only where a
+//! name comes again, which takes back whatever its first value was, the text is read again without that.
 
 use super::edits::Edits;
 use super::misfit::{Expected, Misfit};
 use super::refusal::{Refusal, RefusalKind, describe};
 use super::{Normalized, instant_ms};
 use crate::schema::{Attribute, Attributes, ObjectType, Role, Scalar, Shape, Table, Type};
-use crate::value::json::{Fault, Kind, Members, Scanner, write_string};
+use crate::value::json::{Fault, Kind, Members, Observer, Scanner, Superseded, write_string};
 use crate::value::{Key, date};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::ops::Range;
 
 /// What is checked against what.
 pub(super) struct Pass<'p, 's> {
@@ -32,22 +34,45 @@ pub(super) struct Scratch {
 
 impl<'p> Pass<'p, '_> {
     pub(super) fn run<'t>(mut self, payload: &'t [u8]) -> Result<Normalized<'t>, Refusal> {
+        let scanner = Scanner::new(payload).map_err(|fault| Refusal::of_syntax(payload, fault))?;
+        let normalized = self.read(scanner);
         self.scratch.clear();
-        let mut reading = Reading::new(&mut self, payload).map_err(|fault| Refusal::of_syntax(payload, fault))?;
-        let (start, end) = match reading.root() {
-            Ok(Some(range)) => range,
-            Ok(None) => return Err(not_an_object(reading.scanner.text())),
-            Err(fault) => return Err(Refusal::of_syntax(payload, fault)),
-        };
-        let Reading { scanner, misfits, expires_at_ms, .. } = reading;
-        let Scratch { members, edits, .. } = self.scratch;
-        let superseded = members.superseded();
-        if let Some(misfit) = Misfit::first(&misfits, superseded) {
-            return Err(misfit.refusal(scanner.text()));
-        }
-        let payload = edits.apply(scanner.text(), start..end, superseded);
-        Ok(Normalized { payload, expires_at_ms })
+        normalized
     }
+
+    fn read<'t>(&mut self, scanner: Scanner<'t>) -> Result<Normalized<'t>, Refusal> {
+        let text = scanner.text();
+        let mut reading = Reading::new(self, scanner);
+        let document = match reading.root() {
+            Ok(Some(range)) => range,
+            Ok(None) => return Err(not_an_object(text)),
+            Err(fault) => return Err(Refusal::of_syntax(text.as_bytes(), fault)),
+        };
+        let Reading { misfit, expires_at_ms, .. } = reading;
+        let superseded = self.scratch.members.superseded();
+        if !superseded.is_empty() {
+            let text = without(text, document, superseded);
+            self.scratch.clear();
+            let Normalized { payload, expires_at_ms } = self.read(Scanner::of_value(&text))?;
+            return Ok(Normalized { payload: Cow::Owned(payload.into_owned()), expires_at_ms });
+        }
+        match misfit {
+            Some(misfit) => Err(misfit.refusal(text)),
+            None => Ok(Normalized { payload: self.scratch.edits.finish(text, document), expires_at_ms }),
+        }
+    }
+}
+
+/// `document` of a text without what is superseded.
+fn without(text: &str, document: Range<usize>, superseded: &[Superseded]) -> String {
+    let mut left = String::with_capacity(document.len());
+    let mut start = document.start;
+    for gone in superseded {
+        left.push_str(&text[start..gone.range().start]);
+        start = gone.range().end;
+    }
+    left.push_str(&text[start..document.end]);
+    left
 }
 
 /// The text of a payload that must be one object and nothing else.
@@ -55,7 +80,7 @@ pub(super) fn check_object(payload: &[u8]) -> Result<&str, Refusal> {
     let read = || {
         let mut scanner = Scanner::new(payload)?;
         let kind = scanner.kind()?;
-        let document = scanner.value(&mut Members::default())?;
+        let document = scanner.value(&mut ())?;
         scanner.end()?;
         Ok((kind, document))
     };
@@ -78,7 +103,8 @@ pub(super) struct Reading<'r, 'p, 't> {
     created_ms: u64,
     pub(super) scratch: &'r mut Scratch,
     pub(super) scanner: Scanner<'t>,
-    misfits: Vec<Misfit<'p>>,
+    /// The first.
+    misfit: Option<Misfit<'p>>,
     expires_at_ms: Option<u64>,
 }
 
@@ -93,14 +119,13 @@ struct ObjectEnd {
 }
 
 impl<'r, 'p, 't> Reading<'r, 'p, 't> {
-    fn new(pass: &'r mut Pass<'p, '_>, payload: &'t [u8]) -> Result<Self, Fault> {
+    fn new(pass: &'r mut Pass<'p, '_>, scanner: Scanner<'t>) -> Self {
         let Pass { table, key, now_ms, created_ms, ref mut scratch } = *pass;
-        let scanner = Scanner::new(payload)?;
-        Ok(Self { table, key, now_ms, created_ms, scratch, scanner, misfits: Vec::new(), expires_at_ms: None })
+        Self { table, key, now_ms, created_ms, scratch, scanner, misfit: None, expires_at_ms: None }
     }
 
     /// Reads the whole text; returns where the object lies in it, or `None` if it is something else.
-    fn root(&mut self) -> Result<Option<(usize, usize)>, Fault> {
+    fn root(&mut self) -> Result<Option<Range<usize>>, Fault> {
         let kind = self.scanner.kind()?;
         let start = self.scanner.at();
         if kind != Kind::Object {
@@ -108,13 +133,14 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
             self.scanner.end()?;
             return Ok(None);
         }
+        self.scratch.edits.begin(start);
         let table = self.table;
         let object = self.members(&table.attributes, table.sealed.then_some(&*table.name))?;
         self.fill_in(&object);
         self.look_for_missing(&table.attributes, start, &object);
         let end = self.scanner.at();
         self.scanner.end()?;
-        Ok(Some((start, end)))
+        Ok(Some(start..end))
     }
 
     fn nested(&mut self, ty: &'p ObjectType) -> Result<(), Fault> {
@@ -133,22 +159,29 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         let object = self.scratch.members.open();
         let mut end = ObjectEnd { inside, last: inside, seen };
         let mut likely = 0; // Most documents follow the order of the schema.
+        let (mut undeclared, mut repeated) = (0, false);
         while let Some((start, name)) = self.scanner.next_member(&mut elements)? {
             let place =
                 if name.escaped { attributes.place(&name.unescaped()) } else { attributes.find(name.raw, likely) };
             match (place, sealed) {
                 (Some(place), _) => {
                     likely = place + 1;
-                    self.scratch.seen[seen + place / 64] |= 1 << (place % 64);
+                    let (of, bit) = (&mut self.scratch.seen[seen + place / 64], 1 << (place % 64));
+                    repeated |= *of & bit != 0;
+                    *of |= bit;
                     self.attribute(&attributes[place])?;
                 }
                 (None, None) => drop(self.scanner.value(&mut self.scratch.members)?),
                 (None, Some(type_name)) => self.misfit(Expected::Declared { type_name })?,
             }
-            self.scratch.members.push(start, name);
+            undeclared += usize::from(place.is_none());
+            self.scratch.members.member(start, name);
             end.last = self.scanner.at();
         }
-        self.scratch.members.close(object, self.scanner.text());
+        match repeated || undeclared > 1 {
+            true => self.scratch.members.close(object, self.scanner.text()),
+            false => self.scratch.members.forget(object),
+        }
         Ok(end)
     }
 
@@ -211,8 +244,7 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
         let start = self.scanner.at();
         self.typed(ty)?;
         self.expires_at_ms = instant_ms(&self.scanner.text()[start..self.scanner.at()]);
-        let is_lost = self.expires_at_ms.is_none() && kind != Kind::Null;
-        if is_lost && self.misfits.last().is_none_or(|misfit| misfit.at != start) {
+        if self.expires_at_ms.is_none() && kind != Kind::Null {
             self.note(start, Expected::Instant);
         }
         Ok(())
@@ -240,8 +272,8 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
             if attribute.role == Role::Key && !self.was_seen(object, place) {
                 let comma = if object.last > object.inside { "," } else { "" };
                 let name = quoted_name(attribute);
-                let at = object.inside..object.inside;
-                self.scratch.edits.replace(at, &[&name, ":", &self.key.to_json(), comma]);
+                let member = [&name, ":", &self.key.to_json(), comma];
+                self.scratch.edits.insert_first(self.scanner.text(), object.inside, &member);
             }
         }
         for (place, attribute) in self.table.attributes.watched() {
@@ -252,7 +284,8 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
             };
             if !self.was_seen(object, place) {
                 let (name, time) = (quoted_name(attribute), time(&attribute.ty, ms));
-                self.scratch.edits.replace(object.last..object.last, &[",", &name, ":", &time]);
+                let at = object.last..object.last;
+                self.scratch.edits.replace(self.scanner.text(), at).extend([",", &*name, ":", &*time]);
             }
         }
     }
@@ -273,20 +306,27 @@ impl<'r, 'p, 't> Reading<'r, 'p, 't> {
 
     /// What lies between `start` and here becomes `parts`. True, to end a chain of conditions with.
     pub(super) fn edit(&mut self, start: usize, parts: &[&str]) -> bool {
-        self.scratch.edits.replace(start..self.scanner.at(), parts);
+        let document = self.scratch.edits.replace(self.scanner.text(), start..self.scanner.at());
+        parts.iter().for_each(|part| document.push_str(part));
         true
+    }
+
+    /// The same, of a number.
+    pub(super) fn edit_number(&mut self, start: usize, number: i64) -> bool {
+        let document = self.scratch.edits.replace(self.scanner.text(), start..self.scanner.at());
+        write!(document, "{number}").is_ok()
     }
 
     /// The value at `at` does not fit.
     pub(super) fn note(&mut self, at: usize, expected: Expected<'p>) {
-        self.misfits.push(Misfit { at, expected });
+        self.misfit.get_or_insert(Misfit { at, expected });
     }
 }
 
 impl Scratch {
     fn clear(&mut self) {
         self.members.clear();
-        self.edits.clear();
+        self.edits = Edits::default();
         self.seen.clear();
     }
 }
@@ -297,7 +337,7 @@ fn time(ty: &Type, ms: u64) -> String {
         Shape::Scalar(Scalar::Date) => i64::try_from(ms).ok().and_then(date::format),
         _ => None,
     };
-    iso.map_or_else(|| ms.to_string(), |iso| format!("\"{iso}\""))
+    iso.map_or_else(|| ms.to_string(), |iso| format!("\"{}\"", &*iso))
 }
 
 fn quoted_name(attribute: &Attribute) -> String {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::refusal::{Refusal, RefusalKind};
-use crate::value::json::{Fault, Kind, Members, Scanner};
+use crate::value::json::{Fault, Kind, Scanner};
 
 /// A merge patch onto a document, or onto nothing. The result is to be put, which checks it against its table.
 ///
@@ -50,7 +50,7 @@ impl<'t> Node<'t> {
 
     fn read(scanner: &mut Scanner<'t>) -> Result<Self, Fault> {
         if scanner.kind()? != Kind::Object {
-            return Ok(Self::Other(scanner.value(&mut Members::default())?));
+            return Ok(Self::Other(scanner.value(&mut ())?));
         }
         let mut members = Vec::new();
         let mut elements = scanner.open()?;

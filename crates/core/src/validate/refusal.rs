@@ -6,7 +6,7 @@ use std::fmt;
 use super::attribute;
 use crate::schema::Table;
 use crate::value::KeyError;
-use crate::value::json::{Fault, Kind, Members, Scanner, Text, write_string};
+use crate::value::json::{Fault, Kind, Scanner, Text, write_string};
 
 /// A payload that does not fit its table. Displayed as a client reads it, in an MQTT reason string or an HTTP
 /// problem: ``attribute `age`: expected Int, found "old"``.
@@ -153,7 +153,7 @@ pub(super) fn describe(json: &str) -> String {
         Ok(Kind::Object) => "an object".to_owned(),
         Ok(Kind::Array) => "an array".to_owned(),
         Ok(_) => {
-            let value = scanner.value(&mut Members::default()).unwrap_or_default();
+            let value = scanner.value(&mut ()).unwrap_or_default();
             let mut short = shorten(value, FOUND_CHARS_MAX).into_owned();
             if short.len() < value.len() && short.starts_with('"') {
                 short.push('"');
@@ -205,7 +205,7 @@ fn walk_to<'t>(scanner: &mut Scanner<'t>, target: usize, path: &mut Vec<Step<'t>
                 place += 1;
             }
         }
-        _ => drop(scanner.value(&mut Members::default())),
+        _ => drop(scanner.value(&mut ())),
     }
     None
 }

@@ -38,7 +38,7 @@ impl<'p> Reading<'_, 'p, '_> {
             (Scalar::Date, Kind::String) => {
                 let text = self.scanner.string()?;
                 let iso = date::parse(&text.unescaped()).and_then(date::format);
-                iso.is_some_and(|iso| iso == text.raw || self.edit(start, &["\"", &iso, "\""]))
+                iso.is_some_and(|iso| *iso == *text.raw || self.edit(start, &["\"", &iso, "\""]))
             }
             (Scalar::Date, Kind::Number) => {
                 let iso = number::whole(self.scanner.number()?).and_then(date::format);
@@ -69,16 +69,17 @@ impl<'p> Reading<'_, 'p, '_> {
             return Ok((min..=max).contains(&plain) && (!is_minus_zero || self.edit(start, &["0"])));
         }
         let whole = number::whole(json).filter(|whole| (min..=max).contains(whole));
-        Ok(whole.is_some_and(|whole| self.edit(start, &[&whole.to_string()])))
+        Ok(whole.is_some_and(|whole| self.edit_number(start, whole)))
     }
 
     /// Reads a whole number of any size; an ID is kept as its text.
     fn digits(&mut self, start: usize, scalar: Scalar) -> Result<bool, Fault> {
         let json = self.scanner.number()?;
         let is_plain = json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-        let short = number::whole(json).map(|whole| whole.to_string());
-        let digits = match &short {
-            Some(short) => short,
+        let whole = if is_plain { None } else { number::whole(json).map(|whole| whole.to_string()) };
+        let digits = match &whole {
+            Some(whole) => whole,
+            None if json == "-0" => "0",
             None if is_plain => json,
             None => return Ok(false),
         };

@@ -1,5 +1,7 @@
 //! Points in time as text: ISO 8601 in, `2026-02-03T04:05:06.789Z` out.
 
+use std::ops::Deref;
+
 /// The first and the last millisecond four digits of a year can name.
 const YEARS_0_TO_9999: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 const DAY_MS: i64 = 86_400_000;
@@ -29,8 +31,20 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     (reader.0.is_empty() && YEARS_0_TO_9999.contains(&ms)).then_some(ms)
 }
 
+/// A point in time as text: `2026-02-03T04:05:06.789Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Iso([u8; 24]);
+
+impl Deref for Iso {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits and signs are ASCII")
+    }
+}
+
 /// The text of epoch milliseconds, or `None` outside of the years 0 to 9999.
-pub(crate) fn format(ms: i64) -> Option<String> {
+pub(crate) fn format(ms: i64) -> Option<Iso> {
     if !YEARS_0_TO_9999.contains(&ms) {
         return None;
     }
@@ -38,23 +52,20 @@ pub(crate) fn format(ms: i64) -> Option<String> {
     let time = ms.rem_euclid(DAY_MS);
     let (hour, minute, second, milli) = (time / 3_600_000, time / 60_000 % 60, time / 1000 % 60, time % 1000);
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    for (number, end, digits) in
-        [(year, 4, 4), (month, 7, 2), (day, 10, 2), (hour, 13, 2), (minute, 16, 2), (second, 19, 2), (milli, 23, 3)]
-    {
-        let mut left = number as u32; // None has more than four digits.
-        for digit in text[end - digits..end].iter_mut().rev() {
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
-        }
+    let pairs = [(0, year / 100), (2, year % 100), (5, month), (8, day), (11, hour), (14, minute), (17, second)];
+    for (at, number) in pairs.into_iter().chain([(20, milli / 10)]) {
+        text[at] = b'0' + (number as u8) / 10;
+        text[at + 1] = b'0' + (number as u8) % 10;
     }
-    String::from_utf8(text.to_vec()).ok()
+    text[22] = b'0' + (milli % 10) as u8;
+    Some(Iso(text))
 }
 
 /// The text of a time, milliseconds since 1970; beyond the year 9999, its last instant.
 #[must_use]
 pub fn text(ms: u64) -> String {
     let last = *YEARS_0_TO_9999.end();
-    format(i64::try_from(ms).map_or(last, |ms| ms.min(last))).unwrap_or_default()
+    format(i64::try_from(ms).map_or(last, |ms| ms.min(last))).map_or_else(String::new, |iso| (*iso).to_owned())
 }
 
 struct Reader<'t>(&'t [u8]);
@@ -213,7 +224,7 @@ mod tests {
     #[test]
     fn every_day_comes_back() {
         for day in (-719_528..2_932_897).step_by(13) {
-            let text = format(day * DAY_MS).unwrap();
+            let text = (*format(day * DAY_MS).unwrap()).to_owned();
             assert_eq!(parse(&text), Some(day * DAY_MS), "{text}");
         }
         assert_eq!(parse("2026-02-03T04:05:06.789Z"), Some(1_770_091_506_789));

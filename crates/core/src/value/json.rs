@@ -4,8 +4,10 @@
 //! The cursor checks the grammar as it moves and hands out slices of the text.
 
 mod members;
+mod names;
 
-pub(crate) use members::{Members, Superseded};
+pub(crate) use members::{Members, Observer, Superseded};
+pub(crate) use names::Names;
 
 use std::borrow::Cow;
 
@@ -54,6 +56,9 @@ pub(crate) struct Fault {
 /// How deep objects and arrays may nest.
 pub(crate) const DEPTH_MAX: usize = 64;
 
+/// Places in a text are kept in four bytes where there may be many. No record can be this large.
+const TEXT_BYTES_MAX: usize = u32::MAX as usize;
+
 impl<'t> Scanner<'t> {
     /// At the beginning of `bytes`.
     pub(crate) fn new(bytes: &'t [u8]) -> Result<Self, Fault> {
@@ -61,10 +66,13 @@ impl<'t> Scanner<'t> {
         if text.starts_with('\u{feff}') {
             return Err(Fault { at: 0, expected: "JSON without a byte order mark" });
         }
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(Fault { at: 0, expected: "at most 4 GiB of JSON" });
+        }
         Ok(Self { text, at: 0, depth: 0 })
     }
 
-    /// At the beginning of a text that was a JSON value when it was sliced off.
+    /// At the beginning of a text that was a JSON value when it was sliced off, or of one made of such.
     pub(crate) fn of_value(text: &'t str) -> Self {
         Self { text, at: 0, depth: 0 }
     }
@@ -91,31 +99,37 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Steps over a whole value and returns it as written. Repeated names in it are noted in `members`.
-    pub(crate) fn value(&mut self, members: &mut Members) -> Result<&'t str, Fault> {
-        let kind = self.kind()?;
+    /// Steps over a whole value and returns it as written; `observer` is told of the members of objects in it.
+    pub(crate) fn value(&mut self, observer: &mut impl Observer) -> Result<&'t str, Fault> {
+        self.skip_space();
         let start = self.at;
-        match kind {
-            Kind::String => drop(self.string()?),
-            Kind::Number => drop(self.number()?),
-            Kind::Boolean | Kind::Null => self.literal()?,
+        self.step_over(observer)?;
+        Ok(&self.text[start..self.at])
+    }
+
+    fn step_over(&mut self, observer: &mut impl Observer) -> Result<(), Fault> {
+        match self.kind()? {
+            Kind::String => self.string().map(drop),
+            Kind::Number => self.step_over_number(),
+            Kind::Boolean | Kind::Null => self.literal(),
             Kind::Array => {
                 let mut elements = self.open()?;
                 while self.next_item(&mut elements)? {
-                    self.value(members)?;
+                    self.step_over(observer)?;
                 }
+                Ok(())
             }
             Kind::Object => {
                 let mut elements = self.open()?;
-                let object = members.open();
+                let object = observer.open();
                 while let Some((start, name)) = self.next_member(&mut elements)? {
-                    self.value(members)?;
-                    members.push(start, name);
+                    self.step_over(observer)?;
+                    observer.member(start, name);
                 }
-                members.close(object, self.text);
+                observer.close(object, self.text);
+                Ok(())
             }
         }
-        Ok(&self.text[start..self.at])
     }
 
     /// Steps over `true`, `false` or `null`.
@@ -129,29 +143,35 @@ impl<'t> Scanner<'t> {
     /// Steps over a number and returns it as written.
     pub(crate) fn number(&mut self) -> Result<&'t str, Fault> {
         let start = self.at;
-        self.at += usize::from(self.peek() == Some(b'-'));
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
-            self.digits()?;
-        }
+        self.step_over_number()?;
         Ok(&self.text[start..self.at])
     }
 
-    fn digits(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+    fn step_over_number(&mut self) -> Result<(), Fault> {
+        let bytes = self.text.as_bytes();
+        let is_at = |at: usize, byte: u8| bytes.get(at) == Some(&byte);
+        let mut at = self.at + usize::from(is_at(self.at, b'-'));
+        at = if is_at(at, b'0') { at + 1 } else { self.digits(at)? };
+        if is_at(at, b'.') {
+            at = self.digits(at + 1)?;
         }
-        if self.at > start { Ok(()) } else { Err(self.fault("a digit")) }
+        if is_at(at, b'e') || is_at(at, b'E') {
+            let has_sign = is_at(at + 1, b'+') || is_at(at + 1, b'-');
+            at = self.digits(at + 1 + usize::from(has_sign))?;
+        }
+        self.at = at;
+        Ok(())
+    }
+
+    /// Where digits end that begin at `start`.
+    #[inline]
+    fn digits(&self, start: usize) -> Result<usize, Fault> {
+        let bytes = self.text.as_bytes();
+        let mut at = start;
+        while at < bytes.len() && bytes[at].is_ascii_digit() {
+            at += 1;
+        }
+        if at > start { Ok(at) } else { Err(Fault { at, expected: "a digit" }) }
     }
 
     /// Steps over a string.
@@ -304,10 +324,14 @@ impl<'t> Scanner<'t> {
         if self.at == self.text.len() { Ok(()) } else { Err(self.fault("the end of the JSON text")) }
     }
 
+    #[inline]
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        while at < bytes.len() && matches!(bytes[at], b' ' | b'\n' | b'\r' | b'\t') {
+            at += 1;
         }
+        self.at = at;
     }
 
     #[inline]
@@ -323,12 +347,16 @@ impl<'t> Scanner<'t> {
 impl<'t> Text<'t> {
     /// What the string says.
     pub(crate) fn unescaped(self) -> Cow<'t, str> {
-        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut text = String::with_capacity(self.raw.len());
+        unescape(self.raw, &mut text);
+        Cow::Owned(text)
     }
 }
 
-fn unescape(raw: &str) -> String {
-    let mut text = String::with_capacity(raw.len());
+fn unescape(raw: &str, text: &mut String) {
     let mut rest = raw;
     while let Some((plain, escape)) = rest.split_once('\\') {
         text.push_str(plain);
@@ -357,7 +385,6 @@ fn unescape(raw: &str) -> String {
         rest = &escape[length..];
     }
     text.push_str(rest);
-    text
 }
 
 fn hex(digits: &str) -> u32 {
@@ -484,7 +511,7 @@ mod tests {
         ] {
             let mut members = Members::default();
             Scanner::new(text.as_bytes()).unwrap().value(&mut members).unwrap();
-            let found: Vec<_> = members.superseded().iter().map(|range| &text[range.start..range.end]).collect();
+            let found: Vec<_> = members.superseded().iter().map(|gone| &text[gone.range()]).collect();
             assert_eq!(found, expected, "{text}");
         }
     }
@@ -502,7 +529,7 @@ mod tests {
 
     fn check(text: &[u8]) -> Result<(), Fault> {
         let mut scanner = Scanner::new(text)?;
-        scanner.value(&mut Members::default())?;
+        scanner.value(&mut ())?;
         scanner.end()
     }
 }

@@ -10,29 +10,43 @@ pub(crate) fn whole(json: &str) -> Option<i64> {
 }
 
 fn whole_of_scientific(json: &str) -> Option<i64> {
-    let (mantissa, exponent) = match json.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)),
-        None => (json, 0),
-    };
-    let (sign, mantissa) = match mantissa.strip_prefix('-') {
-        Some(mantissa) => ("-", mantissa),
-        None => ("", mantissa),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let significant = digits.trim_end_matches('0');
-    let zeros = exponent.saturating_sub_unsigned(fraction.len() as u64);
-    let zeros = zeros.saturating_add_unsigned((digits.len() - significant.len()) as u64);
-    let significant = significant.trim_start_matches('0');
-    if significant.is_empty() {
+    let mut below = 0_i64; // Minus the digits up to the last that is not 0: there is one number more below zero.
+    let mut zeros = 0; // Behind these.
+    let (mut behind_point, mut exponent, mut is_fraction) = (0, 0, false);
+    for (at, byte) in json.bytes().enumerate() {
+        match byte {
+            b'-' if at == 0 => continue,
+            b'.' if !is_fraction => {
+                is_fraction = true;
+                continue;
+            }
+            b'e' | b'E' => {
+                exponent = parse_exponent(&json[at + 1..]);
+                break;
+            }
+            b'0' => zeros += 1,
+            b'1'..=b'9' => {
+                below = append_zeros(below, zeros + 1)?.checked_sub(i64::from(byte - b'0'))?;
+                zeros = 0;
+            }
+            _ => return None,
+        }
+        behind_point += u64::from(is_fraction);
+    }
+    if below == 0 {
         return Some(0);
     }
-    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < I64_DIGITS_MAX)?;
-    format!("{sign}{significant}{}", "0".repeat(zeros)).parse().ok()
+    let zeros = exponent.saturating_sub_unsigned(behind_point).saturating_add_unsigned(zeros);
+    let below = append_zeros(below, u64::try_from(zeros).ok()?)?;
+    if json.starts_with('-') { Some(below) } else { below.checked_neg() }
 }
 
-/// The digits of the longest `i64`.
-const I64_DIGITS_MAX: usize = 19;
+fn append_zeros(number: i64, count: u64) -> Option<i64> {
+    if number == 0 {
+        return Some(0);
+    }
+    number.checked_mul(10_i64.checked_pow(u32::try_from(count).ok()?)?)
+}
 
 /// The exponent, or the end of the range it goes beyond.
 fn parse_exponent(text: &str) -> i64 {

@@ -1,8 +1,18 @@
 //! Names that come again in one object. The last wins, so the members before it are to be removed.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
-use super::Text;
+use super::{Names, Text, unescape};
+
+/// Who wants to know of the members of the objects that are stepped over; `()` does not.
+pub(crate) trait Observer {
+    /// An object begins.
+    fn open(&mut self) -> OpenObject;
+    /// A member whose name was at `start` has ended.
+    fn member(&mut self, start: usize, name: Text<'_>);
+    /// All members of `object` have ended.
+    fn close(&mut self, object: OpenObject, text: &str);
+}
 
 /// Finds members whose name comes again later in the same object. Objects nest, and so do their names here: one
 /// list serves a whole text, and the next.
@@ -10,60 +20,86 @@ use super::Text;
 pub(crate) struct Members {
     open: Vec<Member>,
     superseded: Vec<Superseded>,
+    names: Names,
+    unescaped: String,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Member {
-    start: usize,
-    name_end: usize,
+    start: u32,
+    /// Its name in the text, or what that says, in `unescaped`.
+    name: u32,
+    name_end: u32,
     escaped: bool,
 }
 
-/// The bytes from a member whose name comes again to the member after it.
+/// The bytes from members whose names come again to the member after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Superseded {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    start: u32,
+    end: u32,
 }
 
 /// An object whose members are being collected: how many names of others come before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OpenObject(usize);
 
-impl Members {
-    pub(crate) fn clear(&mut self) {
-        self.open.clear();
-        self.superseded.clear();
+impl Observer for () {
+    fn open(&mut self) -> OpenObject {
+        OpenObject(0)
     }
 
-    pub(crate) fn open(&self) -> OpenObject {
+    fn member(&mut self, _: usize, _: Text<'_>) {}
+
+    fn close(&mut self, _: OpenObject, _: &str) {}
+}
+
+impl Observer for Members {
+    fn open(&mut self) -> OpenObject {
         OpenObject(self.open.len())
     }
 
-    /// Notes a member whose name was at `start`.
     #[inline]
-    pub(crate) fn push(&mut self, start: usize, name: Text<'_>) {
-        self.open.push(Member { start, name_end: start + 1 + name.raw.len(), escaped: name.escaped });
+    fn member(&mut self, start: usize, name: Text<'_>) {
+        let (mut from, mut to) = (start + 1, start + 1 + name.raw.len());
+        if name.escaped {
+            from = self.unescaped.len();
+            unescape(name.raw, &mut self.unescaped);
+            to = self.unescaped.len();
+        }
+        self.open.push(Member { start: start as u32, name: from as u32, name_end: to as u32, escaped: name.escaped });
     }
 
-    /// All members of `object` are noted.
-    pub(crate) fn close(&mut self, object: OpenObject, text: &str) {
-        let members = &mut self.open[object.0..];
-        if members.len() <= SORTED_FROM {
-            for (place, member) in members.iter().enumerate() {
-                if members[place + 1..].iter().any(|later| later.same_name(member, text)) {
-                    self.superseded.push(Superseded { start: member.start, end: members[place + 1].start });
-                }
+    fn close(&mut self, object: OpenObject, text: &str) {
+        let members = &self.open[object.0..];
+        let name = |place: usize| {
+            let Member { name, name_end, escaped, .. } = members[place];
+            (if escaped { &*self.unescaped } else { text }, name..name_end)
+        };
+        let mut gone = Vec::new();
+        self.names
+            .same(members.len(), name, |same| gone.extend(same[..same.len() - 1].iter().map(|name| name.place())));
+        gone.sort_unstable();
+        for place in gone {
+            let (start, end) = (members[place].start, members[place + 1].start);
+            match self.superseded.last_mut() {
+                Some(before) if before.end == start => before.end = end,
+                _ => self.superseded.push(Superseded { start, end }),
             }
-        } else {
-            close_large(members, text, &mut self.superseded);
         }
+        self.forget(object);
+    }
+}
+
+impl Members {
+    /// The names in `object` are known to differ.
+    pub(crate) fn forget(&mut self, object: OpenObject) {
         self.open.truncate(object.0);
     }
 
     /// What has come again later, in the order of the text; not what lies within another of these.
     pub(crate) fn superseded(&mut self) -> &[Superseded] {
-        self.superseded.sort_unstable_by_key(|gone| gone.start);
+        self.superseded.sort_by_key(|gone| gone.start); // Of stretches that are in order, which this makes use of.
         let mut end = 0;
         self.superseded.retain(|gone| {
             let is_outermost = gone.start >= end;
@@ -72,33 +108,24 @@ impl Members {
         });
         &self.superseded
     }
-}
 
-/// Objects with more members are sorted instead of compared pair by pair, which a client could make expensive.
-const SORTED_FROM: usize = 16;
-
-fn close_large(members: &[Member], text: &str, superseded: &mut Vec<Superseded>) {
-    let mut by_name: Vec<(Cow<'_, str>, usize)> =
-        members.iter().enumerate().map(|(place, member)| (member.name(text).unescaped(), place)).collect();
-    by_name.sort_unstable();
-    for pair in by_name.windows(2) {
-        if pair[0].0 == pair[1].0 {
-            let place = pair[0].1;
-            superseded.push(Superseded { start: members[place].start, end: members[place + 1].start });
-        }
+    /// To begin with the next text. Space that only large ones need is freed.
+    pub(crate) fn clear(&mut self) {
+        self.open.clear();
+        self.open.shrink_to(SPARE_MEMBERS_MAX);
+        self.superseded.clear();
+        self.superseded.shrink_to(SPARE_MEMBERS_MAX);
+        self.names.shrink_to(SPARE_MEMBERS_MAX);
+        self.unescaped.clear();
+        self.unescaped.shrink_to(SPARE_MEMBERS_MAX);
     }
 }
 
-impl Member {
-    fn name<'t>(&self, text: &'t str) -> Text<'t> {
-        Text { raw: &text[self.start + 1..self.name_end], escaped: self.escaped }
-    }
+/// Members, names and bytes of names that space is kept for.
+const SPARE_MEMBERS_MAX: usize = 1024;
 
-    #[inline]
-    fn same_name(&self, other: &Self, text: &str) -> bool {
-        if self.escaped || other.escaped {
-            return self.name(text).unescaped() == other.name(text).unescaped();
-        }
-        self.name_end - self.start == other.name_end - other.start && self.name(text).raw == other.name(text).raw
+impl Superseded {
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
     }
 }
