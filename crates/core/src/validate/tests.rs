@@ -557,6 +557,15 @@ proptest! {
     }
 
     #[test]
+    fn a_merge_patch_does_what_the_rfc_says(record in almost_json(), patch in almost_json()) {
+        let merged = merge_patch(Some(record.as_bytes()), patch.as_bytes()).unwrap();
+        let [mut expected, change, merged] =
+            [record.as_bytes(), patch.as_bytes(), &merged].map(|json| serde_json::from_slice::<Value>(json).unwrap());
+        merge(&mut expected, change);
+        prop_assert_eq!(merged, expected, "{} onto {}", patch, record);
+    }
+
+    #[test]
     fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..64), text in r#"[\[\]{}",:\\u0-9a-f \ud7ff]{0,40}"#) {
         for payload in [&bytes[..], text.as_bytes()] {
             let (table, key) = table("all/1");
@@ -569,6 +578,36 @@ proptest! {
                     prop_assert!(serde_json::from_slice::<Value>(&json).is_ok(), "{:?} {:x?}", format, payload);
                 }
             }
+        }
+    }
+}
+
+/// A document with names that come again and nulls.
+fn almost_json() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec!["null", "1", "[1, {\"a\":null}]", "\"b\""]).prop_map(str::to_owned);
+    leaf.prop_recursive(4, 64, 12, |inner| {
+        prop::collection::vec(("a|b|c|\\\\u0061|eleven like( it)?", inner), 0..12).prop_map(|members| {
+            let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+            format!("{{{}}}", members.join(" ,"))
+        })
+    })
+}
+
+/// The algorithm of RFC 7396 §2.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Some(members) = target.as_object_mut() else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(&name);
+        } else {
+            merge(members.entry(name).or_insert(Value::Null), value);
         }
     }
 }

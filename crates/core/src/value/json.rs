@@ -7,7 +7,7 @@ mod members;
 mod names;
 
 pub(crate) use members::{Members, Observer, Superseded};
-pub(crate) use names::Names;
+pub(crate) use names::{Name, Names};
 
 use std::borrow::Cow;
 
