@@ -5,6 +5,7 @@ mod conversation;
 #[path = "../../../../fuzz/corpus.rs"]
 mod corpus;
 mod exactly_once;
+mod few;
 mod in_doubt;
 #[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
