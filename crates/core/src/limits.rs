@@ -51,7 +51,8 @@ pub const REPLAYS_MAX: usize = 16;
 /// identifiers are left out where nobody can tell any more which of them it has (decision 13).
 pub const IN_DOUBT_MAX: u64 = 16_384;
 
-/// Filters of clients that are gone that a shard takes out before it looks after others again.
+/// Filters that a shard puts in place for a client that comes back, or takes out for one that is gone, before it looks
+/// after others again.
 pub const FILTERS_AT_ONCE: usize = 256;
 
 /// Times as many may be left for later: who leaves more behind has others wait for it.

@@ -39,6 +39,7 @@ mod redeliver;
 mod remains;
 mod replay;
 mod restore;
+mod resume;
 mod rights;
 mod share;
 mod snapshot;
@@ -396,6 +397,7 @@ impl Shard {
                 self.on_limits(*limits, now);
             }
             Input::Remains => self.on_remains(),
+            Input::Resume(connection) => self.on_resume(connection, now),
             Input::Shutdown => self.on_shutdown(now),
         }
     }

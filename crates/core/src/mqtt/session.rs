@@ -7,7 +7,6 @@ use super::snapshots::{Snapshot, Snapshots};
 use super::window::{Delivery, Window};
 use crate::interest::{Subscriber, Subscription};
 use crate::position::{Sequence, SessionId};
-use crate::sys;
 use crate::validate::Format;
 use rowcast_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -489,15 +488,6 @@ impl Session {
         let is_next = |first: &Snapshot| first.is_missed() && first.is_ready(Flow::Behind { after: before });
         let in_doubt = before < self.in_doubt || self.replays.iter().any(|replay| replay.in_doubt);
         !in_doubt && self.snapshots.first().is_some_and(is_next)
-    }
-
-    /// What the server says of itself stands in no log: who comes back gets all of it, as it is now.
-    pub fn begin_sys_snapshots(&mut self, seen: Sequence) {
-        let own = self.subscriptions.iter().filter(|(_, held)| held.share.is_none()).map(|(spelled, _)| spelled);
-        let of_sys: Vec<Box<str>> = own.filter(|spelled| sys::is_below(spelled)).cloned().collect();
-        for spelled in of_sys {
-            self.snapshots.begin_again(&spelled, (Sequence::ZERO, Sequence::ZERO), seen);
-        }
     }
 
     /// How many more messages of an earlier connection may go out again: those that did count, as the client may take

@@ -116,7 +116,7 @@ impl Snapshots {
 
     /// The subscriptions of a stored session have asked for their state with these rows.
     pub fn restore_rows<'a>(&mut self, rows: impl Iterator<Item = (&'a str, Sequence)>) {
-        let is_due = |&(filter, row): &(&str, Sequence)| row.0 > self.served && self.asked.find(filter).is_none();
+        let is_due = |&(filter, row): &(&str, Sequence)| !self.is_served(row) && self.asked.find(filter).is_none();
         let due: Vec<Snapshot> = rows.filter(is_due).map(|(filter, row)| Snapshot::of_row(filter, row)).collect();
         if due.is_empty() {
             return;
@@ -124,6 +124,12 @@ impl Snapshots {
         let mut all: Vec<Snapshot> = std::mem::take(&mut self.asked).queue.into_iter().chain(due).collect();
         all.sort_by_key(|snapshot| snapshot.at);
         all.into_iter().for_each(|snapshot| self.push(snapshot));
+    }
+
+    /// Whether the state that a row asked for was sent, or is stored otherwise.
+    #[must_use]
+    pub fn is_served(&self, row: Sequence) -> bool {
+        row.0 <= self.served
     }
 
     /// As they are stored: those of which the rows do not say it, and up to where the rows were served.

@@ -241,8 +241,8 @@ impl Shard {
                 self.send(id, &Packet::Unsuback(unsuback), now);
                 self.pump(id, now);
             }
-            &Then::Connack { session_present, lasts } => {
-                self.open(id, (session_present, lasts), *reason, now);
+            Then::Connack { session_present, lasts, shared } => {
+                self.open(id, (*session_present, *lasts), shared, *reason, now);
             }
         }
     }

@@ -8,16 +8,17 @@ use super::claims::ClaimingSession;
 use super::connection::{Agreed, ConnectionId, Opening, Phase, Then};
 use super::end::{TAKEN_OVER, deletes_of, is_there, rows_of};
 use super::publish::Refused;
+use super::remains::Fate;
+use super::resume::{Resumed, rejoin};
 use super::wills::Will;
 use super::{Arrival, Claimant, Effect, Moment, Previous, Report, Settings, Shard, StoredRows};
 use crate::catalog::Resolved;
 use crate::change::{internal_delete, internal_row};
-use crate::interest::{Interest, Subscriber, Subscription, spelling_of};
 use crate::limits::Limits;
-use crate::mqtt::session::{ForAll, Held, Session, StoredSubscription, rows};
+use crate::mqtt::session::{Flow, ForAll, Session, rows};
 use crate::mqtt::window::Window;
-use crate::policy::{Operation, Principal, Rights, Sight};
-use crate::position::{Sequence, TableId};
+use crate::policy::{Operation, Principal};
+use crate::position::TableId;
 use crate::proposal::Durability;
 use crate::tables::Tables;
 use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, Version};
@@ -123,6 +124,7 @@ impl Shard {
             format: asks::format(&connect.properties.user_properties)?,
             will,
             superseded: None,
+            resuming: None,
         };
         let Some(connection) = self.connection_mut(id) else { return Ok(()) };
         let keep_alive = match limits.keep_alive_max_secs {
@@ -220,7 +222,7 @@ impl Shard {
         }
         let user = connection.principal.user.clone();
         let fits = |session: &Session| session.user.as_deref() == user.as_deref();
-        let stored = match &previous {
+        let (session, rows) = match previous {
             Previous::Refused => {
                 let refused = (ReasonCode::NotAuthorized, "the session belongs to another user");
                 return self.refuse_client(id, opening.client_id, refused, now);
@@ -234,28 +236,19 @@ impl Shard {
                 let refused = (ReasonCode::ServerUnavailable, "the session cannot be read");
                 return self.refuse_claimed(id, opening.client_id, refused, now);
             }
-            Previous::Live(_) | Previous::Unread => None,
-            Previous::Stored(rows) if opening.clean_start => begun(&opening.client_id, rows, now),
-            Previous::Stored(rows) => self.load(id, &opening.client_id, rows, now),
-        };
-        let found = match previous {
+            Previous::Unread => return,
             // Handed over to be gone on with: none of its rows ends.
-            Previous::Live(session) => Some((StoredRows::default(), Some(session))),
-            Previous::Stored(rows) => Some((rows, stored)),
-            _ => None,
+            Previous::Live(session) => (Some(session), None),
+            Previous::Stored(rows) => (loaded(&opening.client_id, &rows, now), Some(rows)),
         };
-        let Some((rows, session)) = found else { return };
         if session.as_ref().is_some_and(|session| !fits(session)) {
             let refused = (ReasonCode::NotAuthorized, "the session belongs to another user");
             return self.refuse_claimed(id, opening.client_id, refused, now);
         }
-        let resumed = session.filter(|_| !opening.clean_start);
-        let Settings { session_quota, limits, .. } = &self.settings;
-        if opening.expiry_secs > 0 && !session_quota.take(opening.client_id.as_bytes(), limits.sessions) {
-            return self.refuse_claimed(id, opening.client_id, (ReasonCode::QuotaExceeded, "too many sessions"), now);
+        match session.filter(|_| !opening.clean_start) {
+            Some(session) => self.begin_resuming(id, opening, session, rows.map(|rows| rows.subscriptions), now),
+            None => self.establish(id, *opening, None, &rows.unwrap_or_default(), now),
         }
-        let ended = if resumed.is_none() { rows } else { StoredRows { will: rows.will, ..StoredRows::default() } };
-        self.establish(id, *opening, resumed, &ended, now);
     }
 
     /// Whether the store may hold something that a new session has to know of. Most clients want a session that ends
@@ -279,17 +272,27 @@ impl Shard {
         }
     }
 
-    /// Makes or resumes the session and puts on disk what must be there before CONNACK.
-    fn establish(
+    /// Makes the session, or goes on with one whose filters are all in place, and puts on disk what must be there before
+    /// CONNACK. `ended`: the rows of one that is over.
+    pub(super) fn establish(
         &mut self,
         id: ConnectionId,
         opening: Opening,
-        resumed: Option<Box<Session>>,
+        resumed: Option<Resumed>,
         ended: &StoredRows,
         now: Moment,
     ) {
-        let Opening { client_id, assigned, expiry_secs, receive_maximum, meta, format, will, .. } = opening;
+        let Settings { session_quota, limits, .. } = &self.settings;
+        if opening.expiry_secs > 0 && !session_quota.take(opening.client_id.as_bytes(), limits.sessions) {
+            if let Some(Resumed { mut session, .. }) = resumed {
+                self.take_out_filters(id, &mut session, Fate::Dropped);
+            }
+            return self.refuse_claimed(id, opening.client_id, (ReasonCode::QuotaExceeded, "too many sessions"), now);
+        }
+        let for_all = self.for_all(id, &opening);
+        let Opening { client_id, assigned, expiry_secs, receive_maximum, will, .. } = opening;
         let session_present = resumed.is_some();
+        let (resumed, shared) = resumed.map(|Resumed { session, shared }| (session, shared)).unzip();
         let seen = self.seen;
         if !session_present {
             // The session whose will was waiting is over [MQTT-3.1.2-8]. One whose row does not say that it waits is being
@@ -305,19 +308,14 @@ impl Shard {
             Box::new(Session::new(number, &client_id, user.as_deref(), receive_maximum, now.committed))
         });
         session.expiry_secs = expiry_secs;
-        session.for_all = ForAll { meta, format: format.unwrap_or(connection.peer.format) };
+        session.for_all = for_all;
         if session_present {
             let after = session.position(seen);
             session.away_until = now.committed;
-            session.flow = crate::mqtt::session::Flow::Behind { after };
+            session.flow = Flow::Behind { after };
         }
         session.snapshots.settle(|_| Some(now.committed)); // Their SUBACK was never sent.
-        session.settle_unanswered(seen);
-        if session_present {
-            session.begin_sys_snapshots(seen);
-        }
         session.resume(receive_maximum);
-        rejoin(id, &mut session, (&self.tables, &connection.rights), &mut self.interest);
         // What it has begun of groups and could not claim before, it claims now.
         let stored = session.is_durable().then(|| ClaimingSession::connected(&session, seen, number.0));
         let will_row = will.as_ref().map(|will| will.row(0));
@@ -336,7 +334,7 @@ impl Shard {
         connection.assigned = assigned;
         connection.session = Some(session);
         connection.phase = Phase::Opening;
-        let then = Then::Connack { session_present, lasts: stored.is_some() };
+        let then = Then::Connack { session_present, lasts: stored.is_some(), shared: shared.unwrap_or_default() };
         if changes.is_empty() {
             self.answer_now(id, then, ReasonCode::Success, now);
         } else {
@@ -352,11 +350,18 @@ impl Shard {
         }
     }
 
+    /// What a connection asks for on all its subscriptions.
+    pub(super) fn for_all(&self, id: ConnectionId, opening: &Opening) -> ForAll {
+        let of_network = self.connection(id).map(|connection| connection.peer.format);
+        ForAll { meta: opening.meta, format: opening.format.or(of_network).unwrap_or_default() }
+    }
+
     /// Everything is on disk: the client is in.
     pub(super) fn open(
         &mut self,
         id: ConnectionId,
         (session_present, lasts): (bool, bool),
+        shared: &[Box<str>],
         reason: ReasonCode,
         now: Moment,
     ) {
@@ -420,7 +425,7 @@ impl Shard {
         self.counters.connected += 1;
         self.lasting += usize::from(lasts);
         self.effects.push(Effect::Report(Report::Connected(Box::new(arrival))));
-        self.enter_groups(id, now);
+        shared.iter().for_each(|spelled| self.enter_group(id, spelled, now.committed));
         self.pump(id, now);
     }
 
@@ -483,40 +488,6 @@ impl Shard {
         self.end(id, super::end::Cause::Closed, (Some(reason), words), now);
     }
 
-    /// A session from the store.
-    fn load(&mut self, id: ConnectionId, client_id: &str, stored: &StoredRows, now: Moment) -> Option<Box<Session>> {
-        let row = stored.session.as_deref()?;
-        let handshakes = stored.handshakes.iter().filter_map(|key| rows::parse_handshake(key));
-        let mut session = Session::load(client_id, row, handshakes, now.committed)?;
-        for (key, value, version) in &stored.subscriptions {
-            let Some((_, _, spelled)) = rows::parse_subscription(key) else { continue };
-            let Ok(options) = serde_json::from_slice::<StoredSubscription>(value) else { continue };
-            let since = options.since.map_or(*version, Sequence);
-            let share = TopicFilter::new(spelled).ok().and_then(|filter| filter.share());
-            let share = share.map(|share| share.as_str().into());
-            // Resolved when it is joined.
-            let filter = if share.is_none() { spelled.into() } else { Arc::default() };
-            let own_since = match options.own_since {
-                Some(0) => *version,
-                own_since => Sequence(own_since.unwrap_or_default()),
-            };
-            let subscription = options.subscription(Subscriber(id.slot), (since, own_since), session.for_all);
-            session.subscriptions.insert(spelled.into(), Box::new(Held { filter, share, subscription, options }));
-        }
-        session.snapshots.settle(|filter| {
-            let has_filter =
-                |key: &[u8]| rows::parse_subscription(key).is_some_and(|(_, _, spelled)| spelled == filter);
-            stored.subscriptions.iter().find(|(key, ..)| has_filter(key)).map(|&(_, _, version)| version)
-        });
-        session.snapshots.restore_rows(stored.subscriptions.iter().filter_map(|(key, value, version)| {
-            let (_, _, spelled) = rows::parse_subscription(key)?;
-            let asked = serde_json::from_slice::<StoredSubscription>(value).ok()?.state?;
-            Some((spelled, if asked == 0 { *version } else { Sequence(asked) }))
-        }));
-        session.settle_replays();
-        Some(Box::new(session))
-    }
-
     /// The schema was reloaded: filters may select other topics now.
     pub(super) fn on_tables(&mut self, tables: Arc<Tables>, now: Moment) {
         self.tables = tables;
@@ -532,13 +503,13 @@ impl Shard {
         }
         for (slot, connection) in &mut self.connections {
             let id = super::id_of(slot, connection);
-            let Some(session) = &mut connection.session else { continue };
+            let Some((session, rights)) = connection.in_place() else { continue };
             for held in session.subscriptions.values().filter(|held| held.share.is_none()) {
                 if let Ok(filter) = TopicFilter::new(&held.filter) {
                     self.interest.unsubscribe(&filter, held.subscription.subscriber, held.subscription.spelling);
                 }
             }
-            rejoin(id, session, (&self.tables, &connection.rights), &mut self.interest);
+            rejoin(id, session, (&self.tables, rights), &mut self.interest);
         }
         for (id, filters) in &in_groups {
             filters.iter().for_each(|filter| self.enter_group(*id, filter, now.committed));
@@ -546,47 +517,8 @@ impl Shard {
     }
 }
 
-/// A session of the store that is to end: whose it is, without what it subscribes to.
-fn begun(client_id: &str, stored: &StoredRows, now: Moment) -> Option<Box<Session>> {
-    Session::load(client_id, stored.session.as_deref()?, std::iter::empty(), now.committed).map(Box::new)
-}
-
-/// Resolves all filters of a session anew and subscribes to them in its connection's name.
-fn rejoin(id: ConnectionId, session: &mut Session, (tables, rights): (&Tables, &Rights), interest: &mut Interest) {
-    let subscriber = Subscriber(id.slot);
-    for (spelled, held) in &mut session.subscriptions {
-        let plain = TopicFilter::new(spelled).map_or(&**spelled, |filter| filter.filter());
-        let Some((filter, alias)) = tables.canonical_filter(plain) else {
-            // Its table was shut or changed: it stays the client's, and selects nothing.
-            if held.share.is_some() {
-                held.filter = Arc::default();
-            }
-            continue;
-        };
-        held.filter = filter.into();
-        let spelling = spelling_of(plain, &held.filter);
-        let guarded = rights.sight(tables, &held.filter) != Sight::All;
-        let Subscription { since, own_since, .. } = held.subscription;
-        held.subscription = Subscription {
-            alias,
-            guarded,
-            spelling,
-            ..held.options.subscription(subscriber, (since, own_since), session.for_all)
-        };
-        if let (None, Ok(filter)) = (&held.share, TopicFilter::new(&held.filter)) {
-            interest.subscribe(&filter, held.subscription);
-        }
-    }
-    for ended in &mut session.ended {
-        let canonical = tables.canonical_filter(&ended.filter);
-        let begins = |at: Option<u64>| Sequence(at.unwrap_or_default());
-        let since = (begins(ended.options.since), begins(ended.options.own_since));
-        let of_canonical = canonical.as_ref().map(|(filter, alias)| {
-            let spelling = spelling_of(&ended.filter, filter);
-            let resolved = ended.options.subscription(subscriber, since, session.for_all);
-            Subscription { alias: *alias, spelling, ..resolved }
-        });
-        ended.subscription = of_canonical;
-        ended.canonical = canonical.map(|(filter, _)| filter.into()).unwrap_or_default();
-    }
+/// A session from the store, without what it subscribes to.
+fn loaded(client_id: &str, stored: &StoredRows, now: Moment) -> Option<Box<Session>> {
+    let handshakes = stored.handshakes.iter().filter_map(|key| rows::parse_handshake(key));
+    Session::load(client_id, stored.session.as_deref()?, handshakes, now.committed).map(Box::new)
 }

@@ -4,6 +4,7 @@ use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::conflate::Conflated;
 use super::rate::Rate;
+use super::resume::Resuming;
 use super::share::Membership;
 use super::wills::Will;
 use super::{Effect, Moment};
@@ -48,8 +49,8 @@ pub struct Peer {
 }
 
 /// ```text
-/// Waiting ─CONNECT─▶ Authenticating ─▶ Claiming ─▶ Opening ─CONNACK─▶ Open
-///    └───────────────┴─────────────────┴────────────┴──────────────────┴─▶ Closing ─flushed─▶ (gone)
+/// Waiting ─CONNECT─▶ Authenticating ─▶ Claiming ─▶ (Resuming) ─▶ Opening ─CONNACK─▶ Open
+///    └───────────────┴─────────────────┴────────────┴───────────────┴──────────────────┴─▶ Closing ─flushed─▶ (gone)
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
@@ -59,6 +60,8 @@ pub(super) enum Phase {
     Authenticating,
     /// For the session of the client identifier.
     Claiming,
+    /// For the filters of a session that is taken up again.
+    Resuming,
     /// For the session, and the will, to be on disk.
     Opening,
     /// CONNACK is out.
@@ -124,6 +127,8 @@ pub(super) enum Then {
         session_present: bool,
         /// Its session is to be stored, and is counted for that.
         lasts: bool,
+        /// Its session's shared subscriptions.
+        shared: Vec<Box<str>>,
     },
 }
 
@@ -192,6 +197,8 @@ pub(super) struct Opening {
     pub will: Option<Box<Will>>,
     /// Another connection has claimed the client identifier meanwhile.
     pub superseded: Option<super::Claimant>,
+    /// The session that is to be its own, while that is taken up again.
+    pub resuming: Option<Resuming>,
 }
 
 /// A packet that cannot be handled before something is looked up or written. Those behind it stay in the socket
@@ -421,7 +428,7 @@ impl Connection {
                 listens && self.acks.len() < acks_max && !self.is_rated() && self.looking_up.is_none()
             }
             Phase::Authenticating => self.exchange.as_ref().is_some_and(|exchange| exchange.is_clients_turn()),
-            Phase::Claiming | Phase::Opening | Phase::Closing => false,
+            Phase::Claiming | Phase::Resuming | Phase::Opening | Phase::Closing => false,
         }
     }
 
@@ -495,6 +502,13 @@ impl Connection {
     /// one (MQTT 5 §4.9): the count is never too high, and at times too low.
     pub(super) fn close_inbound(&mut self) {
         self.inbound_open = self.inbound_open.saturating_sub(1);
+    }
+
+    /// The session whose filters are in place, or some of them, and what its user may do.
+    pub(super) fn in_place(&mut self) -> Option<(&mut Session, &Rights)> {
+        let resuming = self.opening.as_mut().and_then(|opening| opening.resuming.as_mut());
+        let session = self.session.as_mut().or(resuming.map(|resuming| &mut resuming.session))?;
+        Some((session, &self.rights))
     }
 
     pub(super) fn client_id(&self) -> &str {

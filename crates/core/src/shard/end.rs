@@ -220,7 +220,7 @@ impl Shard {
                 let taken = Packet::Disconnect(Disconnect::new(ReasonCode::SessionTakenOver)); // [MQTT-3.1.4-3]
                 self.send(id, &taken, now)
             }
-            Phase::Opening => self.tell_overtaken(id, now),
+            Phase::Resuming | Phase::Opening => self.tell_overtaken(id, now),
             _ => true,
         };
         if !told {
@@ -245,9 +245,16 @@ impl Shard {
         for row in ending.joining() {
             self.joining.remove(row);
         }
+        let claimant = match cause {
+            Cause::Taken(claimant) => Some(claimant),
+            _ => None,
+        };
         let Some(mut session) = ending.session.take() else {
-            if let (Phase::Claiming, Some(opening)) = (ending.was, ending.opening) {
-                self.abandoned.insert(id, opening); // Until the claim is answered: what it brings must not be lost.
+            match (ending.was, ending.opening) {
+                // Until the claim is answered: what it brings must not be lost.
+                (Phase::Claiming, Some(opening)) => drop(self.abandoned.insert(id, opening)),
+                (Phase::Resuming, Some(opening)) => self.give_up_resuming(id, *opening, claimant),
+                _ => {}
             }
             return;
         };
@@ -258,10 +265,6 @@ impl Shard {
         // From here on nothing is delivered: what is committed meanwhile is for its next connection, which reads on
         // from here, not from where its own shard has come to by then.
         session.flow = Flow::Behind { after: session.position(self.seen) };
-        let claimant = match cause {
-            Cause::Taken(claimant) => Some(claimant),
-            _ => None,
-        };
         let Some(token) = self.propose_left(id, &session, &ending, (&finished, withdrawn), now) else {
             return self.free_client_id(session.client_id, id, claimant, None);
         };
@@ -370,7 +373,7 @@ impl Shard {
     }
 
     /// A client identifier is not a connection's any more: who waits for it gets it, and what there is under it.
-    fn free_client_id(
+    pub(super) fn free_client_id(
         &mut self,
         client_id: Box<str>,
         connection: ConnectionId,

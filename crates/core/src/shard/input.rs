@@ -204,6 +204,8 @@ pub enum Input {
     },
     /// The shard goes on taking away what clients left behind ([`Effect::Later`](super::Effect::Later)).
     Remains,
+    /// Likewise with the filters of a session that a connection takes up again.
+    Resume(ConnectionId),
     /// The node stops: clients are told.
     Shutdown,
 }

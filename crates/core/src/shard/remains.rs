@@ -83,9 +83,14 @@ impl Shard {
 
     /// Nobody wants a session that is not any connection's.
     pub(super) fn let_go(&mut self, mut session: Box<Session>) {
-        let count = session.subscriptions.len();
+        self.discard(std::mem::take(&mut session.subscriptions).into_iter());
+    }
+
+    /// Nobody wants these, which are no part of what is looked through: the memory of many is given back by and by.
+    pub(super) fn discard(&mut self, unwanted: impl ExactSizeIterator + Send + 'static) {
+        let count = unwanted.len();
         if count > self.settings.filters_at_once {
-            let filters = Box::new(filters_of(std::mem::take(&mut session.subscriptions)));
+            let filters = Box::new(unwanted.map(|_| Filter::default()));
             self.leave_behind(Leftover { connection: None, count, filters });
         }
     }

@@ -64,9 +64,9 @@ impl Shard {
             return; // Nobody knows yet who it is, or it does not matter any more.
         }
         connection.rights = self.policy.rights(&connection.principal, connection.client_id());
-        let Some(session) = &mut connection.session else { return };
+        let Some((session, rights)) = connection.in_place() else { return };
         for held in session.subscriptions.values_mut() {
-            let guarded = connection.rights.sight(&self.tables, &held.filter) != Sight::All;
+            let guarded = rights.sight(&self.tables, &held.filter) != Sight::All;
             if guarded == held.subscription.guarded {
                 continue;
             }

@@ -117,16 +117,6 @@ impl Shard {
         memberships.map(|membership| Arc::clone(&membership.filter)).collect()
     }
 
-    /// Enters the groups of all shared subscriptions of a session.
-    pub(super) fn enter_groups(&mut self, id: ConnectionId, now: Moment) {
-        let Some(session) = self.session(id) else { return };
-        let shared = session.subscriptions.iter().filter(|(_, held)| held.share.is_some());
-        let shared: Vec<Box<str>> = shared.map(|(spelled, _)| spelled.clone()).collect();
-        for spelled in shared {
-            self.enter_group(id, &spelled, now.committed);
-        }
-    }
-
     /// Leaves the group of a subscription; what was begun is finished.
     pub(super) fn leave_group(&mut self, id: ConnectionId, spelled: &str) {
         let Some(connection) = self.connection_mut(id) else { return };

@@ -10,6 +10,7 @@ mod in_doubt;
 #[expect(dead_code, reason = "the simulator in crates/store/tests/simulate uses more of it")]
 mod node;
 mod remains;
+mod resume;
 mod rights;
 mod script;
 mod share;
