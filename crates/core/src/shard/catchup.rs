@@ -8,7 +8,6 @@
 use super::connection::{ConnectionId, Phase, Queued};
 use super::deliver::{self, Delivered, Outgoing, Selected};
 use super::fanout::lower_first;
-use super::share::refuses;
 use super::{Effect, Input, Moment, Reader, Shard};
 use crate::change::Entry;
 use crate::interest::Subscription;
@@ -51,7 +50,7 @@ impl Shard {
     /// Whether [`Shard::pump`] has something to do.
     pub(super) fn is_owed(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.connection(id) else { return false };
-        refuses(connection) || !matches!(self.next_read(id), Next::Nothing)
+        connection.memberships.refuse_any() || !matches!(self.next_read(id), Next::Nothing)
     }
 
     fn read_on(&mut self, id: ConnectionId, now: Moment) {

@@ -5,7 +5,7 @@ use super::authenticate::Exchange;
 use super::conflate::Conflated;
 use super::rate::Rate;
 use super::resume::Resuming;
-use super::share::Membership;
+use super::share::Memberships;
 use super::wills::Will;
 use super::{Effect, Moment};
 use crate::limits::PART_HEARD_BYTES;
@@ -310,7 +310,7 @@ pub(super) struct Connection {
     /// Filters whose events are logged because it lags, as they are spelled.
     pub lagging: Vec<Box<str>>,
     /// The groups it is in.
-    pub memberships: Vec<Membership>,
+    pub memberships: Memberships,
     /// How often it came into one.
     pub entrances: u32,
     /// Deliveries whose identifiers must be on disk before they go out.
@@ -397,7 +397,7 @@ impl Connection {
             queued_at_most_once: 0,
             conflated: None,
             lagging: Vec::new(),
-            memberships: Vec::new(),
+            memberships: Memberships::default(),
             entrances: 0,
             held: None,
             remains: false,

@@ -13,19 +13,46 @@ use crate::policy::View;
 use crate::position::Sequence;
 use bytes::Bytes;
 use rowcast_codec::{QoS, TopicFilter};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The groups that a connection is in, by the filters of its shared subscriptions, which may be very many.
+#[derive(Debug, Default)]
+pub(super) struct Memberships {
+    by_filter: BTreeMap<Arc<str>, Membership>,
+    /// Those where there was no room for a message, and the group was not told of any since.
+    refusing: BTreeSet<Arc<str>>,
+}
 
 /// A group that a connection is in.
 #[derive(Debug)]
-pub(super) struct Membership {
+struct Membership {
     group: Arc<str>,
-    pub filter: Arc<str>,
     /// [`MemberId::entrance`].
     entrance: u32,
     /// How often there was no room for a message.
     turn: u32,
-    /// There was none, and the group was not told of any since.
-    refuses: bool,
+}
+
+impl Memberships {
+    /// There is no room: what the group hands out from here on comes back until it has heard of that. Returns whose turn
+    /// it is then.
+    fn refuse(&mut self, filter: &Arc<str>) -> u32 {
+        let Some(membership) = self.by_filter.get_mut(filter) else { return 0 };
+        membership.turn += 1;
+        self.refusing.insert(Arc::clone(filter));
+        membership.turn
+    }
+
+    /// Whether a group knows of it that it takes nothing, and is to be told when it does.
+    pub(super) fn refuse_any(&self) -> bool {
+        !self.refusing.is_empty()
+    }
+
+    fn remove(&mut self, filter: &str) -> Option<(Arc<str>, Membership)> {
+        self.refusing.remove(filter);
+        self.by_filter.remove_entry(filter)
+    }
 }
 
 /// A durable session that a batch of mail brought something: the identifiers must be on disk before it goes out.
@@ -77,7 +104,7 @@ impl Shard {
         let Some(group) = held.group() else { return };
         let group: Arc<str> = group.into();
         let filter: Arc<str> = spelled.into();
-        let entered = connection.memberships.iter().find(|other| other.filter == filter);
+        let entered = connection.memberships.by_filter.get(&filter);
         let entrance = entered.map_or(connection.entrances + 1, |membership| membership.entrance);
         let is_new = entered.is_none();
         let member = Member {
@@ -91,8 +118,8 @@ impl Shard {
         };
         let begun = begun(session, &group, &filter);
         if is_new {
-            let membership = Membership { group: Arc::clone(&group), filter, entrance, turn: 0, refuses: false };
-            connection.memberships.push(membership);
+            let membership = Membership { group: Arc::clone(&group), entrance, turn: 0 };
+            connection.memberships.by_filter.insert(filter, membership);
             connection.entrances = entrance;
             self.memberships += 1;
         }
@@ -113,33 +140,30 @@ impl Shard {
 
     /// The filters of the shared subscriptions by which a connection is in a group.
     pub(super) fn memberships_of(&self, id: ConnectionId) -> Vec<Arc<str>> {
-        let memberships = self.connection(id).into_iter().flat_map(|connection| &connection.memberships);
-        memberships.map(|membership| Arc::clone(&membership.filter)).collect()
+        self.connection(id)
+            .into_iter()
+            .flat_map(|connection| connection.memberships.by_filter.keys().cloned())
+            .collect()
     }
 
     /// Leaves the group of a subscription; what was begun is finished.
     pub(super) fn leave_group(&mut self, id: ConnectionId, spelled: &str) {
         let Some(connection) = self.connection_mut(id) else { return };
-        let Some(at) = connection.memberships.iter().position(|membership| &*membership.filter == spelled) else {
-            return;
-        };
-        let membership = connection.memberships.remove(at);
-        let begun = connection
-            .session
-            .as_ref()
-            .map(|session| begun(session, &membership.group, &membership.filter))
-            .unwrap_or_default();
+        let Some((filter, membership)) = connection.memberships.remove(spelled) else { return };
+        let session = connection.session.as_ref();
+        let begun = session.map(|session| begun(session, &membership.group, &filter)).unwrap_or_default();
         self.memberships -= 1;
-        self.tell_left(id, membership, begun);
+        self.tell_left(id, (filter, membership), begun);
     }
 
     /// The connection ends, `session` with it or not.
     pub(super) fn leave_groups(&mut self, id: ConnectionId, session: &Session) {
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
-        self.memberships -= connection.memberships.len();
-        for membership in std::mem::take(&mut connection.memberships) {
-            let begun = begun(session, &membership.group, &membership.filter);
-            self.tell_left(id, membership, begun);
+        let memberships = std::mem::take(&mut connection.memberships).by_filter;
+        self.memberships -= memberships.len();
+        for (filter, membership) in memberships {
+            let begun = begun(session, &membership.group, &filter);
+            self.tell_left(id, (filter, membership), begun);
         }
         if session.is_durable() {
             return; // What was begun goes on when it comes back [MQTT-4.8.2-4].
@@ -150,8 +174,8 @@ impl Shard {
         }
     }
 
-    fn tell_left(&mut self, id: ConnectionId, membership: Membership, begun: Vec<u64>) {
-        let Membership { group, filter, entrance, .. } = membership;
+    fn tell_left(&mut self, id: ConnectionId, (filter, membership): (Arc<str>, Membership), begun: Vec<u64>) {
+        let Membership { group, entrance, .. } = membership;
         let member = MemberId { shard: self.settings.index, connection: id, filter, entrance };
         let mail = ShareMail::Leave { group: Arc::clone(&group), member, begun };
         self.tell_owner(&group, mail);
@@ -225,7 +249,7 @@ impl Shard {
                 return self.wake(id);
             }
             (Offered::Deliver(_), _) => {
-                self.connection_mut(id).map_or(0, |connection| refuse(connection, &member.filter))
+                self.connection_mut(id).map_or(0, |connection| connection.memberships.refuse(&member.filter))
             }
             (Offered::Back(turn), _) => turn,
         };
@@ -239,7 +263,7 @@ impl Shard {
         let half = self.settings.limits.outbound_bytes as usize / 2;
         let shard = self.settings.index;
         let Some(connection) = self.connections.get_mut(id.slot as usize) else { return };
-        if !refuses(connection) {
+        if !connection.memberships.refuse_any() {
             return;
         }
         let window = connection.session.as_ref().is_some_and(|session| session.window.has_room());
@@ -247,10 +271,10 @@ impl Shard {
             return;
         }
         let mut mail = Vec::new();
-        for membership in connection.memberships.iter_mut().filter(|membership| membership.refuses) {
-            membership.refuses = false;
-            let &mut Membership { ref group, ref filter, entrance, turn, .. } = membership;
-            let member = MemberId { shard, connection: id, filter: Arc::clone(filter), entrance };
+        for filter in std::mem::take(&mut connection.memberships.refusing) {
+            let Some(membership) = connection.memberships.by_filter.get(&filter) else { continue };
+            let &Membership { ref group, entrance, turn } = membership;
+            let member = MemberId { shard, connection: id, filter, entrance };
             mail.push(ShareMail::Room { group: Arc::clone(group), member, turn });
         }
         for mail in mail {
@@ -290,8 +314,8 @@ enum Offered {
 
 fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool, message: &Outgoing<'_>) -> Offered {
     let MemberId { filter, entrance, .. } = &hand.to.member;
-    let is_of_hand = |membership: &&Membership| membership.filter == *filter && membership.entrance == *entrance;
-    let Some(membership) = connection.memberships.iter().find(is_of_hand) else {
+    let membership = connection.memberships.by_filter.get(filter);
+    let Some(membership) = membership.filter(|membership| membership.entrance == *entrance) else {
         return Offered::Back(0);
     };
     if membership.turn != hand.turn {
@@ -301,28 +325,13 @@ fn offered(connection: &mut Connection, hand: &Hand, is_taken: bool, message: &O
         return Offered::Back(membership.turn); // Its rights have changed since, and the group has heard of that.
     }
     if !is_taken && !takes_shared(connection) {
-        return Offered::Back(refuse(connection, filter));
+        return Offered::Back(connection.memberships.refuse(filter));
     }
     let held = connection.session.as_ref().and_then(|session| session.subscriptions.get(&**filter));
     match held {
         Some(held) => Offered::Deliver(Subscription { since: Sequence::ZERO, ..held.subscription }),
         None => Offered::Back(0),
     }
-}
-
-/// There is no room: what the group hands out from here on comes back until it has heard of that.
-fn refuse(connection: &mut Connection, filter: &str) -> u32 {
-    let Some(membership) = connection.memberships.iter_mut().find(|membership| &*membership.filter == filter) else {
-        return 0;
-    };
-    membership.refuses = true;
-    membership.turn += 1;
-    membership.turn
-}
-
-/// Whether a group knows of it that it takes nothing, and is to be told when it does.
-pub(super) fn refuses(connection: &Connection) -> bool {
-    connection.memberships.iter().any(|membership| membership.refuses)
 }
 
 /// Whether a group's messages can go out now. What the session has begun goes first; and what it may have begun before
