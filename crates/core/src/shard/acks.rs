@@ -277,13 +277,7 @@ impl Shard {
             }
         }
         self.counters.packets_out += 1;
-        let (version, packet_max) = (connection.version, connection.packet_max as usize);
         let mut ack = Ack::new(packet, pending.reason);
-        if pending.detail.is_none() && pending.version.is_none() {
-            let packet = pending.then.packet(ack); // Nearly always.
-            connection.outbox.append(|out| encode_within(&packet, version, packet_max, out));
-            return self.wake(id);
-        }
         let mut user_properties = UserPropertiesBuf::new();
         if connection.problem_information {
             ack.properties.reason_string = pending.detail.as_deref();
@@ -292,7 +286,8 @@ impl Shard {
             }
         }
         ack.properties.user_properties = user_properties.as_ref();
-        let packet = pending.then.packet(ack);
+        let (packet, version, packet_max) =
+            (pending.then.packet(ack), connection.version, connection.packet_max as usize);
         connection.outbox.append(|out| encode_within(&packet, version, packet_max, out));
         self.wake(id);
     }
