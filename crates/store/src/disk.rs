@@ -4,15 +4,18 @@
 //! simulator can run it over a [`MemDisk`] that crashes, tears, flips and fills up on request. (The table files of
 //! `lsm-tree` are the exception: that library opens them itself.)
 
+mod direct;
 mod memory;
 
+use crate::limits::DIRECT_BYTES_MAX;
+use direct::Direct;
 pub use memory::{Crash, MemDisk};
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Files by name inside one folder. Names have no separators.
 pub trait Disk: Send + Sync {
@@ -45,6 +48,12 @@ pub trait DiskFile: Send + Sync {
 
     /// Writes all of `bytes`. After an error, some of them may be there.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` to the end of the file, durable when it returns; what was written before by other means need
+    /// not be. Fewer than [`FILLED_BYTES`](crate::limits::FILLED_BYTES) zeros may stand behind them then, and behind what
+    /// is written there later. After an error that does not say that the disk is full, all is as after one of
+    /// [`DiskFile::sync_data`].
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
@@ -144,11 +153,12 @@ fn options() -> OpenOptions {
 
 impl Disk for OsDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OsFile(options().create_new(true).open(self.folder.join(name))?)))
+        let path = self.folder.join(name);
+        Ok(Arc::new(OsFile { file: options().create_new(true).open(&path)?, direct: Mutex::new(open_direct(&path)) }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OsFile(options().open(self.folder.join(name))?)))
+        Ok(Arc::new(OsFile { file: options().open(self.folder.join(name))?, direct: Mutex::default() }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -180,13 +190,37 @@ impl Disk for OsDisk {
     }
 }
 
-struct OsFile(File);
+/// A new file as it is written directly; `None`: the file system cannot.
+fn open_direct(path: &Path) -> Option<Direct> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = libc::O_NOFOLLOW | libc::O_DIRECT | libc::O_DSYNC;
+        options().custom_flags(flags).open(path).ok().map(Direct::new)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+struct OsFile {
+    file: File,
+    /// `None`: durable writes are ordinary ones with a sync behind them.
+    direct: Mutex<Option<Direct>>,
+}
+
+impl OsFile {
+    fn direct(&self) -> MutexGuard<'_, Option<Direct>> {
+        self.direct.lock().expect("no holder panics")
+    }
+}
 
 impl DiskFile for OsFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < into.len() {
-            match self.0.read_at(&mut into[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut into[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -197,25 +231,44 @@ impl DiskFile for OsFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        let whole = self.direct().as_ref().and_then(|direct| direct.whole_blocks(bytes, offset));
+        match whole {
+            Some((blocks, start)) => self.file.write_all_at(&blocks, start),
+            None => self.file.write_all_at(bytes, offset),
+        }
+    }
+
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.len() <= DIRECT_BYTES_MAX {
+            let mut direct = self.direct();
+            match direct.as_mut().map(|direct| direct.write(&self.file, bytes, offset)) {
+                None => {}
+                // Said of a file system only once it is written to.
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => *direct = None,
+                Some(done) => return done,
+            }
+        }
+        self.write_at(bytes, offset)?;
+        self.sync_data()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{DISK_BLOCK_BYTES, FILLED_BYTES};
 
     #[test]
     fn a_folder_and_its_files_are_their_owners_alone() {
@@ -262,5 +315,43 @@ mod tests {
         assert_eq!(&bytes[..7], b"\0\0hello");
         file.truncate(3).unwrap();
         assert_eq!(file.len().unwrap(), 3);
+    }
+
+    #[test]
+    fn what_is_written_durably_and_otherwise_in_turns_is_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = OsDisk::open(folder.path()).unwrap();
+        let file = disk.create("x").unwrap();
+        let block = DISK_BLOCK_BYTES;
+        let lengths = [1, 100, block - 101, block, 3 * block + 7, 5, DIRECT_BYTES_MAX, DIRECT_BYTES_MAX + 1, 0, 9, 3];
+        let mut expected: Vec<u8> = Vec::new();
+        for (at, &length) in lengths.iter().cycle().take(4 * lengths.len()).enumerate() {
+            let bytes: Vec<u8> = (0..length).map(|byte| (at + byte) as u8 | 1).collect();
+            let write = if at % 5 < 3 { DiskFile::write_durably_at } else { DiskFile::write_at };
+            write(&*file, &bytes, expected.len() as u64).unwrap();
+            expected.extend(bytes);
+            if at % 4 == 0 {
+                file.truncate(expected.len() as u64).unwrap(); // Of the zeros behind it.
+            }
+            let mut found = vec![9; expected.len() + 2 * FILLED_BYTES];
+            let length = file.read_at(&mut found, 0).unwrap();
+            assert!(found.starts_with(&expected), "write {at}");
+            assert!(
+                length < expected.len() + FILLED_BYTES && found[expected.len()..length].iter().all(|&byte| byte == 0)
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_system_that_writes_nothing_directly_has_durable_writes_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = OsDisk::open(folder.path()).unwrap();
+        disk.create("x").unwrap();
+        let file = disk.open("x").unwrap(); // Only new files are written directly.
+        file.write_durably_at(b"hello", 0).unwrap();
+        file.write_durably_at(b" there", 5).unwrap();
+        let mut bytes = [9; 20];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 11);
+        assert_eq!(&bytes[..11], b"hello there");
     }
 }

@@ -55,3 +55,14 @@ pub const DAMAGES_MAX: usize = 64;
 /// Sorted runs in the tables' first level above which no memtable is flushed until they are merged. `lsm-tree` counts
 /// them in one byte.
 pub const RUNS_MAX: usize = 24;
+
+/// What a disk writes at a time at least, in bytes, and what memory and places of direct writes are multiples of. A disk
+/// or file system that wants more says so, and is written to through the system's cache.
+pub const DISK_BLOCK_BYTES: usize = 4096;
+
+/// Bytes by which a log segment grows where little is written durably: behind what was written it is filled with zeros up
+/// to a multiple of this.
+pub const FILLED_BYTES: usize = 64 * 1024;
+
+/// Bytes written to the disk directly at a time: the memory for it is kept. Larger frames go through the system's cache.
+pub const DIRECT_BYTES_MAX: usize = 1024 * 1024;

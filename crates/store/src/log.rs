@@ -19,7 +19,7 @@ pub(crate) use segment::{FrameHeader, SegmentHeader};
 use crate::damage::Mend;
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::StoreError;
-use rowcast_core::{Hlc, Sequence};
+use rowcast_core::{Durability, Hlc, Sequence};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -81,11 +81,13 @@ impl Log {
     }
 
     /// Writes one frame. Its body is in place in `frame`, behind room for the header, and holds `count` entries with
-    /// the sequences from [`Log::next`] on; `clock` is the latest of their clocks.
+    /// the sequences from [`Log::next`] on; `clock` is the latest of their clocks. Where it is to be on the disk, and
+    /// nothing before it has yet to get there, it is when this returns; otherwise it is with [`Log::sync`].
     pub(crate) fn append(
         &mut self,
         frame: &mut [u8],
         count: u32,
+        durability: Durability,
         clock: Hlc,
         now_ms: u64,
     ) -> Result<Appended, StoreError> {
@@ -96,7 +98,8 @@ impl Log {
         }
         let first = self.next;
         let offset = self.offset;
-        if let Appended::Full = self.write(frame, count, now_ms)? {
+        let durably = durability == Durability::Sync && self.unsynced() == 0;
+        if let Appended::Full = self.write(frame, count, now_ms, durably)? {
             return Ok(Appended::Full);
         }
         self.next = Sequence(first.0 + u64::from(count));
@@ -108,6 +111,9 @@ impl Log {
         segment.index.get_or_insert_default().observe(first, offset);
         drop(segments);
         self.shared.sync.written.store(self.last.0, Ordering::Release);
+        if durably {
+            self.shared.sync.synced.fetch_max(self.last.0, Ordering::AcqRel);
+        }
         Ok(Appended::Yes)
     }
 
@@ -177,9 +183,11 @@ impl Log {
         let index = segments.back().and_then(|segment| segment.index.clone()).unwrap_or_default();
         drop(segments);
         index.encode(self.offset, &mut frame);
-        if let Appended::Full = self.write(&mut frame, 0, now_ms)? {
+        if let Appended::Full = self.write(&mut frame, 0, now_ms, false)? {
             return Ok(Appended::Full);
         }
+        // The next segment refers to the length, of which zeros are no part.
+        self.file.truncate(self.offset).map_err(|source| self.failed("cut zeros off", source))?;
         self.sealed = true;
         self.shared.segments.write().expect("no holder panics").back_mut().expect("the last segment").bytes =
             self.offset;
@@ -187,7 +195,7 @@ impl Log {
         Ok(Appended::Yes)
     }
 
-    fn write(&mut self, frame: &mut [u8], count: u32, now_ms: u64) -> Result<Appended, StoreError> {
+    fn write(&mut self, frame: &mut [u8], count: u32, now_ms: u64, durably: bool) -> Result<Appended, StoreError> {
         let header = FrameHeader {
             length: (frame.len() - FrameHeader::BYTES) as u32,
             previous: self.chain,
@@ -197,7 +205,12 @@ impl Log {
             time_ms: now_ms,
         };
         let chain = header.encode_into(frame, self.seed);
-        match self.file.write_at(frame, self.offset) {
+        let written = if durably {
+            self.shared.sync.write_at(&*self.file, frame, self.offset)
+        } else {
+            self.file.write_at(frame, self.offset)
+        };
+        match written {
             Ok(()) => {
                 self.chain = chain;
                 self.offset += frame.len() as u64;
@@ -312,10 +325,19 @@ impl LogSync {
         self.sync_to(Sequence(self.written.load(Ordering::Acquire)))
     }
 
+    /// Writes to the last segment, where all before is on the disk, so that this is as well.
+    fn write_at(&self, file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.check()?;
+        let fails = |error: &io::Error| self.failed.store(!is_full(error), Ordering::Release);
+        file.write_durably_at(bytes, offset).inspect_err(fails)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::Acquire) { Err(io::Error::other("an earlier sync failed")) } else { Ok(()) }
+    }
+
     fn sync_all(&self) -> io::Result<()> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(io::Error::other("an earlier sync failed"));
-        }
+        self.check()?;
         // In this order: what was written by now is in this file, or in one before it, which is on the disk.
         let written = self.written.load(Ordering::Acquire);
         let file = Arc::clone(&self.file.lock().expect("no holder panics"));

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use turn::{Scratch, Turn};
+use turn::{Scratch, Turn, Written};
 use upkeep::{Beside, Running, Upkeep};
 
 /// Who proposed something: the number of a shard, or of whoever else waits for completions.
@@ -88,7 +88,10 @@ impl Writer {
             return Ok(Committed { batch: None, completions });
         }
         let appended = match room {
-            Room::Yes => self.log.append(&mut written.frame, written.count, self.latest, now_ms)?,
+            Room::Yes => {
+                let Written { frame, count, durability, .. } = &mut written;
+                self.log.append(frame, *count, *durability, self.latest, now_ms)?
+            }
             Room::DiskFull | Room::Damaged(_) => Appended::Full,
         };
         if let Appended::Full = appended {

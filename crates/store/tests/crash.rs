@@ -10,6 +10,7 @@ use rowcast_core::{
     Change, ChangeKind, Completion, Durability, Entries, Entry, NodeId, Outcome, Proposals, Rejection, Sequence,
     SessionId, TableId, Token,
 };
+use rowcast_store::limits::FILLED_BYTES;
 use rowcast_store::{
     Crash, Disk, LsmState, MemDisk, MemState, OpenError, Options, Origin, OsDisk, Retention, Scan, State, Store,
     StoreError, Verify, Writer,
@@ -159,8 +160,10 @@ impl Life {
             retention,
             ..Options::default()
         };
+        let disk = MemDisk::new(seed);
+        disk.fill_up_to([1, 64, FILLED_BYTES][random.below(3)]);
         Life {
-            disk: MemDisk::new(seed),
+            disk,
             state: Arc::new(MemState::new(500 + random.below(4_000))),
             options,
             store: None,

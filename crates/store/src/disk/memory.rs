@@ -32,6 +32,7 @@ struct State {
     syncs: u64,
     fail_sync: Option<u64>,
     capacity: Option<u64>,
+    filled: usize,
     down: bool,
     power_ons: u64,
 }
@@ -71,6 +72,7 @@ impl MemDisk {
             syncs: 0,
             fail_sync: None,
             capacity: None,
+            filled: 1,
             down: false,
             power_ons: 0,
         })))
@@ -108,6 +110,11 @@ impl MemDisk {
     /// Bounds the bytes of all files; `None`: no bound. A write beyond it is done in part and fails, as ENOSPC does.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
+    }
+
+    /// Durable writes fill the file with zeros up to a multiple of this; of one byte unless it is called.
+    pub fn fill_up_to(&self, bytes: usize) {
+        self.lock().filled = bytes;
     }
 
     /// The bytes of all files.
@@ -356,6 +363,13 @@ impl DiskFile for MemFile {
         inode.writes.push(write);
         begun?;
         if done < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset as usize + bytes.len();
+        let zeros = end.next_multiple_of(self.lock()?.filled) - end;
+        self.write_at(&[bytes, &vec![0; zeros]].concat(), offset)?;
+        self.sync_data()
     }
 
     fn len(&self) -> io::Result<u64> {

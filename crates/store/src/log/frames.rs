@@ -2,7 +2,7 @@
 
 use super::segment::{FRAME_MAGIC, FrameHeader, SegmentHeader, checksum_of};
 use crate::disk::DiskFile;
-use crate::limits::READ_BYTES;
+use crate::limits::{FILLED_BYTES, READ_BYTES};
 use bytes::Bytes;
 use rowcast_core::Sequence;
 use std::io;
@@ -106,6 +106,12 @@ impl Frames {
         self.previous = Some(checksum);
         self.next = header.last().next();
         Ok(Some(Frame { header, offset, body: frame.slice(FrameHeader::BYTES..) }))
+    }
+
+    /// Whether nothing is left but the zeros behind a frame that was written durably.
+    pub(crate) fn is_filled_up(&mut self) -> io::Result<bool> {
+        let left = self.end - self.offset;
+        Ok(left < FILLED_BYTES as u64 && self.load(self.offset, left as usize)?.iter().all(|&byte| byte == 0))
     }
 
     /// Looks behind the frame that could not be shown for a good one that was written when the log was already on disk

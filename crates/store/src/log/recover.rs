@@ -109,15 +109,15 @@ pub(crate) fn open(
         return Err(OpenError::TablesAhead { applied: opening.applied, last: end.last });
     }
     let clean = end.sealed && end.torn.is_none();
+    if end.offset < last_bytes {
+        cut_tail(disk, &last_header, end.offset)?;
+    }
     let cut = end.torn.map(|what| Cut {
         place: disk.place(&last_header.file_name()),
         offset: end.offset,
         bytes: last_bytes - end.offset,
         what,
     });
-    if let Some(cut) = &cut {
-        cut_tail(disk, &last_header, cut)?;
-    }
     let after = end.last.next().0.max(last_header.first.0);
     let first = Sequence(if clean { after } else { after + SEQUENCE_GAP });
     // A segment without entries is replaced: starts in vain leave nothing behind.
@@ -283,7 +283,7 @@ fn scan(
                 if frames.proof_of_damage().map_err(io)?.is_some() {
                     return Err(damaged(disk, &name, offset, what));
                 }
-                end.torn = Some(what);
+                end.torn = (!frames.is_filled_up().map_err(io)?).then_some(what);
                 break;
             }
         }
@@ -311,12 +311,12 @@ fn sync_tail(disk: &dyn Disk, last: &Found) -> Result<(), OpenError> {
     last.file.sync_data().map_err(|source| failed(disk, "sync", &last.header.file_name(), source))
 }
 
-/// Cuts what is torn. The next segment refers to the length.
-fn cut_tail(disk: &dyn Disk, header: &SegmentHeader, cut: &Cut) -> Result<(), OpenError> {
+/// Cuts off what is torn, and zeros. The next segment refers to the length.
+fn cut_tail(disk: &dyn Disk, header: &SegmentHeader, offset: u64) -> Result<(), OpenError> {
     let name = header.file_name();
     let cut = || -> io::Result<()> {
         let file = disk.open(&name)?;
-        file.truncate(cut.offset)?;
+        file.truncate(offset)?;
         file.sync_data()
     };
     cut().map_err(|source| failed(disk, "cut", &name, source))

@@ -5,8 +5,9 @@ use rowcast_core::{
     Change, ChangeKind, Completion, Durability, NodeId, Outcome, Proposals, Rejection, Sequence, SessionId, TableId,
     Token,
 };
+use rowcast_store::limits::FILLED_BYTES;
 use rowcast_store::{
-    Crash, Disk, MemDisk, MemState, OpenError, Options, Origin, ReadError, Retention, Scan, Store, Writer,
+    Crash, Disk, MemDisk, MemState, OpenError, Options, Origin, ReadError, Retention, Scan, Store, Verify, Writer,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -112,6 +113,31 @@ fn changes_of_one_proposal_stand_or_fall_together() {
     );
     assert_eq!(outcomes[1..], [done(1), done(3)]);
     assert_eq!((home.get(DOG, "1"), home.get(DOG, "2")), (None, text("a")));
+}
+
+#[test]
+fn zeros_behind_the_last_frame_are_no_torn_one_and_stay_in_no_finished_segment() {
+    let (mut home, disk) = Home::new(Options { segment_bytes: 300, verify: Verify::All, ..Options::default() });
+    disk.fill_up_to(FILLED_BYTES);
+    let mut turns = 0;
+    for crash in [Crash::Process, Crash::Power, Crash::Process] {
+        for _ in 0..5 {
+            home.turn(&[put(DOG, "1", "a")]);
+            turns += 1;
+        }
+        let newest = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).max().unwrap();
+        assert_eq!(disk.open(&newest).unwrap().len().unwrap(), FILLED_BYTES as u64);
+        home = home.restart(crash);
+        assert_eq!((&home.store.opened().cut, home.log(Sequence::ZERO).len()), (&None, turns));
+    }
+    assert!(disk.bytes() < 5_000, "{} bytes", disk.bytes());
+    // What a write left undone behind them is torn.
+    home.turn(&[put(DOG, "1", "a")]);
+    let newest = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).max().unwrap();
+    disk.open(&newest).unwrap().write_at(b"frm", 1_000).unwrap();
+    let home = home.restart(Crash::Process);
+    assert!(home.store.opened().cut.is_some());
+    assert_eq!(home.log(Sequence::ZERO).len(), turns + 1);
 }
 
 #[test]

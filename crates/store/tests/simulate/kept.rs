@@ -8,6 +8,7 @@ use rowcast_core::replay::{Located, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{Batch, NodeId, Proposals, Sequence, TableId};
+use rowcast_store::limits::FILLED_BYTES;
 use rowcast_store::{Crash, Disk, MemDisk, MemState, Options, ReadError, Retention, Store, Writer, reads};
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ impl Kept {
         let read_bytes = random.of(&[1, few, usize::MAX, usize::MAX]);
         let read_records = random.of(&[1, 2, usize::MAX, usize::MAX]);
         let disk = MemDisk::new(random.next());
+        disk.fill_up_to(random.of(&[1, 64, FILLED_BYTES]));
         let state = Arc::new(MemState::new(500 + random.below(8_000)));
         let (store, writer) =
             Store::open_with(Arc::new(disk.clone()), Arc::clone(&state) as _, &options, now_ms).expect("a new disk");
