@@ -46,7 +46,7 @@ pub trait DiskFile: Send + Sync {
     /// Fills `into` from `offset` on; returns the number of bytes, fewer than asked for only at the end of the file.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `bytes`. After an error, some of them may be there.
+    /// Writes all of `bytes`. After an error, some of them may be there; not all, if it says that the disk is full.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Writes all of `bytes` to the end of the file, durable when it returns; what was written before by other means need
@@ -232,10 +232,13 @@ impl DiskFile for OsFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let whole = self.direct().as_ref().and_then(|direct| direct.whole_blocks(bytes, offset));
-        match whole {
-            Some((blocks, start)) => self.file.write_all_at(&blocks, start),
-            None => self.file.write_all_at(bytes, offset),
+        if let Some((blocks, start)) = whole {
+            match self.file.write_all_at(&blocks, start) {
+                Err(error) if is_full(&error) => {} // Perhaps there is room for all but the zeros.
+                done => return done,
+            }
         }
+        self.file.write_all_at(bytes, offset)
     }
 
     fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -243,8 +246,9 @@ impl DiskFile for OsFile {
             let mut direct = self.direct();
             match direct.as_mut().map(|direct| direct.write(&self.file, bytes, offset)) {
                 None => {}
-                // Said of a file system only once it is written to.
+                // Some file systems say only then that they cannot.
                 Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => *direct = None,
+                Some(Err(error)) if is_full(&error) => {} // Perhaps there is room for all but the zeros.
                 Some(done) => return done,
             }
         }

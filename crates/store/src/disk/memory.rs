@@ -1,6 +1,6 @@
 //! A disk in memory that can crash, tear, flip, fill up and fail; the same seed gives the same faults.
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, is_full};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -368,7 +368,10 @@ impl DiskFile for MemFile {
     fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset as usize + bytes.len();
         let zeros = end.next_multiple_of(self.lock()?.filled) - end;
-        self.write_at(&[bytes, &vec![0; zeros]].concat(), offset)?;
+        match self.write_at(&[bytes, &vec![0; zeros]].concat(), offset) {
+            Err(error) if is_full(&error) => self.write_at(bytes, offset)?,
+            done => done?,
+        }
         self.sync_data()
     }
 

@@ -141,6 +141,21 @@ fn zeros_behind_the_last_frame_are_no_torn_one_and_stay_in_no_finished_segment()
 }
 
 #[test]
+fn a_disk_with_room_for_a_frame_and_not_for_the_zeros_behind_it_is_not_full() {
+    for room in 0..400 {
+        let (mut home, disk) = Home::new(Options::default());
+        disk.fill_up_to(FILLED_BYTES);
+        disk.set_capacity(Some(disk.bytes() + room));
+        let outcomes = home.turn(&[put(DOG, "1", &"a".repeat(100))]);
+        assert!(outcomes == [done(1)] || outcomes == [Outcome::Full] && room < 250, "room for {room}: {outcomes:?}");
+        // What was refused is gone for good, whatever a crash leaves.
+        disk.set_capacity(None);
+        let home = home.restart(Crash::Power);
+        assert_eq!(home.log(Sequence::ZERO).len(), usize::from(outcomes == [done(1)]), "room for {room}");
+    }
+}
+
+#[test]
 fn stamps_never_run_backwards_even_over_a_restart() {
     let (mut home, _) = Home::new(Options::default());
     home.now_ms = 5_000_000;
