@@ -6,11 +6,12 @@
 mod holders;
 mod trie;
 
+use crate::names::NameMap;
 use crate::position::Sequence;
 use crate::reach::OwnReach;
 use crate::validate::Format;
 use rowcast_codec::{QoS, Topic, TopicFilter};
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHasher;
 use std::cell::RefCell;
 use std::hash::Hasher;
 use std::num::NonZeroU32;
@@ -92,7 +93,7 @@ pub struct Kept(RefCell<Option<(u64, Matches)>>);
 pub struct Interest {
     trie: Trie,
     filters: usize,
-    cache: FxHashMap<Box<str>, Matches>,
+    cache: NameMap<Box<str>, Matches>,
     cached: usize,
     /// How many times answers changed.
     changes: u64,

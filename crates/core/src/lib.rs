@@ -7,6 +7,7 @@ mod hlc;
 pub mod interest;
 pub mod limits;
 pub mod mqtt;
+mod names;
 pub mod outbox;
 mod places;
 pub mod policy;
@@ -25,6 +26,7 @@ pub mod value;
 
 pub use change::{Change, ChangeKind, Entries, Entry, EntryError, set_hlc};
 pub use hlc::{Clock, Hlc, Stamp};
+pub use names::seed_names;
 pub use position::{NodeId, Sequence, SessionId, TableId};
 pub use proposal::{
     Audience, Batch, Completion, Decide, Durability, Outcome, Proposal, Proposals, Rejection, Token, older,

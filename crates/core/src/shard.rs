@@ -61,6 +61,7 @@ use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::mqtt::group::ShareMail;
 use crate::mqtt::session::Session;
+use crate::names::NameMap;
 use crate::outbox::{Outbox, Spare};
 use crate::places::Places;
 use crate::policy::Policy;
@@ -83,6 +84,7 @@ use remains::Remains;
 use rowcast_codec::{DecodeError, Disconnect, Framed, Packet, ReasonCode, Suback};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
+use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -177,7 +179,7 @@ pub struct Shard {
     /// Sessions that are to be on disk before they have another delivery, once the whole batch was looked at.
     to_store: FxHashSet<ConnectionId>,
     /// Rows of subscriptions on their way to the log: the subscription begins where its row stands.
-    joining: FxHashMap<Box<[u8]>, (ConnectionId, Joining)>,
+    joining: NameMap<Box<[u8]>, (ConnectionId, Joining)>,
     /// Connections that were closed before their claim was answered.
     abandoned: FxHashMap<ConnectionId, Box<Opening>>,
     /// Wills that wait to be published.
@@ -238,7 +240,7 @@ impl Shard {
             chores: Chores::default(),
             remains: Remains::default(),
             to_store: FxHashSet::default(),
-            joining: FxHashMap::default(),
+            joining: NameMap::default(),
             abandoned: FxHashMap::default(),
             waiting_wills: WaitingWills::default(),
             tokens: 0,
@@ -696,6 +698,14 @@ impl Shard {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)).max(1)
+    }
+
+    /// What a client is called that brings no identifier. It says nothing of what others are called.
+    fn new_client_id(&mut self) -> Box<str> {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.settings.seed);
+        hasher.write_u64(self.number());
+        format!("auto-{:016x}", hasher.finish()).into()
     }
 
     fn session_number(&mut self) -> SessionId {

@@ -214,6 +214,7 @@ fn start_shards(
     reach: Arc<Reach>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let shards = node.inboxes.len() as u32;
+    rowcast_core::seed_names(random()?);
     let random_seed = random()?;
     let committed = node.store.committed();
     let found = Arc::new(reads::found(&node.store)?);

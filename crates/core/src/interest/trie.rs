@@ -5,8 +5,8 @@
 
 use super::holders::Holders;
 use super::{Subscriber, Subscription};
+use crate::names::NameMap;
 use rowcast_codec::{TopicFilter, levels, split_level};
-use rustc_hash::FxHashMap;
 use slab::Slab;
 
 /// Who holds which filter.
@@ -22,7 +22,7 @@ pub(super) struct Trie {
 struct Node {
     /// The levels between the one its parent knows it by and its own, each behind a `/`; `+` is one too. Mostly none.
     path: Box<str>,
-    children: FxHashMap<Box<str>, usize>,
+    children: NameMap<Box<str>, usize>,
     plus: Option<usize>,
     /// Filters that end here.
     exact: Holders,

@@ -13,11 +13,12 @@ pub use stored::StoredGroup;
 
 use super::session::Flow;
 use crate::limits::HANDED_MAX;
+use crate::names::NameSet;
 use crate::position::{Sequence, TableId};
 use bytes::Bytes;
 use members::{Members, Receiver};
 use rowcast_codec::QoS;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use waiting::{Message, Waiting};
@@ -97,7 +98,7 @@ pub struct Group {
     /// Its events are logged because its members do not keep up.
     pub lagging: bool,
     /// Rows of subscriptions with which sessions keep the group alive while they are away.
-    pub kept_by: FxHashSet<Box<[u8]>>,
+    pub kept_by: NameSet<Box<[u8]>>,
     /// Rows of [`TableId::CLAIMS`](crate::TableId::CLAIMS) that say what sessions have taken over since the stored form.
     claims: Vec<Box<[u8]>>,
     members: Members,
@@ -122,7 +123,7 @@ impl Group {
             dirty: true,
             stored: false,
             lagging: false,
-            kept_by: FxHashSet::default(),
+            kept_by: NameSet::default(),
             claims: Vec::new(),
             members: Members::default(),
             in_hand: FxHashMap::default(),

@@ -6,10 +6,11 @@ use super::replay::{Past, Replay};
 use super::snapshots::{Snapshot, Snapshots};
 use super::window::{Delivery, Window};
 use crate::interest::{Subscriber, Subscription};
+use crate::names::NameMap;
 use crate::position::{Sequence, SessionId};
 use crate::validate::Format;
 use rowcast_codec::{PacketId, QoS, RetainHandling, SubscriptionOptions};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -28,7 +29,7 @@ pub struct Session {
     /// Seconds it outlives its connection; 0: not at all, `u32::MAX`: for ever.
     pub expiry_secs: u32,
     /// By filter, as the client spelled it. Boxed, as a table of few has room for more.
-    pub subscriptions: FxHashMap<Box<str>, Box<Held>>,
+    pub subscriptions: NameMap<Box<str>, Box<Held>>,
     /// Subscriptions that are gone and still bring what is in doubt.
     pub ended: Vec<Ended>,
     /// QoS 1 and 2 deliveries to the client.
@@ -348,7 +349,7 @@ impl Session {
             client_id: client_id.into(),
             user: user.map(Into::into),
             expiry_secs: 0,
-            subscriptions: FxHashMap::default(),
+            subscriptions: NameMap::default(),
             ended: Vec::new(),
             window: Window::new(receive_maximum, 0),
             received: FxHashSet::default(),

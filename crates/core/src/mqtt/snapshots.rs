@@ -5,8 +5,8 @@
 //! which row those who asked were served.
 
 use super::session::{Flow, is_zero};
+use crate::names::NameMap;
 use crate::position::Sequence;
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -99,7 +99,7 @@ pub struct Snapshots {
 #[derive(Debug, Default)]
 struct Line {
     queue: VecDeque<Snapshot>, // Some not wanted any more: their number is not the one of their filter.
-    wanted: FxHashMap<Box<str>, u64>,
+    wanted: NameMap<Box<str>, u64>,
 }
 
 /// Snapshots not wanted any more that are kept, beyond as many as are wanted.

@@ -1,7 +1,8 @@
 //! Topic aliases we give to a client (MQTT 5 §3.3.2.3.4). Those it gives us are in `publish`.
 
+use crate::names::NameMap;
 use rowcast_codec::Message;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
 /// Aliases of one connection. Half of them are for the topics that come first, the others for those that come a second
@@ -10,7 +11,7 @@ use std::hash::Hasher;
 #[derive(Debug)]
 pub(super) struct Aliases {
     maximum: u16,
-    given: FxHashMap<Box<str>, u16>,
+    given: NameMap<Box<str>, u16>,
     /// Hashes of topics that were sent, each in the place it says: another one's takes it over.
     sent: Vec<u64>,
 }
@@ -40,7 +41,7 @@ const TOPIC_BYTES: std::ops::RangeInclusive<usize> = 4..=1024;
 impl Aliases {
     /// As many as the client takes and we give; `None`: it takes none.
     pub(super) fn new(maximum: u16) -> Option<Box<Aliases>> {
-        (maximum > 0).then(|| Box::new(Aliases { maximum, given: FxHashMap::default(), sent: Vec::new() }))
+        (maximum > 0).then(|| Box::new(Aliases { maximum, given: NameMap::default(), sent: Vec::new() }))
     }
 
     /// How to write a topic; `None`: in full, and that is all. Nothing is remembered before it was

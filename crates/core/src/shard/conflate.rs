@@ -10,9 +10,9 @@ use super::{Moment, Shard};
 use crate::change::Entry;
 use crate::mqtt::session::Flow;
 use crate::mqtt::window::Delivery;
+use crate::names::NameMap;
 use crate::position::Sequence;
 use rowcast_codec::QoS;
-use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ use std::rc::Rc;
 #[derive(Debug, Default)]
 pub(super) struct Conflated {
     line: VecDeque<Rc<str>>,
-    newest: FxHashMap<Rc<str>, State>,
+    newest: NameMap<Rc<str>, State>,
     bytes: usize,
 }
 

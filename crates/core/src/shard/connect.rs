@@ -102,7 +102,7 @@ impl Shard {
             return refused(ReasonCode::ClientIdentifierNotValid, words); // [MQTT-3.1.3-8]
         }
         let assigned = connect.client_id.is_empty();
-        let client_id = if assigned { format!("auto-{:016x}", self.number()).into() } else { connect.client_id.into() };
+        let client_id = if assigned { self.new_client_id() } else { connect.client_id.into() };
         let asked_secs = match connect.version {
             Version::V5 => connect.properties.session_expiry_secs.unwrap_or(0),
             _ if connect.clean_start => 0,

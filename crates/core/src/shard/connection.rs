@@ -11,6 +11,7 @@ use super::{Effect, Moment};
 use crate::limits::PART_HEARD_BYTES;
 use crate::mqtt::session::{Held, Session};
 use crate::mqtt::snapshots::Snapshot;
+use crate::names::NameSet;
 use crate::outbox::Outbox;
 use crate::policy::{Principal, Rights};
 use crate::position::Sequence;
@@ -18,7 +19,6 @@ use crate::proposal::Token;
 use crate::replay::Cut;
 use crate::validate::Format;
 use rowcast_codec::{PacketId, QoS, ReasonCode, Version};
-use rustc_hash::FxHashSet;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -295,7 +295,7 @@ pub(super) struct Connection {
     /// A read of log or records is under way for this connection.
     pub reading: bool,
     /// Topics whose records changed while records are read for it: what the read brings of them is stale.
-    pub changed: Option<Box<FxHashSet<Box<str>>>>,
+    pub changed: Option<Box<NameSet<Box<str>>>>,
     /// For which snapshot, if it is of records.
     pub snapshot_read: u64,
     /// For which replay, if it is for one.

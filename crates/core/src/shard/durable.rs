@@ -5,10 +5,10 @@
 use super::key_set::KeySet;
 use crate::interest::{Interest, Subscriber, Subscription, spelling_of};
 use crate::mqtt::session::rows;
+use crate::names::NameMap;
 use crate::places::Spot;
 use crate::tables::Tables;
 use rowcast_codec::TopicFilter;
-use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 /// Filters with QoS 1 or 2 that events are logged for, each once, with how many hold it.
@@ -17,7 +17,7 @@ pub(super) struct DurableInterest {
     /// Rows of the subscriptions table.
     rows: KeySet,
     /// By filter as it was spelled, without the name of a group that shares it.
-    holders: FxHashMap<Box<str>, u32>,
+    holders: NameMap<Box<str>, u32>,
     interest: Interest,
     /// Filters of rows that are gone, still held.
     releasing: VecDeque<Box<str>>,

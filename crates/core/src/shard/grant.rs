@@ -8,6 +8,7 @@ use crate::interest::{Subscriber, Subscription, spelling_of};
 use crate::limits::{Limits, REPLAYS_MAX};
 use crate::mqtt::replay::Past;
 use crate::mqtt::session::{Held, Session, StoredSubscription};
+use crate::names::NameMap;
 use crate::places::level_count;
 use crate::policy::Sight;
 use crate::position::Sequence;
@@ -17,7 +18,6 @@ use crate::validate::Format;
 use rowcast_codec::{
     QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, TopicError, TopicFilter, Version,
 };
-use rustc_hash::FxHashMap;
 use std::num::NonZeroU32;
 
 /// A filter that was granted.
@@ -147,7 +147,7 @@ impl Shard {
         let (mut words, mut denied) = (None, None);
         let mut reasons = Vec::with_capacity(subscribe.filters.len().min(1024));
         let mut granted: Vec<Granted> = Vec::with_capacity(subscribe.filters.len().min(1024));
-        let mut latest: FxHashMap<&str, usize> = FxHashMap::default(); // Of each filter, among those granted.
+        let mut latest: NameMap<&str, usize> = NameMap::default(); // Of each filter, among those granted.
         let filters_max = self.settings.limits.filters_per_subscribe as usize;
         for (index, asked) in subscribe.filters.iter().enumerate().take(filters_max) {
             // Like one SUBSCRIBE after the other [MQTT-3.8.4-5].

@@ -14,6 +14,7 @@ use crate::change::{Entry, internal_delete, internal_row};
 use crate::interest::{Interest, Subscriber, Subscription};
 use crate::mqtt::group::{Group, Hand, Hands, Member, MemberId, Next, Offer, ShareMail, UNLOGGED, filter_of, key_of};
 use crate::mqtt::session::{Flow, StoredSession, rows};
+use crate::names::NameMap;
 use crate::position::{Sequence, TableId};
 use crate::proposal::{Batch, Durability, Outcome, Token};
 use crate::tables::Tables;
@@ -34,7 +35,7 @@ pub struct GroupId {
 /// The groups that a shard owns.
 pub(super) struct Groups {
     groups: Slab<(u32, Group)>, // With its generation.
-    slots: FxHashMap<Arc<str>, usize>,
+    slots: NameMap<Arc<str>, usize>,
     /// Their filters; subscribers are slots.
     interest: Interest,
     generation: u32,
@@ -54,7 +55,7 @@ impl Groups {
     pub(super) fn new(interest: Interest) -> Groups {
         Groups {
             groups: Slab::new(),
-            slots: FxHashMap::default(),
+            slots: NameMap::default(),
             interest,
             generation: 0,
             unlogged: 0,

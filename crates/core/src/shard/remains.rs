@@ -8,9 +8,9 @@ use super::{Input, Shard, connection};
 use crate::interest::Subscriber;
 use crate::limits::REMAINS_MAX;
 use crate::mqtt::session::{Held, Session};
+use crate::names::NameMap;
 use crate::outbox::Outbox;
 use rowcast_codec::TopicFilter;
-use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -174,7 +174,7 @@ impl Shard {
 }
 
 /// Filters of subscriptions that are given back one by one.
-fn filters_of(subscriptions: FxHashMap<Box<str>, Box<Held>>) -> impl Iterator<Item = Filter> + Send {
+fn filters_of(subscriptions: NameMap<Box<str>, Box<Held>>) -> impl Iterator<Item = Filter> + Send {
     let own = subscriptions.into_values().filter(|held| held.share.is_none());
     own.map(|held| (held.filter, held.subscription.spelling))
 }

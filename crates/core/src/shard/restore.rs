@@ -3,11 +3,11 @@
 use super::{Moment, Settings, Shard};
 use crate::change::internal_delete;
 use crate::mqtt::session::StoredSubscription;
+use crate::names::NameSet;
 use crate::policy::Policy;
 use crate::position::{Sequence, TableId};
 use crate::proposal::Durability;
 use crate::tables::Tables;
-use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Shard {
 
     /// Takes away what the last run had still to take away of sessions whose time ran out.
     fn remove_left_rows(&mut self, found: &Found) {
-        let sessions: FxHashSet<&[u8]> = found.sessions.iter().map(|(client_id, _)| client_id.as_bytes()).collect();
+        let sessions: NameSet<&[u8]> = found.sessions.iter().map(|(client_id, _)| client_id.as_bytes()).collect();
         let is_left = |key: &&Vec<u8>| {
             let end = key.iter().position(|&byte| byte == 0);
             end.is_none_or(|end| !sessions.contains(&key[..end]))

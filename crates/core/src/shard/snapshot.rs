@@ -9,10 +9,10 @@ use super::{Effect, Input, Moment, ScannedRecord, Shard};
 use crate::interest::Subscription;
 use crate::mqtt::snapshots::Snapshot;
 use crate::mqtt::window::Delivery;
+use crate::names::NameSet;
 use crate::position::{Sequence, TableId};
 use crate::record::Record;
 use rowcast_codec::QoS;
-use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
@@ -24,7 +24,7 @@ struct Wanting<'a> {
     filter: &'a str,
     subscription: Subscription,
     /// Topics that are left out.
-    changed: &'a FxHashSet<Box<str>>,
+    changed: &'a NameSet<Box<str>>,
 }
 
 impl Shard {

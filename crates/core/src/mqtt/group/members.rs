@@ -1,10 +1,10 @@
 //! Who is in a group, and whose turn it is.
 
 use super::{Address, Offer, UNLOGGED};
+use crate::names::NameMap;
 use crate::policy::{Rights, View};
 use crate::shard::ConnectionId;
 use rowcast_codec::QoS;
-use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -102,7 +102,7 @@ pub(super) struct Receiver<'m> {
 #[derive(Default, Debug)]
 pub(super) struct Members {
     places: Slab<Place>,
-    names: FxHashMap<Arc<str>, usize>,
+    names: NameMap<Arc<str>, usize>,
     ready: VecDeque<usize>,
 }
 

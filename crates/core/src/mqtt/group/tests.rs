@@ -2,6 +2,7 @@ use super::*;
 use crate::mqtt::window::Shared;
 use crate::policy::Rights;
 use crate::shard::ConnectionId;
+use rustc_hash::FxHashSet;
 
 fn member(client_id: &str, credit: u16) -> Member {
     let slot = u32::from(client_id.as_bytes()[0]);
