@@ -164,3 +164,109 @@ fn is_up_to_date(connection: &Connection) -> bool {
         && connection.held.is_none()
         && connection.own_aliases.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::aliases::Aliases;
+    use super::super::connection::{HeldBack, Peer};
+    use super::*;
+    use crate::interest::Subscriber;
+    use crate::outbox::Outbox;
+    use crate::position::SessionId;
+    use crate::proposal::Token;
+    use rowcast_codec::PacketId;
+    use std::num::NonZeroU32;
+    use std::rc::Rc;
+
+    /// Where a subscription and its session stand in the log when the event comes.
+    const BEGUN: Sequence = Sequence(10);
+    const LIVE: Sequence = Sequence(11);
+
+    fn event(sequence: Sequence) -> Plain<'static> {
+        let (topic, payload, properties) = ("dog/1", &b"barks"[..], &[][..]);
+        let (table, qos) = (TableId(64), QoS::AtLeastOnce);
+        Plain { topic, alias: topic, table, payload, properties, qos, sequence }
+    }
+
+    fn session() -> Session {
+        let mut session = Session::new(SessionId(1), "rex", None, 8, BEGUN);
+        session.expiry_secs = 60;
+        session
+    }
+
+    fn subscription() -> Subscription {
+        Subscription { since: BEGUN, own_since: BEGUN, ..Subscription::of(Subscriber(0)) }
+    }
+
+    #[track_caller]
+    fn takes_the_long_way(change: impl Fn(&mut Session, &mut Subscription)) {
+        let (mut session, mut subscription) = (session(), subscription());
+        assert!(event(LIVE).comes_live(QoS::AtLeastOnce, &session, &subscription));
+        change(&mut session, &mut subscription);
+        assert!(!event(LIVE).comes_live(QoS::AtLeastOnce, &session, &subscription));
+    }
+
+    #[test]
+    fn what_was_read_from_the_log_already_takes_the_long_way() {
+        takes_the_long_way(|session, _| session.live_after = LIVE);
+        takes_the_long_way(|session, _| session.flow = Flow::Behind { after: BEGUN });
+    }
+
+    #[test]
+    fn what_may_have_been_delivered_before_a_crash_takes_the_long_way() {
+        takes_the_long_way(|session, _| session.in_doubt = LIVE);
+        takes_the_long_way(|session, _| session.redeliver.push_back(0));
+        takes_the_long_way(|session, _| session.window.restore_released(PacketId::new(5).expect("not zero")));
+    }
+
+    #[test]
+    fn what_a_subscription_does_not_begin_with_takes_the_long_way() {
+        takes_the_long_way(|_, subscription| subscription.since = LIVE);
+        takes_the_long_way(|_, subscription| subscription.own_since = LIVE);
+    }
+
+    #[test]
+    fn what_has_no_room_takes_the_long_way() {
+        takes_the_long_way(|session, _| {
+            while session.window.has_room() {
+                session.window.take(Delivery::of_entry(BEGUN, QoS::AtLeastOnce));
+            }
+        });
+    }
+
+    #[test]
+    fn what_stands_in_no_log_reaches_a_lasting_session_with_qos_0_alone() {
+        let unlogged = event(Sequence::ZERO);
+        let mut session = session();
+        assert!(unlogged.comes_live(QoS::AtMostOnce, &session, &subscription()));
+        assert!(!unlogged.comes_live(QoS::AtLeastOnce, &session, &subscription()));
+        session.expiry_secs = 0;
+        assert!(unlogged.comes_live(QoS::AtLeastOnce, &session, &subscription()));
+    }
+
+    #[test]
+    fn what_a_subscription_asks_for_takes_the_long_way() {
+        let plain = subscription();
+        assert!(asks_for_nothing(&plain));
+        let number = NonZeroU32::new(1);
+        assert!(!asks_for_nothing(&Subscription { no_local: true, ..plain }));
+        assert!(!asks_for_nothing(&Subscription { meta: true, ..plain }));
+        assert!(!asks_for_nothing(&Subscription { identifier: number, ..plain }));
+        assert!(!asks_for_nothing(&Subscription { replay: number, ..plain }));
+    }
+
+    #[test]
+    fn what_could_overtake_something_takes_the_long_way() {
+        let check = |change: fn(&mut Connection), expected: bool| {
+            let mut connection = Connection::new(0, Peer::default(), Outbox::new(&Rc::default()), 0, 0);
+            connection.phase = Phase::Open;
+            change(&mut connection);
+            assert_eq!(is_up_to_date(&connection), expected);
+        };
+        check(|_| {}, true);
+        check(|connection| connection.phase = Phase::Waiting { deadline_ms: 0 }, false);
+        check(|connection| connection.held = Some(Box::new(HeldBack { token: Token(1), bytes: Vec::new() })), false);
+        check(|connection| connection.conflated = Some(Box::default()), false);
+        check(|connection| connection.own_aliases = Aliases::new(1), false);
+    }
+}
