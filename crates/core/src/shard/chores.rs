@@ -10,11 +10,12 @@ use super::wills::{Will, is_will};
 use super::{Effect, Report, Shard, StoredRows};
 use crate::change::{internal_delete, internal_row};
 use crate::mqtt::session::Session;
-use crate::position::{Sequence, TableId};
+use crate::position::{Sequence, SessionId, TableId};
 use crate::proposal::{Decide, Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Something to be written that nobody waits for. Each says of one row that there is what becomes of it.
@@ -30,8 +31,9 @@ pub(super) enum Chore {
         /// Why it is not published after all.
         left_out: Arc<OnceLock<LeftOut>>,
     },
-    /// Likewise, and its will is to wait. `due_ms`: until then, in milliseconds since 1970.
-    DelayWill { client_id: Box<str>, number: u64, due_ms: u64 },
+    /// Likewise, and its will is to wait while its session is there. `due_ms`: until then at most, in milliseconds since
+    /// 1970.
+    DelayWill { client_id: Box<str>, session: SessionId, number: u64, due_ms: u64 },
     /// The client said goodbye, and the row of this will would be published when the node is started again.
     WithdrawWill { client_id: Box<str>, number: u64 },
     /// The client is gone, and the row of its session says that it is there: the session would never end.
@@ -98,14 +100,8 @@ impl Shard {
                 // What it says has to be read: it goes on in `on_will_loaded`.
                 return self.waiting_wills.put(client_id, 0, *number);
             }
-            Chore::DelayWill { client_id, number, due_ms } => {
-                let (key, number, due_ms) = (client_id.clone(), *number, *due_ms);
-                self.propose_chore(token, TableId::WILLS, client_id, move |row, out| {
-                    is_will(row, number)?;
-                    let will = row.and_then(|row| Will::parse(row.payload)).ok_or(Rejection::Absent)?.0;
-                    internal_row(TableId::WILLS, key.as_bytes(), &will.row(due_ms)).encode(out);
-                    Ok(())
-                });
+            Chore::DelayWill { client_id, session, number, due_ms } => {
+                self.propose_delay(token, client_id, *session, (*number, *due_ms));
             }
             Chore::WithdrawWill { client_id, number } => {
                 let (key, number) = (client_id.clone(), *number);
@@ -158,6 +154,29 @@ impl Shard {
         let decide: Decide = Box::new(|row: Option<&Record<'_>>, _, out: &mut Vec<u8>| decide(row, out));
         let place = (table, client_id.as_bytes().to_vec());
         self.proposals.push_decided(Some(token), Durability::Sync, place, decide, &[]);
+    }
+
+    /// Proposes that a will waits until `due_ms`; one whose session ended meanwhile, as its client began anew or its time
+    /// ran out, is due at once (MQTT 5 §3.1.3.2.2).
+    fn propose_delay(&mut self, token: Token, client_id: &str, session: SessionId, (number, due_ms): (u64, u64)) {
+        let key: Box<[u8]> = client_id.as_bytes().into();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let look: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| {
+            let present = row.and_then(|row| Session::interrupted(row.payload, Sequence::ZERO));
+            over.store(present.is_none_or(|(present, _)| present.id != session.0), Ordering::Relaxed);
+            Ok(())
+        });
+        let of_will = key.clone();
+        let delay: Decide = Box::new(move |row: Option<&Record<'_>>, now_ms, out: &mut Vec<u8>| {
+            is_will(row, number)?;
+            let will = row.and_then(|row| Will::parse(row.payload)).ok_or(Rejection::Absent)?.0;
+            let due_ms = if is_over.load(Ordering::Relaxed) { now_ms.min(due_ms) } else { due_ms };
+            internal_row(TableId::WILLS, &of_will, &will.row(due_ms)).encode(out);
+            Ok(())
+        });
+        let decisions = vec![(TableId::SESSIONS, key.to_vec(), look), (TableId::WILLS, key.to_vec(), delay)];
+        self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &[]);
     }
 
     /// What is left of a session whose time ran out, unless there is a new one by now.

@@ -11,7 +11,7 @@ use super::{Claimant, Effect, Moment, Report, Shard, StoredRows};
 use crate::change::{Change, internal_delete};
 use crate::mqtt::session::{Flow, Session, rows};
 use crate::mqtt::window::Acknowledged;
-use crate::position::TableId;
+use crate::position::{SessionId, TableId};
 use crate::proposal::{Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode};
@@ -400,9 +400,9 @@ impl Shard {
     // Stored sessions ------------------------------------------------------------------------------------------------------
 
     /// A row of [`TableId::SESSIONS`] that is there when the node starts. If its client was connected when the node ended,
-    /// its time begins now. Returns how many seconds the session outlives its connection; `None` if the row is not a
-    /// session.
-    pub(super) fn restore_session(&mut self, client_id: &str, row: &[u8], now: Moment) -> Option<u32> {
+    /// its time begins now. Returns which session it is, and how many seconds it outlives its connection; `None` if the
+    /// row is not a session.
+    pub(super) fn restore_session(&mut self, client_id: &str, row: &[u8], now: Moment) -> Option<(SessionId, u32)> {
         let (session, interrupted) = Session::interrupted(row, now.committed)?;
         if let Some(interrupted) = interrupted {
             let (expires_ms, token) = (expires_ms(session.expiry_secs, now), self.token(0));
@@ -414,7 +414,7 @@ impl Shard {
                 Chore::LeaveSession { client_id: client_id.into(), until: now.committed, expires_ms },
             );
         }
-        Some(session.expiry_secs)
+        Some((SessionId(session.id), session.expiry_secs))
     }
 
     /// The store removed a session whose time ran out.

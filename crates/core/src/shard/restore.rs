@@ -44,15 +44,15 @@ impl Shard {
         }
         shard.restore_groups(found);
         if is_first {
-            let mut expiries = BTreeMap::new();
+            let mut sessions = BTreeMap::new();
             for (client_id, row) in &found.sessions {
-                if let Some(expiry_secs) = shard.restore_session(client_id, row, now) {
-                    expiries.insert(client_id, expiry_secs);
+                if let Some(session) = shard.restore_session(client_id, row, now) {
+                    sessions.insert(client_id, session);
                 }
             }
             shard.remove_left_rows(found);
             for (client_id, row) in &found.wills {
-                shard.restore_will(client_id, row, expiries.get(client_id).copied(), now);
+                shard.restore_will(client_id, row, sessions.get(client_id).copied(), now);
             }
         }
         shard

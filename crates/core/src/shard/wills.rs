@@ -181,25 +181,27 @@ impl Shard {
         if cause == Cause::Goodbye {
             return Some(will.number);
         }
-        self.end_will(&session.client_id, will, session.expiry_secs, cause, now);
+        self.end_will(session, will, cause, now);
         None
     }
 
     /// A connection ended without a goodbye.
-    fn end_will(&mut self, client_id: &str, will: &Will, expiry_secs: u32, cause: Cause, now: Moment) {
+    fn end_will(&mut self, session: &Session, will: &Will, cause: Cause, now: Moment) {
+        let client_id = &session.client_id;
         let clean = matches!(cause, Cause::Taken(claimant) if claimant.clean_start);
         // The session ends with the connection, or is thrown away by the next one: its will does not wait. One that goes
         // on with it takes the row away [MQTT-3.1.3-9], unless it is refused.
-        match if clean { 0 } else { will.delay_secs.min(expiry_secs) } {
+        match if clean { 0 } else { will.delay_secs.min(session.expiry_secs) } {
             0 => self.publish_will(client_id, will, false),
-            delay_secs => self.delay_will(client_id, will, delay_secs, now),
+            delay_secs => self.delay_will((client_id, session.id), will, delay_secs, now),
         }
     }
 
-    /// A will waits so long from now on: it is known to do so once its row says it.
-    fn delay_will(&mut self, client_id: &str, will: &Will, delay_secs: u32, now: Moment) {
+    /// A will waits so long from now on, or until its session ends: it is known to do so once its row says it.
+    fn delay_will(&mut self, session: (&str, SessionId), will: &Will, delay_secs: u32, now: Moment) {
+        let (client_id, session) = (session.0.into(), session.1);
         let due_ms = now.wall_ms + u64::from(delay_secs) * 1000;
-        self.begin_chore(Chore::DelayWill { client_id: client_id.into(), number: will.number, due_ms });
+        self.begin_chore(Chore::DelayWill { client_id, session, number: will.number, due_ms });
     }
 
     /// A will is published and its row goes, together and only if the row is still there. `has_waited`: see
@@ -251,11 +253,12 @@ impl Shard {
     }
 
     /// A row of [`TableId::WILLS`] that is there when the node starts: its connection is gone, without a goodbye.
-    /// `session_expiry_secs`: how long its session lasts, if it has one.
-    pub(super) fn restore_will(&mut self, client_id: &str, row: &[u8], session_expiry_secs: Option<u32>, now: Moment) {
+    /// `session`: the one it has, and how many seconds that lasts.
+    pub(super) fn restore_will(&mut self, client_id: &str, row: &[u8], session: Option<(SessionId, u32)>, now: Moment) {
         let Some((will, due_ms)) = Will::parse(row) else { return };
-        match (due_ms, will.delay_secs.min(session_expiry_secs.unwrap_or(0))) {
-            (0, delay_secs) if delay_secs > 0 => self.delay_will(client_id, &will, delay_secs, now),
+        let lasting = session.map(|(id, expiry_secs)| (id, will.delay_secs.min(expiry_secs)));
+        match (due_ms, lasting) {
+            (0, Some((id, delay_secs))) if delay_secs > 0 => self.delay_will((client_id, id), &will, delay_secs, now),
             (due_ms, _) if due_ms > now.wall_ms => self.waiting_wills.put(client_id, due_ms, will.number),
             _ => self.publish_will(client_id, &will, true),
         }
