@@ -55,6 +55,8 @@ pub(crate) struct Client {
     /// What the node allows.
     limits: Limits,
     pub(crate) socket: Option<SocketId>,
+    /// The one over which it hears yet of a session that has ended since.
+    pub(crate) outlived: Option<SocketId>,
     /// CONNACK came.
     pub(crate) connected: bool,
     clean: bool,
@@ -200,6 +202,7 @@ impl Client {
             nature,
             limits: limits.clone(),
             socket: None,
+            outlived: None,
             connected: false,
             clean: false,
             starts_clean: false,

@@ -475,8 +475,10 @@ impl Run {
             }
         }
         for client_id in std::mem::take(&mut self.book.ended) {
-            let client = self.clients.iter().find(|client| client.name == client_id);
-            client.into_iter().for_each(|client| self.groups.end_session(client.index));
+            for client in self.clients.iter_mut().filter(|client| client.name == client_id) {
+                client.outlived = client.socket.filter(|&socket| self.node.has_ended(socket));
+                self.groups.end_session(client.index);
+            }
         }
         self.groups.look(&self.clients, now);
         for report in &self.node.reports[self.reported..] {

@@ -282,7 +282,8 @@ impl Client {
         }
         self.check_message(node, publish, topic, (number, group), world.book)?;
         if let Some(group) = group {
-            let has_ended = !self.is_durable() && self.socket.is_some_and(|socket| node.has_ended(socket));
+            let has_gone = self.outlived.is_some() && self.outlived == self.socket;
+            let has_ended = has_gone || !self.is_durable() && self.socket.is_some_and(|socket| node.has_ended(socket));
             let was_returned = has_ended || self.may_miss(topic);
             let hold = if was_returned { Hold::Returned } else { Hold::Has };
             return world.groups.on_delivery(group, (self.index, hold), number, publish, world.book);
