@@ -1,7 +1,7 @@
 //! Writes that go straight to the disk and are durable when they return.
 //!
 //! A write that is synced behind it costs twice: the system copies it into pages of its cache that it has to find and
-//! keep books of, and then looks for them again. `docs/performance.md` has the figures.
+//! keep books of, and then looks for them again. `docs/decisions/0017-direct-writes.md` has the figures.
 
 use crate::limits::{DISK_BLOCK_BYTES, FILLED_BYTES};
 use std::fs::File;
@@ -35,9 +35,9 @@ impl Direct {
         let start = offset - offset % BLOCK as u64;
         let head = (offset - start) as usize;
         if self.end != offset {
-            self.head.resize(head, 0);
-            cached.read_exact_at(&mut self.head, start)?;
-            self.end = offset;
+            let mut known = vec![0; head];
+            cached.read_exact_at(&mut known, start)?;
+            (self.head, self.end) = (known, offset);
         }
         let end = offset + bytes.len() as u64;
         // Each time it grows, the file system commits that to its journal.
