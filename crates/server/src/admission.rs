@@ -1,7 +1,7 @@
 //! Who is let in: how many MQTT connections there may be, in all and from one address.
 
 use rowcast_core::limits::{CONNECTIONS_BEYOND_MAX, Limits};
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ struct State {
     /// 0: no bound.
     per_address_max: u32,
     connections: u32,
-    by_address: FxHashMap<IpAddr, u32>,
+    by_address: HashMap<IpAddr, u32>,
     beyond: u32,
 }
 
@@ -32,7 +32,7 @@ impl Admission {
     /// Nobody is there yet.
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Admission> {
-        let by_address = FxHashMap::default();
+        let by_address = HashMap::default();
         let (connections_max, per_address_max) = (limits.connections, limits.connections_per_address);
         let state = State { connections_max, per_address_max, connections: 0, by_address, beyond: 0 };
         Arc::new(Admission { state: Mutex::new(state) })

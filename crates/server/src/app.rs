@@ -56,6 +56,7 @@ const STEP: Duration = Duration::from_millis(5);
 /// Runs the application until it is told to stop. `again`: how to read the configuration while it runs.
 pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let mode = again.mode;
+    rowcast_core::seed_names(random()?);
     let application_files = watch::look(&config.folder);
     let Application { catalog, roles } = application::read(&config.folder)?;
     let declared = catalog.clone();
@@ -214,7 +215,6 @@ fn start_shards(
     reach: Arc<Reach>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let shards = node.inboxes.len() as u32;
-    rowcast_core::seed_names(random()?);
     let random_seed = random()?;
     let committed = node.store.committed();
     let found = Arc::new(reads::found(&node.store)?);

@@ -2,13 +2,13 @@
 
 use crate::clients::Connected;
 use rowcast_core::shard::{Claimant, ConnectionId};
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Owners of client identifiers. A lock, taken when a client comes or goes and never held while waiting.
 #[derive(Default)]
 pub struct Directory {
-    owners: Mutex<FxHashMap<Box<str>, Owner>>,
+    owners: Mutex<HashMap<Box<str>, Owner>>,
 }
 
 struct Owner {
@@ -82,7 +82,7 @@ impl Directory {
     }
 
     /// The map is whole after every step, so a panic elsewhere spoils nothing.
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<Box<str>, Owner>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
