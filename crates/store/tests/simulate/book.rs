@@ -347,9 +347,7 @@ impl Book {
             if change.expires_ms != kept {
                 return Err(format!("{number} expires at {:?}, not at {kept:?} as before", change.expires_ms));
             }
-            // Where it was sent twice, the record it was merged into first may have stayed longer.
-            let earlier = if message.logged == 1 { kept } else { message.expires_ms };
-            message.expires_ms = earlier.zip(kept).map(|(earlier, kept)| earlier.max(kept));
+            message.expires_ms = kept;
         }
         if is_put {
             let name = name_of(change.payload);
