@@ -328,8 +328,11 @@ impl LogSync {
     /// Writes to the last segment, where all before is on the disk, so that this is as well.
     fn write_at(&self, file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.check()?;
-        let fails = |error: &io::Error| self.failed.store(!is_full(error), Ordering::Release);
-        file.write_durably_at(bytes, offset).inspect_err(fails)
+        let written = file.write_durably_at(bytes, offset);
+        if written.as_ref().is_err_and(|error| !is_full(error)) {
+            self.failed.store(true, Ordering::Release); // Never back: another thread's sync may have failed meanwhile.
+        }
+        written
     }
 
     fn check(&self) -> io::Result<()> {
