@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use turn::{Scratch, Turn, Written};
+use turn::{Scratch, Turn};
 use upkeep::{Beside, Running, Upkeep};
 
 /// Who proposed something: the number of a shard, or of whoever else waits for completions.
@@ -89,8 +89,8 @@ impl Writer {
         }
         let appended = match room {
             Room::Yes => {
-                let Written { frame, count, durability, .. } = &mut written;
-                self.log.append(frame, *count, *durability, self.latest, now_ms)?
+                let (frame, count) = (&mut written.frame, written.count);
+                self.log.append(frame, count, written.durability, self.latest, now_ms)?
             }
             Room::DiskFull | Room::Damaged(_) => Appended::Full,
         };

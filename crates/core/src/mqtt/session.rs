@@ -432,6 +432,12 @@ impl Session {
         serde_json::to_vec(&stored).expect("a session is plain data")
     }
 
+    /// Which session a stored form is of; `None` if the bytes are not a session.
+    #[must_use]
+    pub fn id_in(stored: &[u8]) -> Option<SessionId> {
+        serde_json::from_slice(stored).ok().map(|stored: StoredSession| SessionId(stored.id))
+    }
+
     /// The stored form after a node ended with the client connected, its last committed sequence being `committed`.
     /// The row is `None` if it was not connected. `None` if the bytes are not a session.
     #[must_use]

@@ -159,12 +159,12 @@ impl Shard {
     /// Proposes that a will waits until `due_ms`; one whose session ended meanwhile, as its client began anew or its time
     /// ran out, is due at once (MQTT 5 §3.1.3.2.2).
     fn propose_delay(&mut self, token: Token, client_id: &str, session: SessionId, (number, due_ms): (u64, u64)) {
-        let key: Box<[u8]> = client_id.as_bytes().into();
+        let key = client_id.as_bytes().to_vec();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let look: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| {
-            let present = row.and_then(|row| Session::interrupted(row.payload, Sequence::ZERO));
-            over.store(present.is_none_or(|(present, _)| present.id != session.0), Ordering::Relaxed);
+            let present = row.and_then(|row| Session::id_in(row.payload));
+            over.store(present != Some(session), Ordering::Relaxed);
             Ok(())
         });
         let of_will = key.clone();
@@ -175,7 +175,7 @@ impl Shard {
             internal_row(TableId::WILLS, &of_will, &will.row(due_ms)).encode(out);
             Ok(())
         });
-        let decisions = vec![(TableId::SESSIONS, key.to_vec(), look), (TableId::WILLS, key.to_vec(), delay)];
+        let decisions = vec![(TableId::SESSIONS, key.clone(), look), (TableId::WILLS, key, delay)];
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &[]);
     }
 

@@ -22,7 +22,7 @@ fn a_write_is_on_the_disk_before_it_is_acknowledged() {
         let (file, _) = call.expect("a descriptor first");
         // It returns once it is on the disk, or a sync behind it does.
         let call = if synchronous.contains(&file.to_owned()) { "pwrite64" } else { "fdatasync" };
-        let done = at(call, written);
+        let done = at(&format!("{call}("), written);
         // A call that another thread interrupts is in two lines.
         let done = if trace[done].contains("unfinished") { at(&format!("{call} resumed"), done) } else { done };
         let acknowledged = at(acknowledgement, published);

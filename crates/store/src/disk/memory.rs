@@ -368,15 +368,13 @@ impl DiskFile for MemFile {
     fn write_durably_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset as usize + bytes.len();
         let zeros = end.next_multiple_of(self.lock()?.filled) - end;
-        let filled = match zeros {
-            0 => Ok(false),
-            _ => self.write_at(&[bytes, &vec![0; zeros]].concat(), offset).map(|()| true),
-        };
-        match filled {
-            Ok(true) => {}
-            Err(error) if !is_full(&error) => return Err(error),
-            Ok(false) | Err(_) => self.write_at(bytes, offset)?, // Perhaps there is room for all but the zeros.
+        if zeros > 0 {
+            match self.write_at(&[bytes, &vec![0; zeros]].concat(), offset) {
+                Err(error) if is_full(&error) => {} // Perhaps there is room for all but the zeros.
+                done => return done.and_then(|()| self.sync_data()),
+            }
         }
+        self.write_at(bytes, offset)?;
         self.sync_data()
     }
 

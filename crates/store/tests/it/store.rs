@@ -1,5 +1,6 @@
 //! The store as its users see it, over disks and tables in memory and, where it matters, real ones.
 
+use crate::damage::segments;
 use rowcast_codec::QoS;
 use rowcast_core::{
     Change, ChangeKind, Completion, Durability, NodeId, Outcome, Proposals, Rejection, Sequence, SessionId, TableId,
@@ -125,7 +126,7 @@ fn zeros_behind_the_last_frame_are_no_torn_one_and_stay_in_no_finished_segment()
             home.turn(&[put(DOG, "1", "a")]);
             turns += 1;
         }
-        let newest = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).max().unwrap();
+        let newest = segments(&disk).pop().unwrap();
         assert_eq!(disk.open(&newest).unwrap().len().unwrap(), FILLED_BYTES as u64);
         home = home.restart(crash);
         assert_eq!((&home.store.opened().cut, home.log(Sequence::ZERO).len()), (&None, turns));
@@ -133,7 +134,7 @@ fn zeros_behind_the_last_frame_are_no_torn_one_and_stay_in_no_finished_segment()
     assert!(disk.bytes() < 5_000, "{} bytes", disk.bytes());
     // What a write left undone behind them is torn.
     home.turn(&[put(DOG, "1", "a")]);
-    let newest = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).max().unwrap();
+    let newest = segments(&disk).pop().unwrap();
     disk.open(&newest).unwrap().write_at(b"frm", 1_000).unwrap();
     let home = home.restart(Crash::Process);
     assert!(home.store.opened().cut.is_some());
