@@ -153,7 +153,7 @@ def away(count):
 
 
 def threads(count):
-    config = f"threads: {{ count: {count} }}\n"
+    config = f"threads: {{ count: {count}, fill: 0 }}\n"  # All of them with connections.
     messages = alone("p2p", "--n", 10, "--duration", 2, config=config)
     written = alone("retained-write", "--n", 8, "--keys", 10_000, "--duration", 2, config=config)
     return {"messages": messages["broker"]["out_per_cpu_s"], "records written": written["broker"]["in_per_cpu_s"]}

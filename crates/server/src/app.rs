@@ -60,7 +60,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let application_files = watch::look(&config.folder);
     let Application { catalog, roles } = application::read(&config.folder)?;
     let declared = catalog.clone();
-    let files = OpenFiles::raise(config.threads().get())?;
+    let files = OpenFiles::raise(config.threads.number().get())?;
     let main = Builder::new_current_thread().enable_all().build()?;
     {
         // A file that has reached the limit of its size (`ulimit -f`) is a full disk, not the end.
@@ -92,7 +92,7 @@ pub fn run(config: Config, again: Again) -> anyhow::Result<()> {
     let People { authenticator, access, users, audit } = people;
     let known = (authenticator, access, users, audit.clone());
     let http = Arc::new(HttpState::new(log.db.clone(), known, clients, http::Settings::of(&config)));
-    let entrance = Entrance::new(Arc::clone(&http), secure, config.mqtt.proxy_protocol, &config.mqtt.limits);
+    let entrance = Entrance::new(Arc::clone(&http), secure, &config);
     let entrance = Arc::new(entrance);
     let threads = start_shards(&config, &node, &entrance, log.reach)?;
     // What shards proposed about interrupted sessions is on disk before a client can come back to one.
@@ -142,7 +142,7 @@ struct Log {
 
 impl Log {
     fn open(config: &Config, files: &OpenFiles) -> anyhow::Result<Log> {
-        let shards = config.threads().get();
+        let shards = config.threads.number().get();
         let options = Options { table_files: files.for_tables(), ..options(config, NodeId(random()?.max(1))) };
         let (store, writer) = Store::open(&config.storage.path, &options, crate::db::now_ms())
             .with_context(|| format!("cannot open the data in {}", config.storage.path.display()))?;

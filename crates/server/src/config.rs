@@ -54,8 +54,8 @@ pub struct Config {
     pub retention: Retention,
     /// `logging:`
     pub logging: Logging,
-    /// `threads.count`: threads that own connections; `None`: one per core.
-    pub threads: Option<NonZeroUsize>,
+    /// `threads:`
+    pub threads: Threads,
     /// `shutdownTimeout`: how long a clean stop may take.
     pub shutdown_timeout: Duration,
 }
@@ -260,6 +260,15 @@ pub struct Retention {
     pub bytes: u64,
 }
 
+/// `threads:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Threads {
+    /// `count`: threads that own connections; `None`: one per core.
+    pub count: Option<NonZeroUsize>,
+    /// `fill`: connections that one of them takes, unless it is busy, before the next is given any.
+    pub fill: usize,
+}
+
 /// `logging:`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Logging {
@@ -391,17 +400,10 @@ impl Config {
                 path: None,
                 audit: AuditLog { enabled: true, path: None, bytes: 16 * 1024 * 1024, files: 8 },
             },
-            threads: None,
+            threads: Threads { count: None, fill: 64 },
             shutdown_timeout: Duration::from_secs(10),
             folder,
         }
-    }
-
-    /// Threads that own connections.
-    #[must_use]
-    pub fn threads(&self) -> NonZeroUsize {
-        let one_per_core = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads.unwrap_or_else(one_per_core)
     }
 
     /// The certificates of the server that are configured.
@@ -410,6 +412,15 @@ impl Config {
             let (certificate, private_key) = (files.certificate.clone()?, files.private_key.clone()?);
             Some(TlsFiles { host: files.host.clone(), certificate, private_key })
         })
+    }
+}
+
+impl Threads {
+    /// How many threads own connections.
+    #[must_use]
+    pub fn number(&self) -> NonZeroUsize {
+        let one_per_core = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.count.unwrap_or_else(one_per_core)
     }
 }
 

@@ -4,6 +4,8 @@
 //! Every step is a task of its own, on the thread that will serve the connection: what a step needed is gone when the
 //! next begins, and a plain connection pays nothing for the others.
 
+mod dealing;
+
 use crate::admission::Place;
 use crate::audit::{Event, Kind};
 use crate::auth::Method;
@@ -16,6 +18,7 @@ use crate::peer::Peer;
 use crate::runtime::{Message, NotWithout, Runtime};
 use crate::tls::authority::AuthorityError;
 use crate::tls::{self, Proof, Refused, TlsError};
+use dealing::whose_turn;
 use rowcast_codec::ReasonCode;
 use rowcast_core::limits::Limits;
 use std::ops::ControlFlow;
@@ -38,6 +41,8 @@ pub struct Entrance {
     http_tls: Option<tls::Server>,
     /// Whether connections of MQTT begin with a header of the PROXY protocol.
     mqtt_proxied: bool,
+    /// `threads.fill`: connections that a thread takes before the next one is given any.
+    fill: usize,
     /// How long a client of MQTT may take to the end of its handshake, and again to the end of its CONNECT.
     connect_timeout_ms: AtomicU32,
 }
@@ -124,10 +129,16 @@ const HTTP_PROTOCOLS: &[&[u8]] = &[HTTP_2, b"http/1.1"];
 impl Entrance {
     /// Leads to HTTP, and to the shard a connection is given to.
     #[must_use]
-    pub fn new(http: Arc<HttpState>, secure: LoadedSecure, mqtt_proxied: bool, limits: &Limits) -> Entrance {
+    pub fn new(http: Arc<HttpState>, secure: LoadedSecure, config: &Config) -> Entrance {
         let LoadedSecure { mqtt, http: https } = secure;
-        let (mqtt_tls, http_tls) = (mqtt.map(tls::Server::new), https.map(tls::Server::new));
-        Entrance { http, mqtt_tls, http_tls, mqtt_proxied, connect_timeout_ms: limits.connect_timeout_ms.into() }
+        Entrance {
+            http,
+            mqtt_tls: mqtt.map(tls::Server::new),
+            http_tls: https.map(tls::Server::new),
+            mqtt_proxied: config.mqtt.proxy_protocol,
+            fill: config.threads.fill,
+            connect_timeout_ms: config.mqtt.limits.connect_timeout_ms.into(),
+        }
     }
 
     /// What holds for connections that come from now on. Doors are neither opened nor shut by it.
@@ -160,10 +171,8 @@ impl Entrance {
         }
     }
 
-    /// Accepts what comes through a door and serves it on this thread, until another one has fewer connections: that
-    /// one goes on.
-    ///
-    /// So a connection never changes threads, and the two of them are woken for as few as the balance allows.
+    /// Accepts what comes through a door and serves it on this thread, until it is the [turn](whose_turn) of another one,
+    /// which goes on. So a connection never changes threads.
     pub async fn accept(self: Arc<Self>, runtime: Rc<Runtime>, mut listener: Listener, room: Room) {
         let _needed = NotWithout("door");
         let (own, inboxes) = (runtime.index() as usize, &runtime.node().inboxes);
@@ -171,8 +180,8 @@ impl Entrance {
         let mut next = own;
         let accept = listener.accept(room, count, |accepted| {
             self.serve(&runtime, accepted);
-            let taken = inboxes.iter().map(|inbox| inbox.connections().get());
-            next = whose_turn(own, taken, count.ended_of_late());
+            let threads = inboxes.iter().map(|inbox| inbox.load());
+            next = whose_turn(own, threads, self.fill, count.ended_of_late());
             if next == own { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         accept.await;
@@ -261,27 +270,6 @@ impl Entrance {
     }
 }
 
-/// Which shard accepts the next connection, where shard `own` did until now, they have `taken` so many, and
-/// `ended_of_late` ended on the own one.
-///
-/// The one with the fewest. But a door that changes threads wakes another one, so the own one goes on
-/// - while it is ahead by no more than one in [`FEW`]: of twenty connections each of two shards has ten, of ten thousand one
-///   may have three hundred more;
-/// - and where connections come and go, by no more than one in `FEW` of those that went, [`LAX`] at most: the next ones
-///   make up for it.
-fn whose_turn(own: usize, taken: impl Iterator<Item = usize> + Clone, ended_of_late: usize) -> usize {
-    let Some((fewest, least)) = taken.clone().enumerate().min_by_key(|&(_, taken)| taken) else { return own };
-    let ahead = taken.clone().nth(own).map_or(0, |taken| taken - least);
-    let allowed = (least / FEW).max((ended_of_late / FEW).min(LAX));
-    if allowed == 0 || ahead > allowed { fewest } else { own }
-}
-
-/// With fewer connections than this on a shard, each new one that is to stay is dealt out in turn.
-const FEW: usize = 16;
-
-/// So many connections a shard may be ahead because they come and go, however many do.
-const LAX: usize = 8;
-
 /// What clients that speak HTTP/2 over TLS ask for (ALPN).
 pub const HTTP_2: &[u8] = b"h2";
 
@@ -331,63 +319,4 @@ async fn shake_hands(
     }
     // In a place of its own: a task keeps room for each of the hands that what it is given goes through.
     Some((Box::new(stream), peer.proven(proof)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_door_stays_with_a_thread_while_the_others_have_about_as_many() {
-        for (own, taken, turn) in [
-            (0, &[0][..], 0),
-            (0, &[7], 0),
-            (0, &[0, 0], 0),
-            (0, &[1, 0], 1),
-            (1, &[1, 1], 0),
-            (1, &[1, 2], 0),
-            (0, &[15, 15, 14], 2),
-            (1, &[16, 16], 1),
-            (0, &[17, 16], 0),
-            (0, &[18, 16], 1),
-            (0, &[33, 32, 40], 0),
-            (0, &[34, 32, 40], 0),
-            (0, &[35, 32, 40], 1),
-            (2, &[1000, 1100, 1062], 2),
-            (2, &[1000, 1100, 1063], 0),
-        ] {
-            assert_eq!(whose_turn(own, taken.iter().copied(), 0), turn, "{own} of {taken:?}");
-        }
-    }
-
-    #[test]
-    fn where_connections_come_and_go_a_door_stays_longer() {
-        for (taken, ended_of_late, turn) in [
-            ([1, 0], 15, 1),
-            ([1, 0], 16, 0),
-            ([2, 0], 16, 1),
-            ([8, 0], 127, 1),
-            ([8, 0], 128, 0),
-            ([9, 0], 100_000, 1),
-            ([208, 200], 100_000, 0),
-            ([212, 200], 100_000, 0),
-            ([213, 200], 100_000, 1),
-        ] {
-            assert_eq!(whose_turn(0, taken.into_iter(), ended_of_late), turn, "{taken:?}, {ended_of_late}");
-        }
-    }
-
-    #[test]
-    fn connections_that_stay_are_spread_evenly() {
-        let (mut taken, mut own, mut changes) = ([0_usize; 3], 0, 0);
-        for count in 1..=10_000 {
-            taken[own] += 1;
-            let next = whose_turn(own, taken.iter().copied(), 0);
-            changes += usize::from(next != own);
-            own = next;
-            let (most, least) = (taken.iter().max().expect("three"), taken.iter().min().expect("three"));
-            assert!(most - least <= 1 + least / 16, "{taken:?} after {count}");
-        }
-        assert!(changes < 400, "{changes} changes of threads");
-    }
 }

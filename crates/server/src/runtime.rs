@@ -8,13 +8,14 @@
 mod directory;
 mod inbox;
 mod needed;
+mod pace;
 mod reads;
 mod refused;
 mod report;
 mod sign_in;
 
 pub use directory::Directory;
-pub use inbox::{Inbox, Message};
+pub use inbox::{Inbox, Load, Message};
 pub use needed::NotWithout;
 
 use crate::access::Access;
@@ -26,6 +27,7 @@ use crate::db::Db;
 use crate::peer::Peer;
 use crate::sys::Sys;
 use directory::Claim;
+use pace::Pace;
 use refused::Refused;
 use rowcast_core::limits::TURN_EVENT_BYTES_MAX;
 use rowcast_core::shard::{Claimant, ConnectionId, Effect, Input, Moment, Previous, Shard};
@@ -114,6 +116,7 @@ pub struct Runtime {
     later: RefCell<VecDeque<Input>>,
     inputs: RefCell<Vec<Message>>,
     turn_due: Cell<bool>,
+    pace: Pace,
     /// Bytes read from whichever socket is read now.
     pub(crate) buffer: RefCell<Box<[u8]>>,
 }
@@ -157,6 +160,7 @@ impl Runtime {
             later: RefCell::default(),
             inputs: RefCell::default(),
             turn_due: Cell::new(false),
+            pace: Pace::default(),
             buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
         })
     }
@@ -350,6 +354,7 @@ impl Runtime {
     fn tick(self: &Rc<Self>) {
         self.with(Shard::tick);
         self.inbox().connections().tick();
+        self.inbox().note_busy(self.pace.tick());
         self.expire();
         self.note_figures();
         self.report_again();

@@ -127,7 +127,7 @@ mod tests {
         );
         std::fs::write(folder.path().join("rowcast.yaml"), "threads: { count: 7 }").expect("written");
         let loaded = load_here().expect("a configuration");
-        assert_eq!((loaded.config.threads().get(), loaded.warnings), (7, vec![]));
+        assert_eq!((loaded.config.threads.number().get(), loaded.warnings), (7, vec![]));
         assert_eq!(loaded.config.storage.path, folder.path().join("data"));
         // A file that leads nowhere is not the absence of one.
         std::fs::remove_file(folder.path().join("rowcast.yaml")).expect("removed");

@@ -553,8 +553,15 @@ fn rest() -> Vec<Key<Config>> {
         Key::new(
             "threads.count",
             threads.or_null(),
-            field!(Config, threads),
+            field!(Config, threads.count),
             "Threads that own connections; `null`: one per core.",
+        ),
+        Key::new(
+            "threads.fill",
+            count(0..=1_000_000u32).kept_as(|fill| fill as usize, |&fill| fill as u32),
+            field!(Config, threads.fill),
+            "Connections that a thread takes, unless it is busy, before the next one is given any: those that talk to each \
+             other cost least on one thread. Beyond it all get as many. 0: all get as many from the first on.",
         ),
         Key::new(
             "shutdownTimeout",

@@ -84,7 +84,7 @@ storage: { path: db, durability: flush, cacheBytes: 64MiB }
 log: { retention: { age: 1d, bytes: 1GiB } }
 logging: { level: debug, format: json, path: log/rowcast.log, audit: {
     enabled: false, path: /a.log, bytes: 1MiB, files: 2 } }
-threads: { count: 3 }
+threads: { count: 3, fill: 8 }
 shutdownTimeout: 4s
 tls:
   - { host: a.example, certificate: a.pem, privateKey: /keys/a.pem }
@@ -184,7 +184,7 @@ cluster: null
             path: Some("/app/log/rowcast.log".into()),
             audit: AuditLog { enabled: false, path: Some("/a.log".into()), bytes: 1 << 20, files: 2 },
         },
-        threads: NonZeroUsize::new(3),
+        threads: Threads { count: NonZeroUsize::new(3), fill: 8 },
         shutdown_timeout: Duration::from_secs(4),
         folder,
     };
@@ -576,7 +576,7 @@ fn what_a_reload_brings_is_told_from_what_waits_for_a_start() {
             change("threads.count", "null", "2", Holds::NextStart),
         ]
     );
-    assert_eq!((running.logging.level, &running.http, running.threads), (Level::Debug, &old.http, None));
+    assert_eq!((running.logging.level, &running.http, running.threads.count), (Level::Debug, &old.http, None));
     assert_eq!(take_over(&old, &old), (old.clone(), vec![]));
     // What waits for a start is said again, and is no change any more once it is taken back.
     assert_eq!(take_over(&running, &new).1, [changes[0].clone(), changes[2].clone()]);

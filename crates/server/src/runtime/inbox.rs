@@ -32,6 +32,16 @@ pub struct Inbox {
     unseen_bytes: AtomicUsize,
     notify: Notify,
     connections: ConnectionCount,
+    is_busy: AtomicBool,
+}
+
+/// What a shard's thread has to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// How many connections it has.
+    pub connections: usize,
+    /// It had little time to spare of late.
+    pub is_busy: bool,
 }
 
 impl Inbox {
@@ -60,6 +70,16 @@ impl Inbox {
     /// The count of the shard's connections.
     pub fn connections(&self) -> &ConnectionCount {
         &self.connections
+    }
+
+    /// Notes whether the shard's thread had little time to spare of late.
+    pub fn note_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
+    }
+
+    /// What the shard's thread has to do.
+    pub fn load(&self) -> Load {
+        Load { connections: self.connections.get(), is_busy: self.is_busy.load(Ordering::Relaxed) }
     }
 
     /// Adds events from another shard.

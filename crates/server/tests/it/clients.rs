@@ -61,7 +61,7 @@ fn a_certificate_signs_in() {
     let admin = authority.sign_params(&named("admin"));
     for make in MAKES {
         for transport in ["mqtts", "wss"] {
-            let application = secure(Application::dogs().for_real());
+            let application = secure(Application::dogs().for_real().filled());
             application.write("clients.pem", &authority.pem());
             admin.write(&application, "admin");
             let asked = "mtls: { required: true, certificateAuthority: clients.pem }";
@@ -87,7 +87,7 @@ const PLAIN: &[&str] = &["mqtt", "ws"];
 fn check_with(makes: &[Make], transports: &[&str], scenario: &str, configuration: &str) {
     for make in makes {
         for transport in transports {
-            let application = secure(Application::dogs()).configured(configuration);
+            let application = secure(Application::dogs().filled()).configured(configuration);
             let server = application.start();
             run_command(make.command(scenario, &url(transport, &server), application.path()));
         }

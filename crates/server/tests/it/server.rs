@@ -26,6 +26,8 @@ pub(crate) struct Application {
     doors: [String; 2],
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// `threads.fill`
+    fill: usize,
 }
 
 /// The program at work. It is killed when this goes.
@@ -48,9 +50,17 @@ impl Application {
     pub(crate) fn new(schema: &str) -> Application {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the application"));
         let doors = ["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()];
-        let application = Application { folder, mode: "dev", doors, arguments: Vec::new(), environment: Vec::new() };
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        // Two clients are to be on two threads: what passes between threads is what can go wrong.
+        let application = Application { folder, mode: "dev", doors, arguments, environment, fill: 0 };
         application.write("schema.graphql", schema);
         application
+    }
+
+    /// With as many clients on one thread as there are by default.
+    pub(crate) fn filled(mut self) -> Application {
+        self.fill = 64;
+        self
     }
 
     /// The folder with [`DOGS`].
@@ -111,6 +121,7 @@ impl Application {
         let mut command = Command::new(binary());
         let [mqtt, http] = &self.doors;
         command.arg(self.mode).arg(self.path()).args(["--mqtt-port", mqtt, "--http-port", http]);
+        command.args(["--set", &format!("threads.fill={}", self.fill)]);
         // Two that run at once cannot both have the usual one.
         command.args(["--set", "mqtt.network.securePort=null"]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCAST_")) {
