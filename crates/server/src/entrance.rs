@@ -171,8 +171,8 @@ impl Entrance {
         }
     }
 
-    /// Accepts what comes through a door and serves it on this thread, until it is the [turn](whose_turn) of another one,
-    /// which goes on. So a connection never changes threads.
+    /// Accepts what comes through a door and serves it on this thread, until it is the turn of another one
+    /// (`whose_turn`), which goes on. So a connection never changes threads.
     pub async fn accept(self: Arc<Self>, runtime: Rc<Runtime>, mut listener: Listener, room: Room) {
         let _needed = NotWithout("door");
         let (own, inboxes) = (runtime.index() as usize, &runtime.node().inboxes);
