@@ -29,6 +29,7 @@ pub use hlc::{Clock, Hlc, Stamp};
 pub use names::seed_names;
 pub use position::{NodeId, Sequence, SessionId, TableId};
 pub use proposal::{
-    Audience, Batch, Completion, Decide, Durability, Outcome, Proposal, Proposals, Rejection, Token, older,
+    Audience, Batch, Completion, Decide, Decision, Durability, Outcome, Preparation, Proposal, Proposals, Redecide,
+    Rejection, Token, older,
 };
 pub use record::{Record, RecordError};

@@ -9,6 +9,10 @@ pub const ENTRY_BYTES_MAX: usize = 272 * 1024 * 1024;
 /// leaves room for.
 pub const PACKET_BYTES_MAX: u32 = 268_435_455;
 
+/// Bytes of a document that is checked, or laid onto another one, on a thread that nobody else waits for: a millisecond of
+/// work or more.
+pub const LARGE_DOCUMENT_BYTES: usize = 64 * 1024;
+
 /// Connections beyond [`Limits::connections`] or [`Limits::connections_per_address`] that are kept until their CONNECT
 /// can be answered, in all.
 pub const CONNECTIONS_BEYOND_MAX: u32 = 100;

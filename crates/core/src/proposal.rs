@@ -6,6 +6,7 @@ use crate::position::{Sequence, TableId};
 use crate::reach::{Reach, ShardSet};
 use crate::record::Record;
 use bytes::Bytes;
+use std::fmt;
 use std::ops::Range;
 
 /// What an acknowledgement waits for.
@@ -27,6 +28,85 @@ pub struct Token(pub u64);
 /// Decides in the writer, the one place where it cannot race: sees the current record (none if absent or expired) and
 /// the time (milliseconds since 1970), appends the entries to be written ([`Change::encode`]) or says why not.
 pub type Decide = Box<dyn FnOnce(Option<&Record<'_>>, u64, &mut Vec<u8>) -> Result<(), Rejection> + Send>;
+
+/// The same, where it may have to be made more than once: the same each time, for the same record.
+pub type Redecide = Box<dyn Fn(Option<&Record<'_>>, u64, &mut Vec<u8>) -> Result<(), Rejection> + Send>;
+
+/// A decision on one record.
+pub struct Decision {
+    /// The table of the record.
+    pub table: TableId,
+    /// Its key, encoded.
+    pub key: Vec<u8>,
+    /// Bytes that wait for the writer inside of it, beside the key.
+    pub held: usize,
+    /// What is decided.
+    pub decide: Decide,
+}
+
+impl Decision {
+    /// A decision on the record of `(table, key)` that holds nothing worth counting.
+    #[must_use]
+    pub fn new(table: TableId, key: Vec<u8>, decide: Decide) -> Decision {
+        Decision { table, key, held: 0, decide }
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decision").field("table", &self.table).field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+/// A decision that can be made ahead, outside of the writer: one on a large document takes long, and all would wait for it.
+pub struct Preparation {
+    /// As those of the [`Decision`].
+    pub table: TableId,
+    /// Likewise.
+    pub key: Vec<u8>,
+    /// Bytes it is about.
+    pub bytes: usize,
+    /// It is another one where there is another record.
+    pub depends: bool,
+    /// What is decided.
+    pub decide: Redecide,
+}
+
+impl Preparation {
+    /// Decides now, as the writer would: see [`Decide`]. What is decided holds if the record is still this one once it is the
+    /// writer's turn; else it is decided anew.
+    #[must_use]
+    pub fn ahead(self, record: Option<&Record<'_>>, now_ms: u64) -> Decision {
+        let Preparation { table, key, bytes, depends, decide } = self;
+        let mut entries = Vec::new();
+        let decided = decide(record, now_ms, &mut entries);
+        let (held, seen) = (entries.len(), record.map(|record| record.version));
+        let write = move |out: &mut Vec<u8>| {
+            out.extend_from_slice(&entries);
+            decided
+        };
+        if !depends {
+            return Decision { table, key, held, decide: Box::new(move |_, _, out| write(out)) };
+        }
+        let decide = move |record: Option<&Record<'_>>, now_ms, out: &mut Vec<u8>| {
+            if record.map(|record| record.version) == seen { write(out) } else { decide(record, now_ms, out) }
+        };
+        Decision { table, key, held: bytes + held, decide: Box::new(decide) }
+    }
+
+    /// Leaves all of it to the writer.
+    #[must_use]
+    pub fn in_turn(self) -> Decision {
+        let Preparation { table, key, bytes, decide, .. } = self;
+        Decision { table, key, held: bytes, decide: Box::new(decide) }
+    }
+}
+
+impl fmt::Debug for Preparation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preparation").field("table", &self.table).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
 
 /// Why a decision went against the proposal. Nothing of it is written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,9 +164,9 @@ pub struct Proposal {
     pub token: Option<Token>,
     /// What the outcome waits for.
     pub durability: Durability,
-    /// Each looks at the record of a table and a key as it is before this proposal, and writes the first entries. The
-    /// first that is against it ends it.
-    pub decisions: Vec<(TableId, Vec<u8>, Decide)>,
+    /// Each looks at its record as that is before this proposal, and writes the first entries. The first that is against it
+    /// ends it.
+    pub decisions: Vec<Decision>,
     /// Entries that are there already, within [`Proposals::bytes`]; they follow those of the decisions.
     pub entries: Range<usize>,
     /// The shards that may want what it writes for clients, as of [`Proposals::reach_age`].
@@ -146,17 +226,16 @@ impl Proposals {
         self.list.push(Proposal { token, durability, decisions: Vec::new(), entries, wanted });
     }
 
-    /// Adds a proposal that depends on the record of `(table, key)`; `changes` follow if the decision is for it.
+    /// Adds a proposal that depends on a record; `changes` follow if the decision is for it.
     pub fn push_decided(
         &mut self,
         token: Option<Token>,
         durability: Durability,
-        (table, key): (TableId, Vec<u8>),
-        decide: Decide,
+        decision: Decision,
         changes: &[Change<'_>],
     ) {
         self.push(token, durability, changes);
-        self.list.last_mut().expect("just pushed").decisions.push((table, key, decide));
+        self.list.last_mut().expect("just pushed").decisions.push(decision);
     }
 
     /// Adds a proposal that depends on several records, each of which is decided on once; `entries`, encoded already,
@@ -165,7 +244,7 @@ impl Proposals {
         &mut self,
         token: Option<Token>,
         durability: Durability,
-        decisions: Vec<(TableId, Vec<u8>, Decide)>,
+        decisions: Vec<Decision>,
         entries: &[u8],
     ) {
         let start = self.bytes.len();
@@ -299,7 +378,9 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::change::internal_row;
-    use rowcast_codec::TopicFilter;
+    use crate::hlc::{Hlc, Stamp};
+    use crate::position::{NodeId, SessionId};
+    use rowcast_codec::{QoS, TopicFilter};
 
     #[test]
     fn there_is_room_for_as_many_as_before_up_to_a_bound() {
@@ -314,6 +395,44 @@ mod tests {
             let next = proposals.next();
             assert!(next.is_empty());
             assert_eq!((next.bytes.capacity(), next.list.capacity()), room);
+        }
+    }
+
+    #[test]
+    fn what_was_decided_ahead_holds_for_the_record_it_was_decided_for() {
+        let record = |version| Record {
+            version: Sequence(version),
+            stamp: Stamp { hlc: Hlc(0), node: NodeId(1) },
+            qos: QoS::AtMostOnce,
+            publisher: SessionId::NONE,
+            expires_ms: None,
+            properties: &[],
+            payload: &[],
+        };
+        let none = Rejection::Condition(None);
+        for (depends, seen, found, decided) in [
+            (true, None, None, Err(none.clone())),
+            (true, Some(1), Some(1), Ok("1 at 5")),
+            (true, Some(1), Some(2), Ok("2 at 6")),
+            (true, Some(1), None, Err(none.clone())),
+            (true, None, Some(2), Ok("2 at 6")),
+            (false, Some(1), Some(2), Ok("1 at 5")),
+            (false, None, Some(2), Err(none)),
+        ] {
+            let decide = |record: Option<&Record<'_>>, now_ms: u64, out: &mut Vec<u8>| {
+                let version = record.map(|record| record.version).ok_or(Rejection::Condition(None))?;
+                out.extend_from_slice(format!("{version} at {now_ms}").as_bytes());
+                Ok(())
+            };
+            let preparation =
+                Preparation { table: TableId(9), key: vec![1], bytes: 100, depends, decide: Box::new(decide) };
+            let decision = preparation.ahead(seen.map(record).as_ref(), 5);
+            assert_eq!((decision.table, &decision.key[..]), (TableId(9), &[1][..]));
+            let held = if depends { 100 } else { 0 } + if seen.is_some() { 6 } else { 0 };
+            assert_eq!(decision.held, held);
+            let mut out = b"before ".to_vec();
+            let verdict = (decision.decide)(found.map(record).as_ref(), 6, &mut out);
+            assert_eq!(verdict.map(|()| out), decided.map(|text| format!("before {text}").into_bytes()));
         }
     }
 

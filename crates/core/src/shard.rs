@@ -126,6 +126,8 @@ pub struct Settings {
     pub arrivals: Arc<AtomicU64>,
     /// [`FILTERS_AT_ONCE`](crate::limits::FILTERS_AT_ONCE); fewer in tests, to see what happens in between.
     pub filters_at_once: usize,
+    /// [`LARGE_DOCUMENT_BYTES`](crate::limits::LARGE_DOCUMENT_BYTES); fewer in tests, likewise.
+    pub large_document_bytes: usize,
 }
 
 /// What a connection's task is to do next.
@@ -383,6 +385,7 @@ impl Shard {
             }
             Input::Fetched { reader: Reader::Connection(id), messages } => self.on_fetched(id, messages, now),
             Input::Fetched { reader: Reader::Group(id), messages } => self.on_group_fetched(id, messages),
+            Input::Prepared { connection, decision } => self.on_prepared(connection, decision, now),
             Input::Located { connection, located } => self.on_located(connection, &located, now),
             Input::Got { connection, record } => self.on_got(connection, record, now),
             Input::Share(mail) => self.on_share(mail, now),

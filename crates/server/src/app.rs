@@ -33,7 +33,7 @@ use fanout::Fanout;
 use files::OpenFiles;
 use people::People;
 use rowcast_core::catalog::Catalog;
-use rowcast_core::limits::FILTERS_AT_ONCE;
+use rowcast_core::limits::{FILTERS_AT_ONCE, LARGE_DOCUMENT_BYTES};
 use rowcast_core::reach::Reach;
 use rowcast_core::session_quota::SessionQuota;
 use rowcast_core::shard::{Settings, Shard};
@@ -348,6 +348,7 @@ fn settings(
         session_quota: Arc::clone(session_quota),
         arrivals: Arc::clone(arrivals),
         filters_at_once: FILTERS_AT_ONCE,
+        large_document_bytes: LARGE_DOCUMENT_BYTES,
     }
 }
 

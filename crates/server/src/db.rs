@@ -5,6 +5,7 @@
 //! cannot race. Nothing here knows of HTTP or MQTT.
 
 mod alone;
+mod aside;
 mod completions;
 mod condition;
 mod insert;
@@ -26,6 +27,7 @@ pub use place::{PlaceError, RecordRef, TableRef};
 pub use walk::{Page, Walk};
 pub use write::{Payload, Written};
 
+use aside::Aside;
 use readers::{Failed, Readers};
 use rowcast_core::catalog::Catalog;
 use rowcast_core::limits::{Limits, TopicLimits};
@@ -59,6 +61,7 @@ struct Shared {
     /// Beyond these nothing is written, and what is there is read and deleted.
     topic_limits: RwLock<TopicLimits>,
     drafts: write::Drafts,
+    aside: Aside,
     next_numbers: insert::NextNumbers,
     numbering: numbers::Numbering,
 }
@@ -145,6 +148,7 @@ impl Db {
             tables: RwLock::new(Arc::new(none)),
             topic_limits: RwLock::new(Limits::default().topic()),
             drafts: write::Drafts::default(),
+            aside: Aside::default(),
             next_numbers: insert::NextNumbers::default(),
             numbering: numbers::Numbering::default(),
         };

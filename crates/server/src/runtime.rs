@@ -481,6 +481,7 @@ impl Runtime {
             Effect::Fetch { reader, messages } => self.fetch(reader, messages),
             Effect::Locate { connection, sought } => self.locate(connection, sought),
             Effect::Get { connection, table, key } => self.get(connection, table, key),
+            Effect::Prepare { connection, preparation } => self.prepare(connection, *preparation),
             Effect::Later(input) => {
                 self.later.borrow_mut().push_back(*input);
                 self.inbox().notify();

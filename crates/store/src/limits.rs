@@ -13,7 +13,7 @@ pub const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a frame's body: its length is a 32-bit number, and a reader holds a frame in memory whole.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// What a proposal costs in the queue beyond its bytes, and each decision beyond its key: a slot in a list, and more
+/// What a proposal costs in the queue beyond its bytes, and each decision beyond its key and what it holds: a slot in a list, and more
 /// somewhere on the heap.
 pub const PROPOSAL_BYTES: usize = 160;
 

@@ -2,7 +2,7 @@
 
 use crate::limits::{PROPOSAL_BYTES, TURN_BYTES_MAX, TURN_CHANGES_MAX};
 use crate::writer::Origin;
-use rowcast_core::Proposals;
+use rowcast_core::{Decision, Proposals};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -84,13 +84,14 @@ impl Queue {
         let mut taken = Vec::new();
         let (mut changes, mut bytes) = (0, 0);
         while let Some((_, next)) = waiting.work.front() {
+            let next_bytes = next.bytes.len() + held(next);
             if !taken.is_empty()
-                && (changes + next.list.len() > TURN_CHANGES_MAX || bytes + next.bytes.len() > TURN_BYTES_MAX)
+                && (changes + next.list.len() > TURN_CHANGES_MAX || bytes + next_bytes > TURN_BYTES_MAX)
             {
                 break;
             }
             changes += next.list.len();
-            bytes += next.bytes.len();
+            bytes += next_bytes;
             waiting.bytes -= cost(next);
             taken.extend(waiting.work.pop_front());
         }
@@ -129,15 +130,23 @@ impl Queue {
 }
 
 fn cost(proposals: &Proposals) -> usize {
-    let decisions = || proposals.list.iter().flat_map(|proposal| &proposal.decisions);
-    let keys: usize = decisions().map(|(_, key, _)| key.len()).sum();
-    proposals.bytes.len() + keys + (proposals.list.len() + decisions().count()) * PROPOSAL_BYTES
+    let keys: usize = decisions(proposals).map(|decision| decision.key.len()).sum();
+    let count = proposals.list.len() + decisions(proposals).count();
+    proposals.bytes.len() + keys + held(proposals) + count * PROPOSAL_BYTES
+}
+
+fn held(proposals: &Proposals) -> usize {
+    decisions(proposals).map(|decision| decision.held).sum()
+}
+
+fn decisions(proposals: &Proposals) -> impl Iterator<Item = &Decision> {
+    proposals.list.iter().flat_map(|proposal| &proposal.decisions)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rowcast_core::Durability;
+    use rowcast_core::{Durability, TableId};
 
     fn work(changes: usize, bytes: usize) -> Proposals {
         let mut proposals = Proposals { bytes: vec![0; bytes], ..Proposals::default() };
@@ -164,6 +173,27 @@ mod tests {
         assert_eq!(taken(&queue), Some(2));
         assert_eq!(*told.lock().unwrap(), [Origin(2)]);
         assert_eq!((queue.bytes(), taken(&queue)), (0, Some(0)));
+    }
+
+    #[test]
+    fn what_waits_inside_of_decisions_counts() {
+        let queue = Queue::new(1000, Box::new(|_| {}));
+        let decided = |held| {
+            let decision = Decision { held, ..Decision::new(TableId(9), vec![0; 50], Box::new(|_, _, _| Ok(()))) };
+            let mut proposals = Proposals::default();
+            proposals.push_decided(None, Durability::Memory, decision, &[]);
+            proposals
+        };
+        assert!(queue.try_push(Origin(1), decided(500)).is_ok());
+        assert_eq!(queue.bytes(), 550 + 2 * PROPOSAL_BYTES);
+        assert!(queue.try_push(Origin(1), decided(500)).is_err());
+        assert!(queue.try_push(Origin(1), work(0, 100)).is_ok());
+        assert_eq!((taken(&queue), queue.bytes()), (Some(2), 0));
+        let queue = Queue::new(usize::MAX, Box::new(|_| {}));
+        for _ in 0..2 {
+            assert!(queue.try_push(Origin(1), decided(TURN_BYTES_MAX)).is_ok());
+        }
+        assert_eq!([taken(&queue), taken(&queue)], [Some(1), Some(1)]);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 
 use rowcast_codec::QoS;
 use rowcast_core::{
-    Change, ChangeKind, Completion, Durability, Entries, Entry, NodeId, Outcome, Proposals, Rejection, Sequence,
-    SessionId, TableId, Token,
+    Change, ChangeKind, Completion, Decision, Durability, Entries, Entry, NodeId, Outcome, Proposals, Rejection,
+    Sequence, SessionId, TableId, Token,
 };
 use rowcast_store::limits::FILLED_BYTES;
 use rowcast_store::{
@@ -522,7 +522,7 @@ impl Wish {
             }
             Wish::Append(change, most) => {
                 let (change, most) = (change.clone(), *most);
-                let key = (change.table, change.key.clone());
+                let (table, key) = (change.table, change.key.clone());
                 let decide = move |record: Option<&rowcast_core::Record<'_>>, _, out: &mut Vec<u8>| {
                     let old = record.map_or(&b""[..], |record| record.payload);
                     if record.is_some() && old.len() >= most {
@@ -532,7 +532,7 @@ impl Wish {
                     Change { payload: &payload, ..change.as_change() }.encode(out);
                     Ok(())
                 };
-                proposals.push_decided(Some(token), durability, key, Box::new(decide), &[]);
+                proposals.push_decided(Some(token), durability, Decision::new(table, key, Box::new(decide)), &[]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Answers in the order of the packets they answer, whatever each of them waits for.
 
-use super::connection::{self, ConnectionId, Pending, Phase, Then};
+use super::connection::{self, ConnectionId, LookUp, Pending, Phase, Then};
 use super::{Effect, Report, Shard, slot_of};
 use crate::limits::{SPARE_ACK_LISTS_MAX, SPARE_ACKS_MAX};
 use crate::proposal::{Completion, Outcome, Rejection, Token};
@@ -165,12 +165,12 @@ impl Shard {
         self.effects.extend(effect);
     }
 
-    /// The packet that waited, encoded: what it waited for is there.
-    pub(super) fn take_looked_up(&mut self, id: ConnectionId, now: Moment) -> Option<(Version, Vec<u8>)> {
+    /// The packet that waited: what it waited for is there.
+    pub(super) fn take_looked_up(&mut self, id: ConnectionId, now: Moment) -> Option<(Version, Box<LookUp>)> {
         let connection = self.connection_mut(id)?;
         let looking_up = connection.looking_up.take()?;
         connection.heard_ms = now.monotonic_ms; // What it sent meanwhile was not looked at.
-        Some((connection.version, looking_up.packet))
+        Some((connection.version, looking_up))
     }
 
     fn complete(&mut self, id: ConnectionId, pending: Pending, now: Moment) {
@@ -180,6 +180,9 @@ impl Shard {
         }
         let Pending { then, reason, .. } = &pending;
         match then {
+            Then::Nothing if reason.is_error() => {
+                self.refuse_without_answer(id, *reason, pending.detail.as_deref().unwrap_or_default(), now);
+            }
             Then::Nothing => {}
             Then::Pubcomp(_) | Then::Pubrel(_) | Then::Finished(_)
                 if matches!(reason, ReasonCode::QuotaExceeded | ReasonCode::UnspecifiedError) =>

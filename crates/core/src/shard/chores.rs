@@ -11,7 +11,7 @@ use super::{Effect, Report, Shard, StoredRows};
 use crate::change::{internal_delete, internal_row};
 use crate::mqtt::session::Session;
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability, Outcome, Rejection, Token};
+use crate::proposal::{Decide, Decision, Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -152,8 +152,8 @@ impl Shard {
         decide: impl FnOnce(Option<&Record<'_>>, &mut Vec<u8>) -> Result<(), Rejection> + Send + 'static,
     ) {
         let decide: Decide = Box::new(|row: Option<&Record<'_>>, _, out: &mut Vec<u8>| decide(row, out));
-        let place = (table, client_id.as_bytes().to_vec());
-        self.proposals.push_decided(Some(token), Durability::Sync, place, decide, &[]);
+        let decision = Decision::new(table, client_id.as_bytes().to_vec(), decide);
+        self.proposals.push_decided(Some(token), Durability::Sync, decision, &[]);
     }
 
     /// Proposes that a will waits until `due_ms`; one whose session ended meanwhile, as its client began anew or its time
@@ -175,7 +175,8 @@ impl Shard {
             internal_row(TableId::WILLS, &of_will, &will.row(due_ms)).encode(out);
             Ok(())
         });
-        let decisions = vec![(TableId::SESSIONS, key.clone(), look), (TableId::WILLS, key, delay)];
+        let decisions =
+            vec![Decision::new(TableId::SESSIONS, key.clone(), look), Decision::new(TableId::WILLS, key, delay)];
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &[]);
     }
 
@@ -187,13 +188,13 @@ impl Shard {
         if changes.is_empty() {
             return;
         }
-        let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
-        let absent = Box::new(|row: Option<&Record<'_>>, _, _: &mut Vec<u8>| match row {
+        let absent: Decide = Box::new(|row: Option<&Record<'_>>, _, _: &mut Vec<u8>| match row {
             Some(_) => Err(Rejection::Absent),
             None => Ok(()),
         });
         let token = self.token(0);
-        self.proposals.push_decided(Some(token), Durability::Flush, place, absent, &changes);
+        let decision = Decision::new(TableId::SESSIONS, client_id.as_bytes().to_vec(), absent);
+        self.proposals.push_decided(Some(token), Durability::Flush, decision, &changes);
         self.expect_chore(token, Chore::Purge { client_id: client_id.into() });
     }
 

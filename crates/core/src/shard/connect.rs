@@ -19,7 +19,7 @@ use crate::mqtt::session::{Flow, ForAll, Session, rows};
 use crate::mqtt::window::Window;
 use crate::policy::{Operation, Principal};
 use crate::position::TableId;
-use crate::proposal::Durability;
+use crate::proposal::{Decision, Durability};
 use crate::tables::Tables;
 use rowcast_codec::{Connack, Connect, DecodeError, Packet, ReasonCode, Secret, Topic, TopicFilter, Version};
 use std::sync::Arc;
@@ -341,8 +341,8 @@ impl Shard {
             let token = self.token(id.slot);
             if session_present {
                 // Its time may have run out since it was read: then it is gone, with all it had.
-                let place = (TableId::SESSIONS, client_id.as_bytes().to_vec());
-                self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
+                let decision = Decision::new(TableId::SESSIONS, client_id.as_bytes().to_vec(), Box::new(is_there));
+                self.proposals.push_decided(Some(token), Durability::Sync, decision, &changes);
             } else {
                 self.proposals.push(Some(token), Durability::Sync, &changes);
             }

@@ -3,6 +3,7 @@
 use super::aliases::Aliases;
 use super::authenticate::Exchange;
 use super::conflate::Conflated;
+use super::publish::Checked;
 use super::rate::Rate;
 use super::resume::Resuming;
 use super::share::Memberships;
@@ -207,6 +208,8 @@ pub(super) struct Opening {
 pub(super) struct LookUp {
     /// The packet, encoded.
     pub packet: Vec<u8>,
+    /// What is known of it already, where it is a PUBLISH of a large document.
+    pub checked: Option<Checked>,
     /// What asks for it, once all that came before is answered; `None`: it was asked for.
     pub effect: Option<Effect>,
     /// The proposal that stands behind all that it waits for to be written.

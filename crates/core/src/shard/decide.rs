@@ -5,7 +5,7 @@ use super::publish::{Checked, Refused, Said, operation_of};
 use crate::change::{Change, ChangeKind, Entry};
 use crate::policy::{Denied, Rights, Writing};
 use crate::position::{Sequence, SessionId};
-use crate::proposal::{Decide, Rejection};
+use crate::proposal::{Decide, Decision, Preparation, Rejection};
 use crate::record::Record;
 use crate::schema::TableIndex;
 use crate::tables::Tables;
@@ -28,6 +28,7 @@ pub(super) enum Condition {
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A put that depends on the record there is, on its way to the writer.
+#[derive(Debug)]
 pub(super) struct Put {
     tables: Arc<Tables>,
     index: TableIndex,
@@ -37,6 +38,8 @@ pub(super) struct Put {
     is_patch: bool,
     writing: Writing,
     pub condition: Option<Condition>,
+    /// It is decided on ahead.
+    pub takes_long: bool,
     properties: Vec<u8>,
     qos: QoS,
     publisher: SessionId,
@@ -64,6 +67,7 @@ impl Put {
             is_patch,
             writing,
             condition: None,
+            takes_long: false,
             properties: if is_document { without_content_type(properties) } else { properties.to_vec() },
             qos: change.qos,
             publisher: change.publisher,
@@ -71,7 +75,20 @@ impl Put {
         }
     }
 
-    pub(super) fn decide(self, record: Option<&Record<'_>>, now_ms: u64, out: &mut Vec<u8>) -> Result<(), Rejection> {
+    /// As it is proposed.
+    pub(super) fn preparation(self) -> Preparation {
+        let table = &self.tables.catalog()[self.index];
+        let depends = self.is_patch || table.needs_previous() || self.condition.is_some() || !self.writing.is_free();
+        Preparation {
+            table: self.tables.id(table),
+            key: self.key.clone(),
+            bytes: self.payload.len(),
+            depends,
+            decide: Box::new(move |record, now_ms, out| self.decide(record, now_ms, out)),
+        }
+    }
+
+    pub(super) fn decide(&self, record: Option<&Record<'_>>, now_ms: u64, out: &mut Vec<u8>) -> Result<(), Rejection> {
         let table = &self.tables.catalog()[self.index];
         let current = record.map(|record| record.payload);
         let (payload, content_type) = if self.is_patch {
@@ -116,13 +133,14 @@ impl Put {
 }
 
 /// A put or delete as it is, if its precondition holds.
-pub(super) fn decide_open(said: &Said<'_>, properties: &[u8], checked: &Checked) -> Decide {
+pub(super) fn decide_open(said: &Said<'_>, properties: &[u8], checked: &Checked) -> Decision {
     let Checked { kind, ref spot, publisher, expires_ms, .. } = *checked;
     let qos = said.qos;
     let (table, key) = (spot.table, spot.key.clone());
     let (properties, payload) = (properties.to_vec(), said.payload.to_vec());
     let condition = said.condition.clone();
-    Box::new(move |record, _, out| {
+    let (held, place) = (payload.len(), key.clone());
+    let decide: Decide = Box::new(move |record, _, out| {
         holds(condition.as_ref(), record)?;
         if kind == ChangeKind::Delete && record.is_none() {
             return Ok(()); // Nothing is announced if there was nothing; what stands beside it is written all the same.
@@ -130,7 +148,8 @@ pub(super) fn decide_open(said: &Said<'_>, properties: &[u8], checked: &Checked)
         Change { kind, qos, table, key: &key, publisher, expires_ms, properties: &properties, payload: &payload }
             .encode(out);
         Ok(())
-    })
+    });
+    Decision { table, key: place, held, decide }
 }
 
 /// Publishes a will as if its client said it now: `said` is an entry as `read_will` left it, to be kept no

@@ -7,6 +7,7 @@ use super::lag::Lag;
 use crate::mqtt::group::ShareMail;
 use crate::mqtt::session::Session;
 use crate::position::{Sequence, TableId};
+use crate::proposal::Preparation;
 use crate::replay::Sought;
 use crate::tables::Range;
 use rowcast_codec::{ReasonCode, Version};
@@ -115,6 +116,14 @@ pub enum Effect {
         table: TableId,
         /// Its key, encoded.
         key: Vec<u8>,
+    },
+    /// Decide on a large document, on a thread that nobody else waits for, by the record there is (`None` if its time has
+    /// run out), answer with [`Input::Prepared`].
+    Prepare {
+        /// For whom.
+        connection: ConnectionId,
+        /// What is to be decided.
+        preparation: Box<Preparation>,
     },
     /// Find where a replay begins, answer with [`Input::Located`].
     Locate {

@@ -12,7 +12,7 @@ use crate::change::{Change, internal_delete};
 use crate::mqtt::session::{Flow, Session, rows};
 use crate::mqtt::window::Acknowledged;
 use crate::position::{SessionId, TableId};
-use crate::proposal::{Durability, Outcome, Rejection, Token};
+use crate::proposal::{Decision, Durability, Outcome, Rejection, Token};
 use crate::record::Record;
 use rowcast_codec::{Disconnect, Packet, PacketId, ReasonCode};
 use std::collections::VecDeque;
@@ -325,8 +325,8 @@ impl Shard {
         let token = self.token(id.slot);
         if ending.was == Phase::Opening {
             // Where there was no room for the session, it has none, or one whose time may run out.
-            let place = (TableId::SESSIONS, client_id.to_vec());
-            self.proposals.push_decided(Some(token), Durability::Sync, place, Box::new(is_there), &changes);
+            let decision = Decision::new(TableId::SESSIONS, client_id.to_vec(), Box::new(is_there));
+            self.proposals.push_decided(Some(token), Durability::Sync, decision, &changes);
         } else {
             self.proposals.push(Some(token), Durability::Sync, &changes);
         }

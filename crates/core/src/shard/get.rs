@@ -54,7 +54,7 @@ impl Shard {
             .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
         let Some(connection) = self.connection_mut(id) else { return Ok(()) };
         let effect = Some(Effect::Get { connection: id, table, key });
-        connection.looking_up = Some(Box::new(LookUp { packet, effect, behind: None }));
+        connection.looking_up = Some(Box::new(LookUp { packet, checked: None, effect, behind: None }));
         self.look_up(id);
         Ok(())
     }
@@ -98,8 +98,8 @@ impl Shard {
 
     /// What a client asked for was looked up.
     pub(super) fn on_got(&mut self, id: ConnectionId, record: Result<Option<Bytes>, Box<str>>, now: Moment) {
-        let Some((version, packet)) = self.take_looked_up(id, now) else { return };
-        if let Ok(Packet::Publish(request)) = Packet::decode(version, &packet) {
+        let Some((version, waiting)) = self.take_looked_up(id, now) else { return };
+        if let Ok(Packet::Publish(request)) = Packet::decode(version, &waiting.packet) {
             let (topic, responded) = match &record {
                 Ok(record) => {
                     let record = record.as_deref().and_then(|bytes| Record::decode(bytes).ok());

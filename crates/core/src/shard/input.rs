@@ -9,7 +9,7 @@ use crate::mqtt::group::ShareMail;
 use crate::mqtt::session::Session;
 use crate::policy::{Policy, Principal};
 use crate::position::{Sequence, TableId};
-use crate::proposal::{Batch, Completion};
+use crate::proposal::{Batch, Completion, Decision};
 use crate::replay::Located;
 use crate::tables::Tables;
 use bytes::Bytes;
@@ -160,6 +160,13 @@ pub enum Input {
         connection: ConnectionId,
         /// Encoded, expired or not; `None` if there is none; or why it cannot be read, in words for the client.
         record: Result<Option<Bytes>, Box<str>>,
+    },
+    /// What [`Effect::Prepare`](super::Effect::Prepare) asked for.
+    Prepared {
+        /// For whom.
+        connection: ConnectionId,
+        /// What was decided.
+        decision: Decision,
     },
     /// The places that [`Effect::Locate`](super::Effect::Locate) asked for.
     Located {

@@ -1,9 +1,9 @@
 //! PUBLISH from a client: to a change that is proposed, or a message that just passes by.
 
-use super::connection::{self, ConnectionId, Pending, Then};
+use super::connection::{self, ConnectionId, LookUp, Pending, Then};
 use super::decide::{Condition, MERGE_PATCH, Put, condition, decide_open, without_content_type};
 use super::get::GET;
-use super::{Moment, Settings, Shard};
+use super::{Effect, Moment, Settings, Shard};
 use crate::change::{Change, ChangeKind, Entry, internal_row};
 use crate::hlc::Hlc;
 use crate::limits::Limits;
@@ -11,14 +11,14 @@ use crate::mqtt::session::rows;
 use crate::places::{Places, Spot, level_count};
 use crate::policy::{Operation, Rights, Writing};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability, Token};
+use crate::proposal::{Decision, Durability, Token};
 use crate::reach::ShardSet;
 use crate::schema::Table;
 use crate::sys;
 use crate::tables::{Place, Tables};
 use crate::validate::{Validator, expires_at_ms};
 use crate::value::Key;
-use rowcast_codec::{Publish, QoS, ReasonCode};
+use rowcast_codec::{Packet, Publish, PublishProperties, QoS, ReasonCode};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub(super) struct Refused(pub ReasonCode, pub String);
 
 /// What a client said, resolved and checked.
+#[derive(Debug)]
 pub(super) struct Checked {
     pub kind: ChangeKind,
     /// Where it goes.
@@ -40,8 +41,10 @@ pub(super) struct Checked {
     pub durability: Durability,
     /// Events are kept whoever wants them.
     pub audit: bool,
+    /// A put that is decided on once more is known.
+    pub put: Option<Box<Put>>,
     /// The change depends on the record there is.
-    pub decide: Option<Decide>,
+    pub decision: Option<Decision>,
 }
 
 impl Checked {
@@ -53,10 +56,12 @@ impl Checked {
         said: &Said<'_>,
         properties: &[u8],
         writing: Writing,
-        (validator, now): (&mut Validator, Moment),
+        (settings, validator, now): (&Settings, &mut Validator, Moment),
     ) -> Result<(), Refused> {
         let is_patch = said.content_type == Some(MERGE_PATCH);
-        if is_patch || table.needs_previous() || said.condition.is_some() || !writing.is_free() {
+        let is_document = is_patch || table.is_typed();
+        let takes_long = is_document && said.payload.len() >= settings.large_document_bytes;
+        if takes_long || is_patch || table.needs_previous() || said.condition.is_some() || !writing.is_free() {
             let change = Change {
                 kind: self.kind,
                 qos: said.qos,
@@ -69,7 +74,8 @@ impl Checked {
             };
             let mut put = Put::new(tables, table.index, &change, said.content_type, writing);
             put.condition.clone_from(&said.condition);
-            self.decide = Some(Box::new(move |record, now_ms, out| put.decide(record, now_ms, out)));
+            put.takes_long = takes_long;
+            self.put = Some(Box::new(put));
             return Ok(());
         }
         let key =
@@ -193,9 +199,56 @@ impl Shard {
             Ok(()) => self.check(id, &said, &properties, now),
             Err(error) => Err(Refused(ReasonCode::ImplementationSpecificError, error.to_string())),
         };
-        let done = checked.map(|checked| self.propose(id, publish, &said, checked, &properties, now));
+        let done = checked.and_then(|mut checked| match checked.put.take() {
+            Some(put) if put.takes_long => self.prepare(id, publish, topic, checked, *put),
+            put => {
+                checked.decision = checked.decision.or(put.map(|put| put.preparation().in_turn()));
+                self.propose(id, publish, &said, checked, &properties, now);
+                Ok(())
+            }
+        });
         self.scratch.properties = properties;
         done
+    }
+
+    /// Has a large document decided on ahead: the packet waits for it, and those behind it.
+    fn prepare(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        checked: Checked,
+        put: Put,
+    ) -> Result<(), Refused> {
+        let Some(connection) = self.connection_mut(id) else { return Ok(()) };
+        // All else is in the put.
+        let bare = Publish { topic, payload: &[], properties: PublishProperties::default(), ..publish.clone() };
+        let mut packet = Vec::new();
+        Packet::Publish(bare)
+            .encode(connection.version, &mut packet)
+            .map_err(|error| Refused(ReasonCode::ImplementationSpecificError, error.to_string()))?;
+        connection.looking_up = Some(Box::new(LookUp { packet, checked: Some(checked), effect: None, behind: None }));
+        self.effects.push(Effect::Prepare { connection: id, preparation: Box::new(put.preparation()) });
+        Ok(())
+    }
+
+    /// It was decided on, as the record was then.
+    pub(super) fn on_prepared(&mut self, id: ConnectionId, decision: Decision, now: Moment) {
+        let Some((version, waiting)) = self.take_looked_up(id, now) else { return };
+        let LookUp { packet, checked, .. } = *waiting;
+        if let (Ok(Packet::Publish(publish)), Some(checked)) = (Packet::decode(version, &packet), checked) {
+            let said = Said {
+                topic: publish.topic,
+                retain: publish.retain,
+                qos: publish.qos,
+                payload: &[],
+                content_type: None,
+                expiry_secs: None,
+                condition: None,
+            };
+            self.propose(id, &publish, &said, Checked { decision: Some(decision), ..checked }, &[], now);
+        }
+        self.wake(id); // Its packets are handled again.
     }
 
     /// Resolves and checks what a client says.
@@ -238,7 +291,8 @@ impl Shard {
             expires_ms: said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000),
             durability: tables.durability(None),
             audit: false,
-            decide: None,
+            put: None,
+            decision: None,
         };
         let table = match checked.spot.place {
             Place::Open if !settings.open_topics => {
@@ -263,9 +317,9 @@ impl Shard {
         match table {
             Some(table) if kind == ChangeKind::Put => {
                 let writing = rights.writing(checked.spot.table);
-                checked.check_put((tables, table), said, properties, writing, (validator, now))?;
+                checked.check_put((tables, table), said, properties, writing, (settings, validator, now))?;
             }
-            _ if said.condition.is_some() => checked.decide = Some(decide_open(said, properties, &checked)),
+            _ if said.condition.is_some() => checked.decision = Some(decide_open(said, properties, &checked)),
             _ => {}
         }
         Ok(checked)
@@ -301,7 +355,7 @@ impl Shard {
         }
         let token = self.token(id.slot);
         // Others than these find out here already what is wrong.
-        let is_decided = checked.decide.is_some() || checked.kind == ChangeKind::Delete;
+        let is_decided = checked.decision.is_some() || checked.kind == ChangeKind::Delete;
         let topic = is_decided.then(|| said.topic.into());
         self.log(token, publish, said, checked, properties, handshake.as_deref());
         let (then, reason) = (answer_to(publish), ReasonCode::Success);
@@ -325,16 +379,15 @@ impl Shard {
             _ => checked.durability,
         };
         let handshake = handshake.map(|key| internal_row(TableId::HANDSHAKES, key, &[]));
-        let decide = match checked.decide.take() {
+        let decision = match checked.decision.take() {
             // With a handshake beside it, the writer would not look whether there is something to delete.
             None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
                 Some(decide_open(said, properties, &checked))
             }
-            decide => decide,
+            decision => decision,
         };
-        if let Some(decide) = decide {
-            let place = (checked.spot.table, checked.spot.key.clone());
-            return self.proposals.push_decided(Some(token), durability, place, decide, handshake.as_slice());
+        if let Some(decision) = decision {
+            return self.proposals.push_decided(Some(token), durability, decision, handshake.as_slice());
         }
         let wanted = self.wanting_of_all(&checked.spot);
         let change = checked.change(publish, properties);
@@ -385,12 +438,7 @@ impl Shard {
     ) {
         self.report_rejected(id, topic, reason, &words);
         if publish.qos == QoS::AtMostOnce {
-            self.counters.rejected += 1;
-            let is_v5 = self.connection(id).is_none_or(|connection| connection.is_v5());
-            if self.settings.close_on_rejected && !is_v5 {
-                self.close(id, reason, &words, now);
-            }
-            return;
+            return self.refuse_without_answer(id, reason, &words, now);
         }
         let pending = Pending {
             token: None,
@@ -401,6 +449,15 @@ impl Shard {
             topic: None,
         };
         self.answer(id, pending, now);
+    }
+
+    /// A publish of QoS 0 was refused.
+    pub(super) fn refuse_without_answer(&mut self, id: ConnectionId, reason: ReasonCode, words: &str, now: Moment) {
+        self.counters.rejected += 1;
+        let is_v5 = self.connection(id).is_none_or(|connection| connection.is_v5());
+        if self.settings.close_on_rejected && !is_v5 {
+            self.close(id, reason, words, now);
+        }
     }
 }
 

@@ -46,15 +46,15 @@ impl Shard {
             tables,
             now_ms: now.wall_ms,
         });
-        connection.looking_up = Some(Box::new(LookUp { packet, effect: None, behind: None }));
+        connection.looking_up = Some(Box::new(LookUp { packet, checked: None, effect: None, behind: None }));
         self.effects.push(Effect::Locate { connection: id, sought });
         true
     }
 
     /// It was found: the subscriptions are made.
     pub(super) fn on_located(&mut self, id: ConnectionId, located: &Located, now: Moment) {
-        let Some((version, packet)) = self.take_looked_up(id, now) else { return };
-        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(version, &packet) {
+        let Some((version, waiting)) = self.take_looked_up(id, now) else { return };
+        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(version, &waiting.packet) {
             self.subscribe(id, &subscribe, Some(located), now);
         }
         self.wake(id); // Its packets are handled again.

@@ -8,7 +8,7 @@ use super::connection::{ConnectionId, Phase};
 use super::{Moment, Shard, id_of};
 use crate::policy::{Lost, Policy, Principal, Rights, Sight};
 use crate::position::TableId;
-use crate::proposal::Decide;
+use crate::proposal::{Decide, Decision};
 use rowcast_codec::{ReasonCode, TopicFilter};
 use std::sync::{Arc, OnceLock};
 
@@ -85,7 +85,7 @@ impl Shard {
         principal: &Principal,
         client_id: &str,
         found: &Arc<OnceLock<Rights>>,
-    ) -> Option<(TableId, Vec<u8>, Decide)> {
+    ) -> Option<Decision> {
         let Some(user) = principal.user.as_deref().filter(|_| principal.has_account) else {
             let _ = found.set(self.policy.rights(principal, client_id));
             return None;
@@ -98,6 +98,6 @@ impl Shard {
             let _ = found.set(renewed.map_or_else(|_| Rights::default(), |known| policy.rights(&known, &client_id)));
             Ok(())
         });
-        Some((TableId::USERS, key, decide))
+        Some(Decision::new(TableId::USERS, key, decide))
     }
 }

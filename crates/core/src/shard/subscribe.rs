@@ -30,13 +30,13 @@ impl Shard {
         let token = self.token(id.slot);
         self.proposals.push(Some(token), Durability::Memory, &[]);
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.looking_up = Some(Box::new(LookUp { packet, effect: None, behind: Some(token) }));
+        connection.looking_up = Some(Box::new(LookUp { packet, checked: None, effect: None, behind: Some(token) }));
     }
 
     /// All that stood before a SUBSCRIBE is written.
     pub(super) fn on_behind(&mut self, id: ConnectionId, now: Moment) {
-        let Some((version, packet)) = self.take_looked_up(id, now) else { return };
-        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(version, &packet) {
+        let Some((version, waiting)) = self.take_looked_up(id, now) else { return };
+        if let Ok(Packet::Subscribe(subscribe)) = Packet::decode(version, &waiting.packet) {
             self.subscribe(id, &subscribe, None, now);
         }
         self.wake(id); // Its packets are handled again.

@@ -10,7 +10,7 @@ use crate::change::{Change, ChangeKind, Entry, internal_delete};
 use crate::mqtt::session::Session;
 use crate::policy::{Denied, Principal, Rights};
 use crate::position::{Sequence, SessionId, TableId};
-use crate::proposal::{Decide, Durability, Rejection};
+use crate::proposal::{Decide, Decision, Durability, Rejection};
 use crate::record::Record;
 use crate::tables::Tables;
 use rowcast_codec::{PublishProperties, ReasonCode, Topic, Will as WireWill};
@@ -146,8 +146,8 @@ impl Shard {
         // Nobody has said yet who this is: rights are checked once that is known.
         let number = self.number();
         let checked = self.check_as(id, &said, &properties, now, Some(&Rights::Everything))?;
-        if let Some(decide) = checked.decide.filter(|_| said.content_type != Some(MERGE_PATCH)) {
-            let decided = decide(None, now.wall_ms, &mut Vec::new());
+        if let Some(put) = checked.put.filter(|_| said.content_type != Some(MERGE_PATCH)) {
+            let decided = put.decide(None, now.wall_ms, &mut Vec::new());
             if let Err(Rejection::Invalid(words)) = decided {
                 return Err(Refused(ReasonCode::PayloadFormatInvalid, words));
             }
@@ -210,12 +210,12 @@ impl Shard {
         let Ok((entry, _)) = Entry::decode(&will.entry, Sequence::ZERO) else { return };
         let (token, number) = (self.token(0), will.number);
         let is_there: Decide = Box::new(move |row: Option<&Record<'_>>, _, _: &mut Vec<u8>| is_will(row, number));
-        let mut decisions = vec![(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
+        let mut decisions = vec![Decision::new(TableId::WILLS, client_id.as_bytes().to_vec(), is_there)];
         let rights = Arc::new(OnceLock::new());
         decisions.extend(self.decide_rights(&will.maker, client_id, &rights));
         let left_out = Arc::default();
         let publish = decide_will(&self.tables, &will.entry, will.lifetime_secs, rights, Arc::clone(&left_out));
-        decisions.push((entry.change.table, entry.change.key.to_vec(), publish));
+        decisions.push(Decision::new(entry.change.table, entry.change.key.to_vec(), publish));
         let mut gone = Vec::new();
         internal_delete(TableId::WILLS, client_id.as_bytes()).encode(&mut gone);
         self.proposals.push_all_decided(Some(token), Durability::Sync, decisions, &gone);

@@ -4,7 +4,7 @@ use rowcast_codec::{
     Connect, ConnectProperties, Packet, PacketId, Subscribe, SubscribeFilter, SubscriptionOptions, Version,
 };
 use rowcast_core::catalog::Catalog;
-use rowcast_core::limits::Limits;
+use rowcast_core::limits::{LARGE_DOCUMENT_BYTES, Limits};
 use rowcast_core::mqtt::session::{StoredSubscription, rows};
 use rowcast_core::policy::{Policy, Principal};
 use rowcast_core::reach::Reach;
@@ -42,6 +42,7 @@ impl Few {
             session_quota: SessionQuota::restored(1, &Found::default(), Sequence::ZERO),
             arrivals: Arc::default(),
             filters_at_once: 2,
+            large_document_bytes: LARGE_DOCUMENT_BYTES,
         };
         let policy = Arc::new(Policy::new(&BTreeMap::new(), &tables));
         let shard = Shard::new(settings, tables, policy, Sequence::ZERO);

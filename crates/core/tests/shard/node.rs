@@ -16,7 +16,9 @@ use rowcast_core::shard::{
     ScannedRecord, Settings, Shard, StoredRows, Wanted,
 };
 use rowcast_core::tables::{Range, Tables};
-use rowcast_core::{Batch, Change, ChangeKind, Completion, Durability, Proposals, Sequence, SessionId, TableId, sys};
+use rowcast_core::{
+    Batch, Change, ChangeKind, Completion, Durability, Proposals, Record, Sequence, SessionId, TableId, sys,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -246,6 +248,8 @@ impl<S: Keep> Node<S> {
                     session_quota: Arc::clone(&session_quota),
                     arrivals: Arc::clone(&arrivals),
                     filters_at_once: 2,
+                    // By seed: nearly all documents are large, or some.
+                    large_document_bytes: if self.setup.seed.is_multiple_of(2) { 1 } else { 32 },
                 };
                 Shard::restored(settings, Arc::clone(&self.tables), self.policy(), &found, now)
             })
@@ -803,6 +807,17 @@ impl<S: Keep> Node<S> {
                 Ok(located) => Input::Located { connection, located },
                 Err(_) => return self.abort(shard, connection),
             },
+            Effect::Prepare { connection, preparation } => {
+                let now_ms = self.wall_ms();
+                let decision = match self.store.record(preparation.table, &preparation.key) {
+                    Ok(record) => {
+                        let record = record.as_deref().map(|bytes| Record::decode(bytes).expect("it was encoded"));
+                        preparation.ahead(record.filter(|record| !record.is_expired(now_ms)).as_ref(), now_ms)
+                    }
+                    Err(_) => preparation.in_turn(),
+                };
+                Input::Prepared { connection, decision }
+            }
             Effect::Get { connection, table, key } => Input::Got { connection, record: self.store.record(table, &key) },
             Effect::Fetch { reader, messages } => match self.store.fetch(messages) {
                 Ok(messages) => Input::Fetched { reader, messages },

@@ -8,8 +8,8 @@ use rowcast_core::replay::{Located, Past, Sought};
 use rowcast_core::shard::{Fetched, Found, ScannedRecord, StoredRows, Wanted};
 use rowcast_core::tables::Range;
 use rowcast_core::{
-    Audience, Batch, Change, ChangeKind, Clock, Completion, Durability, Entry, NodeId, Outcome, Proposals, Record,
-    Sequence, SessionId, TableId, older, set_hlc,
+    Audience, Batch, Change, ChangeKind, Clock, Completion, Decision, Durability, Entry, NodeId, Outcome, Proposals,
+    Record, Sequence, SessionId, TableId, older, set_hlc,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -179,7 +179,7 @@ impl Keep for Store {
                     completions.extend(proposal.token.map(|token| Completion { token, outcome }));
                     continue;
                 }
-                let decided = proposal.decisions.into_iter().try_for_each(|(table, key, decide)| {
+                let decided = proposal.decisions.into_iter().try_for_each(|Decision { table, key, decide, .. }| {
                     decide(self.get(table, &key, now_ms).as_ref(), now_ms, &mut entries)
                 });
                 let outcome = match decided {

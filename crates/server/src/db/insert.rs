@@ -2,10 +2,11 @@
 
 use super::write::{Rest, put_entry, written};
 use super::{Db, DbError, Payload, RecordRef, TableRef, now_ms};
+use rowcast_core::limits::TopicLimits;
 use rowcast_core::policy::Writing;
 use rowcast_core::validate::key_in;
 use rowcast_core::value::{Generated, Key, KeyType};
-use rowcast_core::{Decide, Proposals, Rejection, Sequence, TableId};
+use rowcast_core::{Decide, Decision, Proposals, Rejection, Sequence, TableId};
 use rowcast_store::{ReadError, Scan, Store};
 use std::collections::{HashMap, HashSet};
 use std::ops::{Bound, RangeInclusive};
@@ -25,17 +26,20 @@ impl Db {
     /// Makes a record of each payload, all or none. Where a payload says no key, one is made: a UUIDv7 for text, the
     /// next number otherwise. What `writing` does not allow is refused. [`DbError::Exists`] if there is a record with one of the keys.
     pub async fn insert(&self, table: &TableRef, payloads: &[Payload], writing: &Writing) -> Result<Inserted, DbError> {
-        for Payload { bytes, content_type } in payloads {
-            let permitted = writing.put(table.table(), bytes, content_type.as_deref(), None);
-            permitted.map_err(|denied| DbError::Denied(denied.to_string()))?;
-        }
-        let given = given_keys(table, payloads)?;
+        let bytes = payloads.iter().map(|payload| payload.bytes.len()).sum();
+        let payloads: Arc<[Payload]> = payloads.into();
+        let given = {
+            let (table, payloads, writing) = (table.clone(), Arc::clone(&payloads), writing.clone());
+            self.aside(bytes, move || permitted_keys(&table, &payloads, &writing)).await??
+        };
         for _ in 0..ATTEMPTS_MAX {
             let made = self.make_keys(table, given.iter().filter(|key| key.is_none()).count()).await?;
             if made.iter().any(|key| table.taken_by(key).is_some()) {
                 continue; // Behind these, which nothing can have, there are others.
             }
-            let inserted = self.insert_under(table, payloads, &given, &made).await.map_err(|error| match error {
+            let keys = given.iter().scan(made.iter(), |made, key| key.as_ref().or_else(|| made.next()).cloned());
+            let keys: Arc<[Key<'static>]> = keys.collect();
+            let inserted = self.insert_under(table, bytes, &payloads, keys).await.map_err(|error| match error {
                 DbError::Refused { refusal, item } => {
                     DbError::Refused { refusal: writing.put_refusal(refusal, false), item }
                 }
@@ -56,25 +60,16 @@ impl Db {
     async fn insert_under(
         &self,
         table: &TableRef,
-        payloads: &[Payload],
-        given: &[Option<Key<'static>>],
-        made: &[Key<'static>],
+        bytes: usize,
+        payloads: &Arc<[Payload]>,
+        keys: Arc<[Key<'static>]>,
     ) -> Result<Inserted, DbError> {
-        let mut made = made.iter();
-        let mut keys = Vec::with_capacity(payloads.len());
-        let mut decisions = Vec::with_capacity(payloads.len());
-        let mut entries = Vec::new();
         let taken = Arc::new(OnceLock::new());
-        for (item, (payload, key)) in payloads.iter().zip(given).enumerate() {
-            let item = (payloads.len() > 1).then_some(item);
-            let key = key.as_ref().or_else(|| made.next()).expect("as many as are missing are made");
-            let place = table.at(key.clone()).and_then(|place| place.within(self.topic_limits()).map(|()| place));
-            let place = place.map_err(|error| DbError::Place { error, item })?;
-            put_entry(&place, payload, None, Rest::Goes, now_ms(), &mut entries)
-                .map_err(|refusal| DbError::Refused { refusal, item })?;
-            decisions.push((table.id(), place.encoded().to_vec(), absent(&place, &taken)));
-            keys.push(key.clone());
-        }
+        let (decisions, entries) = {
+            let (table, limits) = (table.clone(), self.topic_limits());
+            let (payloads, keys, taken) = (Arc::clone(payloads), Arc::clone(&keys), Arc::clone(&taken));
+            self.aside(bytes, move || entries(&table, &payloads, &keys, limits, &taken)).await??
+        };
         let durability = table.durability();
         let propose = |token, proposals: &mut Proposals| {
             proposals.push_all_decided(Some(token), durability, decisions, &entries);
@@ -82,7 +77,7 @@ impl Db {
         let outcome = self.propose(propose).await?;
         match taken.get() {
             Some(key) => Err(DbError::Exists { key: Key::clone(key) }),
-            None => Ok(Inserted { keys, version: written(outcome)?.version }),
+            None => Ok(Inserted { keys: keys.to_vec(), version: written(outcome)?.version }),
         }
     }
 
@@ -101,8 +96,37 @@ impl Db {
     }
 }
 
-/// The keys payloads say, each at most once.
-fn given_keys(table: &TableRef, payloads: &[Payload]) -> Result<Vec<Option<Key<'static>>>, DbError> {
+/// The puts of new records, and what is decided on before: none of them is there. `taken`: see [`absent`].
+fn entries(
+    table: &TableRef,
+    payloads: &[Payload],
+    keys: &[Key<'static>],
+    limits: TopicLimits,
+    taken: &Arc<OnceLock<Key<'static>>>,
+) -> Result<(Vec<Decision>, Vec<u8>), DbError> {
+    let mut decisions = Vec::with_capacity(payloads.len());
+    let mut entries = Vec::new();
+    for (item, (payload, key)) in payloads.iter().zip(keys).enumerate() {
+        let item = (payloads.len() > 1).then_some(item);
+        let place = table.at(key.clone()).and_then(|place| place.within(limits).map(|()| place));
+        let place = place.map_err(|error| DbError::Place { error, item })?;
+        put_entry(&place, payload, None, Rest::Goes, now_ms(), &mut entries)
+            .map_err(|refusal| DbError::Refused { refusal, item })?;
+        decisions.push(Decision::new(table.id(), place.encoded().to_vec(), absent(&place, taken)));
+    }
+    Ok((decisions, entries))
+}
+
+/// The keys payloads say, each at most once, where `writing` allows to put them.
+fn permitted_keys(
+    table: &TableRef,
+    payloads: &[Payload],
+    writing: &Writing,
+) -> Result<Vec<Option<Key<'static>>>, DbError> {
+    for Payload { bytes, content_type } in payloads {
+        let permitted = writing.put(table.table(), bytes, content_type.as_deref(), None);
+        permitted.map_err(|denied| DbError::Denied(denied.to_string()))?;
+    }
     let mut seen = HashSet::new();
     let mut keys = Vec::with_capacity(payloads.len());
     for (item, payload) in payloads.iter().enumerate() {

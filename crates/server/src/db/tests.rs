@@ -2,6 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
+use rowcast_core::limits::LARGE_DOCUMENT_BYTES;
 use rowcast_core::policy::Writing;
 use rowcast_core::schema::Source;
 use rowcast_core::{Batch, Completion, NodeId};
@@ -223,6 +224,61 @@ fn a_delete_of_nothing_and_a_failed_condition_write_nothing() {
         assert_eq!(home.log(written.version).await, [""; 0]);
         home.db.delete(&there, Condition { matches: Some(Versions::Any), ..Condition::default() }).await.expect("gone");
         assert_eq!(home.log(written.version).await, ["Delete \\x021 "]);
+    });
+}
+
+#[test]
+fn large_documents_are_taken_and_refused_like_small_ones() {
+    run(async {
+        let home = Home::new();
+        home.declare("type Dog @table @export { id: ID @id name: String! age: Int made: Long @createdTime }").await;
+        let long = "x".repeat(LARGE_DOCUMENT_BYTES);
+        let json =
+            |text: Option<String>| serde_json::from_str::<serde_json::Value>(&text.expect("there")).expect("JSON");
+        let place = home.table("Dog").record("1").expect("a key");
+        assert!(home.put("Dog", "1", &format!(r#"{{"name":"{long}"}}"#)).await.expect("put").created);
+        let first = json(home.get("Dog", "1").await);
+        assert_eq!(first["name"], long);
+
+        let patch = Bytes::from(format!(r#"{{"name":"{long}y","age":3}}"#));
+        let patched =
+            home.db.patch(&place, patch.clone(), Condition::default(), Writing::free()).await.expect("patched");
+        assert!(!patched.created);
+        let second = json(home.get("Dog", "1").await);
+        assert_eq!((&second["age"], &second["made"]), (&3.into(), &first["made"]));
+
+        let condition = Condition { matches: Some(Versions::These(vec![Sequence(999)])), ..Condition::default() };
+        let refused = home.db.patch(&place, patch.clone(), condition, Writing::free()).await;
+        assert!(matches!(refused, Err(DbError::Condition(Some(version))) if version == patched.version), "{refused:?}");
+        let refused = home.put("Dog", "1", &format!(r#"{{"name":"{long}","age":"old"}}"#)).await;
+        assert!(matches!(refused, Err(DbError::Refused { .. })), "{refused:?}");
+        assert_eq!(home.log(patched.version).await, [""; 0]);
+
+        let many = [&*long, "Rex"].map(|name| payload(&format!(r#"{{"name":"{name}"}}"#)));
+        let inserted = home.db.insert(&home.table("Dog"), &many, &Writing::free()).await.expect("inserted");
+        assert_eq!(inserted.keys.len(), 2);
+        let refused = home.db.insert(&home.table("Dog"), &[payload(&long)], &Writing::free()).await;
+        assert!(matches!(refused, Err(DbError::Refused { .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn patches_of_a_large_document_at_once_are_all_in_it() {
+    run(async {
+        let home = Home::new();
+        home.declare("type Bag @table @export { id: ID @id }").await;
+        let long = "x".repeat(LARGE_DOCUMENT_BYTES);
+        let mut patches = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let (db, place) = (home.db.clone(), home.table("Bag").record("1").expect("a key"));
+            let patch = Bytes::from(format!(r#"{{"n{number}":{number},"long":"{long}"}}"#));
+            patches.spawn_local(async move { db.patch(&place, patch, Condition::default(), Writing::free()).await });
+        }
+        while let Some(patched) = patches.join_next().await {
+            patched.unwrap().expect("patched");
+        }
+        let bag: serde_json::Value = serde_json::from_str(&home.get("Bag", "1").await.expect("there")).expect("JSON");
+        (0..20).for_each(|number| assert_eq!(bag[format!("n{number}")], number));
     });
 }
 

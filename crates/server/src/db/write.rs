@@ -3,13 +3,16 @@
 use super::{Condition, Db, DbError, RecordRef, TableRef, now_ms};
 use bytes::Bytes;
 use rowcast_codec::{PublishProperties, QoS};
+use rowcast_core::limits::LARGE_DOCUMENT_BYTES;
 use rowcast_core::policy::Writing;
 use rowcast_core::schema::Table;
 use rowcast_core::validate::{Format, Refusal, Validator, created_ms, expires_at_ms, kept_expiry_ms, merge_patch};
-use rowcast_core::{Change, ChangeKind, Decide, Outcome, Proposals, Record, Rejection, Sequence, SessionId};
+use rowcast_core::{
+    Change, ChangeKind, Decide, Decision, Outcome, Preparation, Proposals, Record, Rejection, Sequence, SessionId,
+};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What someone sends for a record, or as an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +46,8 @@ impl Db {
         if payload.bytes.is_empty() && !table.is_typed() {
             return Err(DbError::Empty);
         }
-        if table.needs_previous() || !writing.is_free() {
+        let is_large = table.is_typed() && payload.bytes.len() >= LARGE_DOCUMENT_BYTES;
+        if is_large || table.needs_previous() || !writing.is_free() {
             return self.decide(place, condition, Draft::Put(payload), writing).await;
         }
         // What does not depend on the record before is done here, not in the writer.
@@ -51,7 +55,7 @@ impl Db {
         let refused = |refusal| DbError::Refused { refusal, item: None };
         put_entry(place, &payload, None, Rest::Goes, now_ms(), &mut entry).map_err(refused)?;
         let decide: Decide = Box::new(move |current, _, _| condition.decide(current));
-        self.propose_decided(place, decide, &entry).await
+        self.propose_decided(place, decision_on(place, decide), &entry).await
     }
 
     /// Lays a merge patch (RFC 7396) onto a record, or onto nothing, and puts the result.
@@ -78,7 +82,7 @@ impl Db {
         });
         let mut entry = Vec::new();
         change(ChangeKind::Delete, place.table(), place.encoded(), &[], &[]).encode(&mut entry);
-        self.propose_decided(place, decide, &entry).await.map(|_| ())
+        self.propose_decided(place, decision_on(place, decide), &entry).await.map(|_| ())
     }
 
     /// Lets an event pass by at a record's topic, whether there is such a record or not.
@@ -108,43 +112,53 @@ impl Db {
         draft: Draft,
         writing: Writing,
     ) -> Result<Written, DbError> {
-        let room = self.shared.drafts.take(draft.bytes()).ok_or(DbError::Busy)?;
-        let refused = Arc::new(OnceLock::new());
+        let bytes = draft.bytes();
+        let room = self.shared.drafts.take(bytes).ok_or(DbError::Busy)?;
+        let refused = Arc::new(Mutex::new(None));
         let (target, refusal) = (place.clone(), Arc::clone(&refused));
-        let decide: Decide = Box::new(move |current, now_ms, entries| {
-            // Before the precondition: who may not write is not told what there is.
-            let draft = draft.permitted(target.table().table(), &writing, current)?;
-            condition.decide(current)?;
-            let written = draft.write(&target, current, now_ms, entries);
-            let written = written.map_err(|reason| match &draft {
-                Draft::Put(_) => writing.put_refusal(reason, current.is_some()),
-                Draft::Patch(patch) => writing.patch_refusal(reason, patch),
-            });
-            drop((draft, room));
-            written.map_err(|reason| {
-                let words = reason.to_string();
-                let _ = refusal.set(reason);
-                Rejection::Invalid(words)
-            })
-        });
-        let written = self.propose_decided(place, decide, &[]).await;
-        match refused.get() {
-            Some(refusal) => Err(DbError::Refused { refusal: refusal.clone(), item: None }),
+        let preparation = Preparation {
+            table: place.table().id(),
+            key: place.encoded().to_vec(),
+            bytes,
+            depends: draft.depends(place.table().table()) || condition != Condition::default() || !writing.is_free(),
+            decide: Box::new(move |current, now_ms, entries| {
+                let _held_with_it = &room;
+                // Before the precondition: who may not write is not told what there is.
+                let permitted = draft.permitted(target.table().table(), &writing, current)?;
+                let draft = permitted.as_ref().unwrap_or(&draft);
+                condition.decide(current)?;
+                let written = draft.write(&target, current, now_ms, entries);
+                let reason = written.err().map(|reason| match draft {
+                    Draft::Put(_) => writing.put_refusal(reason, current.is_some()),
+                    Draft::Patch(patch) => writing.patch_refusal(reason, patch),
+                });
+                let words = reason.as_ref().map(|reason| reason.to_string());
+                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+                words.map_or(Ok(()), |words| Err(Rejection::Invalid(words)))
+            }),
+        };
+        let decision = self.prepare(preparation).await?;
+        let written = self.propose_decided(place, decision, &[]).await;
+        match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(refusal) => Err(DbError::Refused { refusal, item: None }),
             None => written,
         }
     }
 
-    async fn propose_decided(&self, place: &RecordRef, decide: Decide, entries: &[u8]) -> Result<Written, DbError> {
-        let decisions = vec![(place.table().id(), place.encoded().to_vec(), decide)];
+    async fn propose_decided(&self, place: &RecordRef, decision: Decision, entries: &[u8]) -> Result<Written, DbError> {
         let durability = place.table().durability();
         let propose = |token, proposals: &mut Proposals| {
-            proposals.push_all_decided(Some(token), durability, decisions, entries);
+            proposals.push_all_decided(Some(token), durability, vec![decision], entries);
         };
         written(self.propose(propose).await?)
     }
 }
 
-/// Room for what waits for the writer inside of decisions, where its queue does not count it.
+fn decision_on(place: &RecordRef, decide: Decide) -> Decision {
+    Decision::new(place.table().id(), place.encoded().to_vec(), decide)
+}
+
+/// Room for what is to be decided on, from before the writer's queue counts it.
 #[derive(Clone, Default)]
 pub(super) struct Drafts {
     bytes: Arc<AtomicUsize>,
@@ -185,10 +199,20 @@ impl Draft {
         }
     }
 
-    /// What is left of it where `current` is.
-    fn permitted(self, table: &Table, writing: &Writing, current: Option<&Record<'_>>) -> Result<Draft, Rejection> {
+    /// Whether it becomes something else where there is another record.
+    fn depends(&self, table: &Table) -> bool {
+        matches!(self, Draft::Patch(_)) || table.needs_previous()
+    }
+
+    /// What is left of it where `current` is; `None`: all.
+    fn permitted(
+        &self,
+        table: &Table,
+        writing: &Writing,
+        current: Option<&Record<'_>>,
+    ) -> Result<Option<Draft>, Rejection> {
         let current = current.map(|record| record.payload);
-        let permitted = match &self {
+        let permitted = match self {
             Draft::Patch(patch) => writing.patch(table, patch, current).map(|()| None),
             Draft::Put(payload) => {
                 let sent = writing.put(table, &payload.bytes, payload.content_type.as_deref(), current);
@@ -201,7 +225,7 @@ impl Draft {
             }
         };
         let permitted = permitted.map_err(|denied| Rejection::Denied(denied.to_string()))?;
-        Ok(permitted.map_or(self, Draft::Put))
+        Ok(permitted.map(Draft::Put))
     }
 
     /// Appends the entry of the put it becomes where `current` is.

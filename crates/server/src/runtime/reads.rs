@@ -5,7 +5,7 @@ use crate::db::{DbError, now_ms};
 use rowcast_core::replay::Sought;
 use rowcast_core::shard::{ConnectionId, Effect, Input, Previous, Reader, Wanted};
 use rowcast_core::tables::Range;
-use rowcast_core::{Sequence, TableId};
+use rowcast_core::{Preparation, Sequence, TableId};
 use rowcast_store::{ReadError, Store, reads};
 use std::rc::Rc;
 use std::time::Duration;
@@ -108,6 +108,18 @@ impl Runtime {
                 Err(error) => runtime.give_up(connection, &error),
             },
         );
+    }
+
+    /// A large document that a client puts.
+    pub(super) fn prepare(self: &Rc<Self>, connection: ConnectionId, preparation: Preparation) {
+        let runtime = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            // One at a time for a connection, so what waits here is bounded by them.
+            match runtime.node.db.prepare(preparation).await {
+                Ok(decision) => runtime.tell(Input::Prepared { connection, decision }),
+                Err(error) => runtime.give_up(connection, &error),
+            }
+        });
     }
 
     /// A will whose time has come.

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 use rowcast_core::reach::ShardSet;
 use rowcast_core::{
-    Audience, Batch, ChangeKind, Clock, Completion, Durability, Entry, Hlc, NodeId, Outcome, Proposal, Proposals,
-    Record, Rejection, Sequence, TableId, older, set_hlc,
+    Audience, Batch, ChangeKind, Clock, Completion, Decision, Durability, Entry, Hlc, NodeId, Outcome, Proposal,
+    Proposals, Record, Rejection, Sequence, TableId, older, set_hlc,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -158,7 +158,7 @@ impl<'a> Turn<'a> {
                 Err(unreadable) => refused = Some(unreadable),
             }
         }
-        for (table, key, decide) in proposal.decisions {
+        for Decision { table, key, decide, .. } in proposal.decisions {
             let now_ms = self.now_ms;
             let verdict = self.look_up(table, &key, |record| {
                 existed = Some(existed == Some(true) || record.is_some());

@@ -3,8 +3,8 @@
 use crate::damage::segments;
 use rowcast_codec::QoS;
 use rowcast_core::{
-    Change, ChangeKind, Completion, Durability, NodeId, Outcome, Proposals, Rejection, Sequence, SessionId, TableId,
-    Token,
+    Change, ChangeKind, Completion, Decision, Durability, NodeId, Outcome, Proposals, Rejection, Sequence, SessionId,
+    TableId, Token,
 };
 use rowcast_store::limits::FILLED_BYTES;
 use rowcast_store::{
@@ -49,19 +49,21 @@ fn a_decision_sees_the_record_as_of_its_turn_and_may_refuse() {
     let (mut home, _) = Home::new(Options::default());
     let mut proposals = Proposals::default();
     for at in 0..3 {
-        let key = (DOG, b"n".to_vec());
         proposals.push_decided(
             Some(Token(at)),
             Durability::Sync,
-            key,
-            Box::new(|record, _, out| {
-                let count = record.map_or(0, |record| record.payload.len());
-                if count == 2 {
-                    return Err(Rejection::Condition(record.map(|record| record.version)));
-                }
-                put(DOG, "n", &"x".repeat(count + 1)).encode(out);
-                Ok(())
-            }),
+            Decision::new(
+                DOG,
+                b"n".to_vec(),
+                Box::new(|record, _, out| {
+                    let count = record.map_or(0, |record| record.payload.len());
+                    if count == 2 {
+                        return Err(Rejection::Condition(record.map(|record| record.version)));
+                    }
+                    put(DOG, "n", &"x".repeat(count + 1)).encode(out);
+                    Ok(())
+                }),
+            ),
             &[],
         );
     }
@@ -84,7 +86,7 @@ fn one_decision_against_it_ends_a_proposal_that_depends_on_several_records() {
                 Some(record) => Err(Rejection::Condition(Some(record.version))),
                 None => Ok(()),
             });
-            decisions.push((DOG, key.as_bytes().to_vec(), absent));
+            decisions.push(Decision::new(DOG, key.as_bytes().to_vec(), absent));
         }
         let mut proposals = Proposals::default();
         proposals.push_all_decided(Some(Token(0)), Durability::Sync, decisions, &entries);

@@ -3,7 +3,7 @@
 use rowcast_codec::QoS;
 use rowcast_core::tables::Range;
 use rowcast_core::{
-    Change, ChangeKind, Decide, Durability, NodeId, Outcome, Proposals, Record, SessionId, TableId, Token,
+    Change, ChangeKind, Decide, Decision, Durability, NodeId, Outcome, Proposals, Record, SessionId, TableId, Token,
 };
 use rowcast_store::{Mend, OpenError, Options, Origin, ReadError, Retention, Scan, Store, Writer, reads};
 use std::ops::Bound;
@@ -23,7 +23,8 @@ fn a_proposal_that_depends_on_what_cannot_be_read_is_refused_and_the_others_of_i
     };
     let mut proposals = Proposals::default();
     proposals.push(Some(Token(0)), Durability::Sync, &[put(good, "new", None)]);
-    proposals.push_decided(Some(Token(1)), Durability::Sync, (DOG, bad.into()), not_decided(), &[put("x", "x", None)]);
+    let decision = Decision::new(DOG, bad.into(), not_decided());
+    proposals.push_decided(Some(Token(1)), Durability::Sync, decision, &[put("x", "x", None)]);
     proposals.push(Some(Token(2)), Durability::Sync, &[Change { kind: ChangeKind::Delete, ..put(bad, "", None) }]);
     proposals.push(Some(Token(3)), Durability::Sync, &[put("y", "y", None)]);
     let outcomes = home.turn(proposals);

@@ -14,7 +14,9 @@ use rowcast_codec::{QoS, Version};
 use rowcast_core::limits::Limits;
 use rowcast_core::policy::{Role, TableGrant, TopicGrant};
 use rowcast_core::shard::{Found, Gauges, Report, Shard};
-use rowcast_core::{Change, ChangeKind, Durability, Outcome, Proposals, Record, Rejection, SessionId, TableId, Token};
+use rowcast_core::{
+    Change, ChangeKind, Decision, Durability, Outcome, Proposals, Record, Rejection, SessionId, TableId, Token,
+};
 use rowcast_store::Crash;
 
 /// Where and what went wrong.
@@ -317,7 +319,7 @@ impl Run {
                     Ok(())
                 }
             };
-            proposals.push_decided(token, Durability::Sync, (table, key.clone()), Box::new(decide), &[]);
+            proposals.push_decided(token, Durability::Sync, Decision::new(table, key.clone(), Box::new(decide)), &[]);
         } else {
             proposals.push(token, Durability::Sync, &[change]);
         }
