@@ -44,7 +44,7 @@ pub(super) struct Checked {
     /// A put that is decided on once more is known.
     pub put: Option<Box<Put>>,
     /// The change depends on the record there is.
-    pub decision: Option<Decision>,
+    pub decision: Option<Box<Decision>>,
 }
 
 impl Checked {
@@ -202,7 +202,7 @@ impl Shard {
         let done = checked.and_then(|mut checked| match checked.put.take() {
             Some(put) if put.takes_long => self.prepare(id, publish, topic, checked, *put),
             put => {
-                checked.decision = checked.decision.or(put.map(|put| put.preparation().in_turn()));
+                checked.decision = checked.decision.or(put.map(|put| Box::new(put.preparation().in_turn())));
                 self.propose(id, publish, &said, checked, &properties, now);
                 Ok(())
             }
@@ -246,7 +246,7 @@ impl Shard {
                 expiry_secs: None,
                 condition: None,
             };
-            self.propose(id, &publish, &said, Checked { decision: Some(decision), ..checked }, &[], now);
+            self.propose(id, &publish, &said, Checked { decision: Some(Box::new(decision)), ..checked }, &[], now);
         }
         self.wake(id); // Its packets are handled again.
     }
@@ -319,7 +319,7 @@ impl Shard {
                 let writing = rights.writing(checked.spot.table);
                 checked.check_put((tables, table), said, properties, writing, (settings, validator, now))?;
             }
-            _ if said.condition.is_some() => checked.decision = Some(decide_open(said, properties, &checked)),
+            _ if said.condition.is_some() => checked.decision = Some(Box::new(decide_open(said, properties, &checked))),
             _ => {}
         }
         Ok(checked)
@@ -382,12 +382,12 @@ impl Shard {
         let decision = match checked.decision.take() {
             // With a handshake beside it, the writer would not look whether there is something to delete.
             None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
-                Some(decide_open(said, properties, &checked))
+                Some(Box::new(decide_open(said, properties, &checked)))
             }
             decision => decision,
         };
         if let Some(decision) = decision {
-            return self.proposals.push_decided(Some(token), durability, decision, handshake.as_slice());
+            return self.proposals.push_decided(Some(token), durability, *decision, handshake.as_slice());
         }
         let wanted = self.wanting_of_all(&checked.spot);
         let change = checked.change(publish, properties);

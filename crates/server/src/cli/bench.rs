@@ -96,7 +96,7 @@ pub(super) struct BenchCommand {
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = parse_window)]
     window: usize,
     /// Seconds that are measured
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", alias = "duration", default_value = "10", value_parser = parse_seconds)]
     seconds: Duration,
     /// Seconds before that
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
@@ -441,6 +441,9 @@ mod tests {
         let compared = |place: &str| bench(&["--compare", place]).expect("right").compare.expect("one");
         assert_eq!(compared("[::1]:1884"), Place::Tcp("::1".to_owned(), 1884));
         assert_eq!(compared("./mqtt.sock"), Place::Unix("./mqtt.sock".into()));
+        for name in ["--seconds", "--duration"] {
+            assert_eq!(bench(&[name, "3"]).expect("right").seconds, Duration::from_secs(3));
+        }
     }
 
     #[test]
