@@ -41,10 +41,30 @@ pub(super) struct Checked {
     pub durability: Durability,
     /// Events are kept whoever wants them.
     pub audit: bool,
-    /// A put that is decided on once more is known.
-    pub put: Option<Box<Put>>,
-    /// The change depends on the record there is.
-    pub decision: Option<Box<Decision>>,
+    /// What is decided on once the record there is can be seen.
+    pub undecided: Option<Box<Undecided>>,
+}
+
+/// A change that may depend on the record there is.
+#[derive(Debug)]
+pub(super) enum Undecided {
+    Put(Put),
+    /// It may have been decided on ahead.
+    Other(Decision),
+}
+
+impl Undecided {
+    fn takes_long(&self) -> bool {
+        matches!(self, Undecided::Put(put) if put.takes_long)
+    }
+
+    /// As the writer decides on it.
+    fn decision(self) -> Decision {
+        match self {
+            Undecided::Put(put) => put.preparation().in_turn(),
+            Undecided::Other(decision) => decision,
+        }
+    }
 }
 
 impl Checked {
@@ -75,7 +95,7 @@ impl Checked {
             let mut put = Put::new(tables, table.index, &change, said.content_type, writing);
             put.condition.clone_from(&said.condition);
             put.takes_long = takes_long;
-            self.put = Some(Box::new(put));
+            self.undecided = Some(Box::new(Undecided::Put(put)));
             return Ok(());
         }
         let key =
@@ -199,14 +219,14 @@ impl Shard {
             Ok(()) => self.check(id, &said, &properties, now),
             Err(error) => Err(Refused(ReasonCode::ImplementationSpecificError, error.to_string())),
         };
-        let done = checked.and_then(|mut checked| match checked.put.take() {
-            Some(put) if put.takes_long => self.prepare(id, publish, topic, checked, *put),
-            put => {
-                checked.decision = checked.decision.or(put.map(|put| Box::new(put.preparation().in_turn())));
-                self.propose(id, publish, &said, checked, &properties, now);
-                Ok(())
-            }
-        });
+        let done =
+            checked.and_then(|mut checked| match checked.undecided.take_if(|undecided| undecided.takes_long()) {
+                Some(undecided) => self.prepare(id, publish, topic, checked, *undecided),
+                None => {
+                    self.propose(id, publish, &said, checked, &properties, now);
+                    Ok(())
+                }
+            });
         self.scratch.properties = properties;
         done
     }
@@ -218,9 +238,9 @@ impl Shard {
         publish: &Publish<'_>,
         topic: &str,
         checked: Checked,
-        put: Put,
+        undecided: Undecided,
     ) -> Result<(), Refused> {
-        let Some(connection) = self.connection_mut(id) else { return Ok(()) };
+        let (Some(connection), Undecided::Put(put)) = (self.connection_mut(id), undecided) else { return Ok(()) };
         // All else is in the put.
         let bare = Publish { topic, payload: &[], properties: PublishProperties::default(), ..publish.clone() };
         let mut packet = Vec::new();
@@ -246,7 +266,8 @@ impl Shard {
                 expiry_secs: None,
                 condition: None,
             };
-            self.propose(id, &publish, &said, Checked { decision: Some(Box::new(decision)), ..checked }, &[], now);
+            let undecided = Some(Box::new(Undecided::Other(decision)));
+            self.propose(id, &publish, &said, Checked { undecided, ..checked }, &[], now);
         }
         self.wake(id); // Its packets are handled again.
     }
@@ -291,8 +312,7 @@ impl Shard {
             expires_ms: said.expiry_secs.map(|secs| now.wall_ms + u64::from(secs) * 1000),
             durability: tables.durability(None),
             audit: false,
-            put: None,
-            decision: None,
+            undecided: None,
         };
         let table = match checked.spot.place {
             Place::Open if !settings.open_topics => {
@@ -319,7 +339,10 @@ impl Shard {
                 let writing = rights.writing(checked.spot.table);
                 checked.check_put((tables, table), said, properties, writing, (settings, validator, now))?;
             }
-            _ if said.condition.is_some() => checked.decision = Some(Box::new(decide_open(said, properties, &checked))),
+            _ if said.condition.is_some() => {
+                let decision = decide_open(said, properties, &checked);
+                checked.undecided = Some(Box::new(Undecided::Other(decision)));
+            }
             _ => {}
         }
         Ok(checked)
@@ -355,7 +378,7 @@ impl Shard {
         }
         let token = self.token(id.slot);
         // Others than these find out here already what is wrong.
-        let is_decided = checked.decision.is_some() || checked.kind == ChangeKind::Delete;
+        let is_decided = checked.undecided.is_some() || checked.kind == ChangeKind::Delete;
         let topic = is_decided.then(|| said.topic.into());
         self.log(token, publish, said, checked, properties, handshake.as_deref());
         let (then, reason) = (answer_to(publish), ReasonCode::Success);
@@ -379,15 +402,15 @@ impl Shard {
             _ => checked.durability,
         };
         let handshake = handshake.map(|key| internal_row(TableId::HANDSHAKES, key, &[]));
-        let decision = match checked.decision.take() {
+        let decision = match checked.undecided.take() {
             // With a handshake beside it, the writer would not look whether there is something to delete.
             None if checked.kind == ChangeKind::Delete && handshake.is_some() => {
-                Some(Box::new(decide_open(said, properties, &checked)))
+                Some(decide_open(said, properties, &checked))
             }
-            decision => decision,
+            undecided => undecided.map(|undecided| undecided.decision()),
         };
         if let Some(decision) = decision {
-            return self.proposals.push_decided(Some(token), durability, *decision, handshake.as_slice());
+            return self.proposals.push_decided(Some(token), durability, decision, handshake.as_slice());
         }
         let wanted = self.wanting_of_all(&checked.spot);
         let change = checked.change(publish, properties);

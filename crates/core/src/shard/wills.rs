@@ -4,7 +4,7 @@ use super::chores::Chore;
 use super::connection::ConnectionId;
 use super::decide::{MERGE_PATCH, condition, decide_will};
 use super::end::Cause;
-use super::publish::{Refused, Said, operation_of};
+use super::publish::{Refused, Said, Undecided, operation_of};
 use super::{Effect, Moment, Shard};
 use crate::change::{Change, ChangeKind, Entry, internal_delete};
 use crate::mqtt::session::Session;
@@ -146,7 +146,9 @@ impl Shard {
         // Nobody has said yet who this is: rights are checked once that is known.
         let number = self.number();
         let checked = self.check_as(id, &said, &properties, now, Some(&Rights::Everything))?;
-        if let Some(put) = checked.put.filter(|_| said.content_type != Some(MERGE_PATCH)) {
+        if let Some(Undecided::Put(put)) = checked.undecided.as_deref()
+            && said.content_type != Some(MERGE_PATCH)
+        {
             let decided = put.decide(None, now.wall_ms, &mut Vec::new());
             if let Err(Rejection::Invalid(words)) = decided {
                 return Err(Refused(ReasonCode::PayloadFormatInvalid, words));

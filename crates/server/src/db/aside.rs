@@ -11,7 +11,7 @@ pub(super) struct Aside(Arc<Semaphore>);
 
 impl Default for Aside {
     fn default() -> Aside {
-        Aside(Arc::new(Semaphore::new(AT_ONCE_MAX)))
+        Aside(Arc::new(Semaphore::new(at_once())))
     }
 }
 
@@ -54,5 +54,7 @@ impl Db {
     }
 }
 
-/// As many as the smallest machine has cores.
-const AT_ONCE_MAX: usize = 2;
+/// Half of the cores, one at least.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
