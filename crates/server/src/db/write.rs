@@ -123,6 +123,8 @@ impl Db {
             depends: draft.depends(place.table().table()) || condition != Condition::default() || !writing.is_free(),
             decide: Box::new(move |current, now_ms, entries| {
                 let _held_with_it = &room;
+                let refuse = |reason| *refusal.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+                refuse(None); // What was decided ahead may not hold.
                 // Before the precondition: who may not write is not told what there is.
                 let permitted = draft.permitted(target.table().table(), &writing, current)?;
                 let draft = permitted.as_ref().unwrap_or(&draft);
@@ -133,7 +135,7 @@ impl Db {
                     Draft::Patch(patch) => writing.patch_refusal(reason, patch),
                 });
                 let words = reason.as_ref().map(|reason| reason.to_string());
-                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+                refuse(reason);
                 words.map_or(Ok(()), |words| Err(Rejection::Invalid(words)))
             }),
         };
